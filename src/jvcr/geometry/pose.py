@@ -1,0 +1,103 @@
+"""Similarity transforms between point sets and the pose of a head."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+@dataclass(frozen=True)
+class HeadPose:
+    """Where a head looks, in degrees, by the convention of 300W-LP and AFLW2000-3D.
+
+    The rotation is R = Rx(pitch) Ry(yaw) Rz(roll) in a frame with x right, y *up* and z *towards* the camera.
+
+    Attributes:
+        yaw_deg: positive when the nose points to the left side of the image.
+        pitch_deg: positive when the head looks up.
+        roll_deg: positive when the head leans clockwise on the screen.
+    """
+
+    yaw_deg: float
+    pitch_deg: float
+    roll_deg: float
+
+
+def similarity_transform(
+    source: ArrayLike, target: ArrayLike, with_scale: bool = True
+) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+    """The similarity that moves ``source`` onto ``target`` with the least squared error (Umeyama, 1991).
+
+    ``target`` is about ``scale * source @ rotation.T + shift``. The rotation is a proper one, never a reflection.
+
+    Args:
+        source: (N, D) points.
+        target: (N, D) points, in the same order.
+        with_scale: False keeps the scale at 1.
+
+    Returns:
+        scale, rotation (D, D), shift (D,).
+
+    Raises:
+        ValueError: the shapes differ, there are fewer than D points, values are not finite, or the source points
+            all lie on one spot.
+    """
+    a, b = np.asarray(source, dtype=np.float64), np.asarray(target, dtype=np.float64)
+    if a.shape != b.shape or a.ndim != 2 or len(a) < a.shape[1]:
+        raise ValueError(f"source and target must be two (N, D) arrays of one shape, N >= D, got {a.shape}, {b.shape}")
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise ValueError("source and target must be finite")
+    mean_a, mean_b = a.mean(0), b.mean(0)
+    da, db = a - mean_a, b - mean_b
+    variance = float((da**2).sum())
+    if variance == 0:
+        raise ValueError("the source points all lie on one spot: no similarity can be found")
+    u, s, vt = np.linalg.svd(db.T @ da)
+    sign = np.ones(a.shape[1])
+    sign[-1] = np.sign(np.linalg.det(u) * np.linalg.det(vt))
+    rotation = (u * sign) @ vt
+    scale = float((s * sign).sum() / variance) if with_scale else 1.0
+    return scale, rotation, mean_b - scale * rotation @ mean_a
+
+
+def euler_to_rotation(pose: HeadPose) -> NDArray[np.float64]:
+    """(3, 3) rotation of a head pose, in the frame x right, y up, z towards the camera."""
+    p, y, r = (math.radians(v) for v in (pose.pitch_deg, pose.yaw_deg, pose.roll_deg))
+    rx = np.array([[1, 0, 0], [0, math.cos(p), math.sin(p)], [0, -math.sin(p), math.cos(p)]])
+    ry = np.array([[math.cos(y), 0, -math.sin(y)], [0, 1, 0], [math.sin(y), 0, math.cos(y)]])
+    rz = np.array([[math.cos(r), math.sin(r), 0], [-math.sin(r), math.cos(r), 0], [0, 0, 1]])
+    return rx @ ry @ rz
+
+
+def rotation_to_euler(rotation: ArrayLike) -> HeadPose:
+    """The head pose of a (3, 3) rotation given in the frame x right, y up, z towards the camera.
+
+    At a yaw of exactly 90 degrees only the sum of pitch and roll is defined; the roll is then 0.
+    """
+    m = np.asarray(rotation, dtype=np.float64)
+    yaw = math.asin(max(-1.0, min(1.0, -float(m[0, 2]))))
+    if abs(m[0, 2]) < 1 - 1e-9:
+        pitch = math.atan2(m[1, 2], m[2, 2])
+        roll = math.atan2(m[0, 1], m[0, 0])
+    else:
+        pitch, roll = math.atan2(-m[2, 1], m[1, 1]), 0.0
+    return HeadPose(math.degrees(yaw), math.degrees(pitch), math.degrees(roll))
+
+
+def head_pose(points_px: ArrayLike, template: ArrayLike) -> HeadPose:
+    """The pose of a head from its landmarks: the rotation that best moves a frontal template onto them.
+
+    Args:
+        points_px: (N, 3) landmarks in the image frame (x right, y down, z away from the camera).
+        template: (N, 3) the same landmarks of an average face that looks straight at the camera, in the same frame.
+
+    Raises:
+        ValueError: as `similarity_transform`.
+    """
+    _, rotation, _ = similarity_transform(template, points_px)
+    # y and z change their sign between the image frame and the pose convention's.
+    flip = np.diag([1.0, -1.0, -1.0])
+    return rotation_to_euler(flip @ rotation @ flip)

@@ -1,0 +1,114 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from jvcr.scheme import FACE66, FACE68, LandmarkScheme, load_scheme
+
+TOML = """
+name = "hand"
+points = 5
+interocular = [0, 1]
+mirror_pairs = [[0, 1], [2, 4]]
+[groups]
+palm = { landmarks = [0, 1, 2], closed = true }
+thumb = { landmarks = [3, 4] }
+"""
+
+
+@pytest.fixture
+def hand(tmp_path):
+    path = tmp_path / "hand.toml"
+    path.write_text(TOML, encoding="utf-8")
+    return LandmarkScheme.load(path)
+
+
+def test_a_scheme_of_ones_own(hand):
+    assert (hand.name, hand.points, hand.interocular, hand.template) == ("hand", 5, (0, 1), None)
+    assert hand.mirror.tolist() == [1, 0, 4, 3, 2]
+    assert hand.edges == ((0, 1), (1, 2), (3, 4), (2, 0))
+    assert hand.names == ("palm_0", "palm_1", "palm_2", "thumb_0", "thumb_1")
+
+
+@pytest.mark.parametrize("scheme", [FACE68, FACE66], ids=["face68", "face66"])
+def test_built_in_schemes(scheme):
+    assert np.array_equal(scheme.mirror[scheme.mirror], np.arange(scheme.points))
+    template = np.array(scheme.template)
+    # The average face is symmetric, so the mirror's permutation must give it back.
+    np.testing.assert_allclose((template * [-1, 1, 1])[scheme.mirror], template, atol=1e-9)
+    assert sorted(i for group in scheme.groups.values() for i in group) == list(range(scheme.points))
+    assert len(scheme.edges) == sum(len(g) - 1 for g in scheme.groups.values()) + len(scheme.closed_groups)
+    # Right is the face's own right, the left of the picture; the mouth is below the eyes, the nose before the ears.
+    right, left, nose, mouth, jaw = (
+        template[list(scheme.groups[name])].mean(0)
+        for name in ("right_eye", "left_eye", "nose_bridge", "outer_lips", "jaw")
+    )
+    assert right[0] < 0 < left[0]
+    assert right[1] < mouth[1]
+    assert nose[2] < jaw[2]
+
+
+def test_face66_is_face68_without_the_inner_corners_of_the_mouth():
+    kept = [i for i in range(68) if i not in (60, 64)]
+    assert np.array_equal(FACE66.template, np.array(FACE68.template)[kept])
+    pairs = {frozenset(kept.index(i) for i in p) for p in FACE68.mirror_pairs if set(p) <= set(kept)}
+    assert pairs == {frozenset(p) for p in FACE66.mirror_pairs}
+    assert FACE66.groups["inner_lips"] == tuple(kept.index(i) for i in (61, 62, 63, 65, 66, 67))
+
+
+@pytest.mark.parametrize("scheme", [FACE68, FACE66, LandmarkScheme("dots", 3)], ids=lambda s: s.name)
+def test_to_dict_and_back(scheme):
+    assert LandmarkScheme.from_dict(scheme.to_dict()) == scheme
+
+
+def test_mirror_cannot_be_changed():
+    with pytest.raises(ValueError, match="read-only"):
+        FACE68.mirror[0] = 5
+
+
+def test_load_scheme_takes_a_name_or_a_path(tmp_path):
+    assert load_scheme("face68") == FACE68
+    path = tmp_path / "hand.toml"
+    path.write_text(TOML, encoding="utf-8")
+    assert load_scheme(str(path)).name == "hand"
+    with pytest.raises(ValueError, match="face66, face68"):
+        load_scheme("face69")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"points": 0}, "at least 1"),
+        ({"points": 4}, r"\[4\] are not in 0..3"),
+        ({"mirror_pairs": [[0, 1], [1, 2]]}, "two mirror_pairs"),
+        ({"interocular": [0, 7]}, r"\[7\]"),
+        ({"template": {"points": [[0, 0, 0]]}}, "5 points of three"),
+        ({"template": {"dots": []}}, "points"),
+        ({"colour": "red"}, "no colour"),
+        ({"name": None, "points": None}, "wrong kind"),
+        ({"groups": {"palm": {}}}, "landmarks"),
+        ({"groups": {"palm": [1, 2]}}, "wrong kind"),
+    ],
+)
+def test_refused(hand, change, message):
+    with pytest.raises(ValueError, match=message):
+        LandmarkScheme.from_dict({**hand.to_dict(), **change})
+
+
+def test_missing_keys_and_files(tmp_path):
+    with pytest.raises(ValueError, match="needs the key 'points'"):
+        LandmarkScheme.from_dict({"name": "x"})
+    with pytest.raises(FileNotFoundError):
+        LandmarkScheme.load(tmp_path / "none.toml")
+    broken = tmp_path / "broken.toml"
+    broken.write_text("name = ", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"broken\.toml is not a TOML file"):
+        LandmarkScheme.load(broken)
+    broken.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match="not a TOML file"):
+        LandmarkScheme.load(broken)
+
+
+def test_equal_schemes_are_equal(hand):
+    assert hand == replace(hand)
+    assert hand != replace(hand, name="foot")
