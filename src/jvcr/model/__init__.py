@@ -1,0 +1,21 @@
+"""The networks: tensors in, tensors out. Importing this imports torch."""
+
+from jvcr.model.config import COMPACT, PAPER, PRESETS, CoordinateConfig, NetworkConfig, VoxelConfig
+from jvcr.model.coordinates import CoordinateNet
+from jvcr.model.hourglass import VoxelNet
+from jvcr.model.network import JVCR
+from jvcr.model.volume import draw_volume, equation_1_peak
+
+__all__ = [
+    "COMPACT",
+    "JVCR",
+    "PAPER",
+    "PRESETS",
+    "CoordinateConfig",
+    "CoordinateNet",
+    "NetworkConfig",
+    "VoxelConfig",
+    "VoxelNet",
+    "draw_volume",
+    "equation_1_peak",
+]

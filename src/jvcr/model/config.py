@@ -1,0 +1,130 @@
+"""The shape of the networks, as data: a preset's name or a weight file's header is enough to build them again."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Literal
+
+Unit = Literal["bottleneck", "plain"]
+
+STRICT = {"extra": "forbid"}
+"""For pydantic, which reads these from files: a mistyped key is an error and never a silent default."""
+
+
+@dataclass(frozen=True)
+class VoxelConfig:
+    """The voxel regression subnetwork G: an image to M volumes, coarse to fine (section III-B.1).
+
+    Attributes:
+        image_size: side of the square input, pixels.
+        channels: width of the hourglasses.
+        depths: slices d of each stack's volume, coarse to fine; their number is M.
+        levels: how often an hourglass halves its map.
+        unit: the residual unit. "bottleneck" (1x1, 3x3, 1x1, pre-activation) is the stacked hourglass's own; "plain" is
+            one 3x3 convolution, which does more arithmetic a second on a CPU and folds its batch norm away for use.
+    """
+
+    __pydantic_config__: ClassVar = STRICT
+
+    image_size: int = 256
+    channels: int = 256
+    depths: tuple[int, ...] = (1, 2, 4, 64)
+    levels: int = 4
+    unit: Unit = "bottleneck"
+
+    def __post_init__(self) -> None:
+        if self.unit not in ("bottleneck", "plain"):
+            raise ValueError(f"unit must be 'bottleneck' or 'plain', got {self.unit!r}")
+        if not self.depths or min(self.depths) < 1:
+            raise ValueError(f"depths must name one or more volumes of at least one slice, got {self.depths}")
+        if self.levels < 1 or self.image_size % (4 * 2**self.levels):
+            raise ValueError(
+                f"image_size must be a multiple of {4 * 2**self.levels} for hourglasses of {self.levels} levels, "
+                f"got {self.image_size}"
+            )
+
+    @property
+    def map_size(self) -> int:
+        """Width and height of the volumes: a quarter of the image's side."""
+        return self.image_size // 4
+
+
+@dataclass(frozen=True)
+class CoordinateConfig:
+    """The coordinate regression subnetwork P: the last volume to N points (section III-B.2).
+
+    Attributes:
+        channels: width after each 3D convolution of kernel 4 and stride 2.
+        features: width after the last convolution, which leaves one voxel.
+    """
+
+    __pydantic_config__: ClassVar = STRICT
+
+    channels: tuple[int, ...] = (64, 128, 256, 512)
+    features: int = 256
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Both subnetworks and what joins them.
+
+    Attributes:
+        points: number of landmarks N.
+        voxel: the voxel regression subnetwork G.
+        coordinate: the coordinate regression subnetwork P.
+        sigma: size of the volume's Gaussians, voxels (Eq. 1).
+    """
+
+    __pydantic_config__: ClassVar = STRICT
+
+    points: int = 68
+    voxel: VoxelConfig = field(default_factory=VoxelConfig)
+    coordinate: CoordinateConfig = field(default_factory=CoordinateConfig)
+    sigma: float = 1.0
+
+    def __post_init__(self) -> None:
+        size, shrink = self.voxel.map_size, 2 ** len(self.coordinate.channels)
+        if self.voxel.depths[-1] != size:
+            raise ValueError(
+                f"the last volume must be a cube for the coordinate network: depths ends with {self.voxel.depths[-1]}, "
+                f"width and height are {size}"
+            )
+        if size % shrink:
+            raise ValueError(
+                f"a volume of side {size} cannot be halved {len(self.coordinate.channels)} times: give the coordinate "
+                f"network fewer channels or the image another size"
+            )
+        if self.points < 1 or self.sigma <= 0:
+            raise ValueError(f"points must be at least 1 and sigma above 0, got {self.points} and {self.sigma}")
+
+    def volume_shapes(self) -> tuple[tuple[int, int, int], ...]:
+        """(depth, height, width) of every stack's volume."""
+        size = self.voxel.map_size
+        return tuple((d, size, size) for d in self.voxel.depths)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for a weight file's header or a recipe."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> NetworkConfig:
+        """The opposite of `to_dict`; missing keys take the `paper` preset's values.
+
+        Raises:
+            ValueError: a key is unknown or a value does not fit; the message names it.
+        """
+        from pydantic import TypeAdapter  # only reading files needs it
+
+        return TypeAdapter(cls).validate_python(data)
+
+
+PAPER = NetworkConfig()
+"""The paper's network: 256x256 images, four hourglasses, volumes of 64x64 x 1, 2, 4, 64 (section IV-A)."""
+
+COMPACT = NetworkConfig(
+    voxel=VoxelConfig(image_size=128, channels=64, depths=(1, 4, 32), levels=4, unit="plain"),
+    coordinate=CoordinateConfig(channels=(16, 48, 96, 192), features=256),
+)
+"""The network that ships: 128x128 images, three hourglasses, volumes of 32x32 x 1, 4, 32."""
+
+PRESETS = {"paper": PAPER, "compact": COMPACT}

@@ -1,0 +1,117 @@
+"""The voxel regression subnetwork G: stacked hourglasses, volumes from coarse to fine (section III-B.1)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from jvcr.model.config import VoxelConfig
+
+
+class Bottleneck(nn.Module):
+    """Pre-activation residual unit of three convolutions, 1x1, 3x3, 1x1, half as wide inside."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        inner = outputs // 2
+        self.bn1, self.conv1 = nn.BatchNorm2d(inputs), nn.Conv2d(inputs, inner, 1)
+        self.bn2, self.conv2 = nn.BatchNorm2d(inner), nn.Conv2d(inner, inner, 3, padding=1)
+        self.bn3, self.conv3 = nn.BatchNorm2d(inner), nn.Conv2d(inner, outputs, 1)
+        self.shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, inputs, h, w) -> (batch, outputs, h, w)."""
+        y = self.conv1(F.relu(self.bn1(x)))
+        y = self.conv2(F.relu(self.bn2(y)))
+        y = self.conv3(F.relu(self.bn3(y)))
+        return y + self.shortcut(x)
+
+
+class PlainUnit(nn.Module):
+    """Residual unit of one 3x3 convolution, its batch norm right behind it so that use can fold it away."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, h, w) -> the same shape."""
+        return F.relu(x + self.bn(self.conv(x)))
+
+
+def _conv_bn_relu(inputs: int, outputs: int, kernel: int, stride: int = 1, bias: bool = False) -> nn.Sequential:
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=bias)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+def _unit(config: VoxelConfig) -> nn.Module:
+    c = config.channels
+    return PlainUnit(c) if config.unit == "plain" else Bottleneck(c, c)
+
+
+def _stem(config: VoxelConfig) -> nn.Module:
+    """Image to feature maps of a quarter of its side."""
+    c = config.channels
+    if config.unit == "plain":
+        # Two strided convolutions: residual units on the half-size maps cost a quarter of the whole network.
+        return nn.Sequential(_conv_bn_relu(3, c // 2, 3, 2), _conv_bn_relu(c // 2, c, 3, 2), PlainUnit(c))
+    return nn.Sequential(
+        _conv_bn_relu(3, c // 4, 7, 2, bias=True),
+        Bottleneck(c // 4, c // 2),
+        nn.MaxPool2d(2),
+        Bottleneck(c // 2, c),
+        Bottleneck(c, c),
+    )
+
+
+class Hourglass(nn.Module):
+    """Down to a map 2^levels times smaller and up again, with a skip branch at every level (Newell et al., 2016)."""
+
+    def __init__(self, config: VoxelConfig, levels: int) -> None:
+        super().__init__()
+        self.skip, self.down, self.up = _unit(config), _unit(config), _unit(config)
+        self.inner = Hourglass(config, levels - 1) if levels > 1 else _unit(config)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, h, w) -> the same shape."""
+        low = self.up(self.inner(self.down(F.max_pool2d(x, 2))))
+        return self.skip(x) + F.interpolate(low, scale_factor=2.0, mode="nearest")
+
+
+class VoxelNet(nn.Module):
+    """Stacked hourglasses that regress the compact volume from coarse to fine.
+
+    The slices of a volume are the channels of a stack's head; there is no activation behind it. Features and volume of
+    a stack are mapped back and added to the next one's input.
+    """
+
+    def __init__(self, config: VoxelConfig) -> None:
+        super().__init__()
+        self.config = config
+        c, last = config.channels, len(config.depths) - 1
+        self.stem = _stem(config)
+        self.hourglasses = nn.ModuleList(Hourglass(config, config.levels) for _ in config.depths)
+        self.residuals = nn.ModuleList(_unit(config) for _ in config.depths)
+        self.features = nn.ModuleList(_conv_bn_relu(c, c, 1, bias=True) for _ in config.depths)
+        self.heads = nn.ModuleList(nn.Conv2d(c, d, 1) for d in config.depths)
+        self.features_back = nn.ModuleList(nn.Conv2d(c, c, 1) for _ in range(last))
+        self.heads_back = nn.ModuleList(nn.Conv2d(d, c, 1) for d in config.depths[:last])
+
+    def forward(self, image: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
+        """One volume a stack, each (batch, depth, height / 4, width / 4).
+
+        Args:
+            image: RGB in [0, 1].
+        """
+        x = self.stem(image - 0.5)
+        volumes = []
+        for m, (hourglass, residual, feature, head) in enumerate(
+            zip(self.hourglasses, self.residuals, self.features, self.heads, strict=True)
+        ):
+            y = feature(residual(hourglass(x)))
+            volumes.append(head(y))
+            if m < len(self.features_back):
+                x = x + self.features_back[m](y) + self.heads_back[m](volumes[-1])
+        return volumes

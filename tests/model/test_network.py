@@ -1,0 +1,81 @@
+"""Sizes, shapes and gradients of the networks."""
+
+import pytest
+import torch
+
+from jvcr.model import COMPACT, JVCR, PAPER, CoordinateConfig, NetworkConfig, VoxelConfig
+
+
+def parameters(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+def test_paper_preset_has_the_authors_size():
+    # The released checkpoint holds 13,010,119 weights in G and, for 71 points, 19,460,629 in P.
+    network = JVCR(NetworkConfig(points=71))
+    assert parameters(network.voxel) == 13_010_119
+    assert parameters(network.coordinate) == 19_460_629
+    assert PAPER.voxel.depths == (1, 2, 4, 64) and PAPER.voxel.image_size == 256 and PAPER.points == 68
+
+
+def test_compact_preset_fits_its_file():
+    assert 2 * parameters(JVCR(COMPACT)) < 12e6  # stored in half precision
+
+
+@pytest.mark.slow
+def test_paper_preset_runs():
+    with torch.inference_mode():
+        volumes, points = JVCR(PAPER).eval()(torch.rand(1, 3, 256, 256))
+    assert [tuple(v.shape) for v in volumes] == [(1, d, 64, 64) for d in (1, 2, 4, 64)]
+    assert points.shape == (1, 68, 3)
+
+
+@pytest.mark.parametrize("unit", ["plain", "bottleneck"])
+def test_shapes_follow_the_configuration(unit):
+    config = NetworkConfig(
+        points=9,
+        voxel=VoxelConfig(image_size=64, channels=16, depths=(1, 3, 16), levels=2, unit=unit),
+        coordinate=CoordinateConfig(channels=(4, 6), features=5),
+    )
+    volumes, points = JVCR(config)(torch.rand(2, 3, 64, 64))
+    assert (
+        [tuple(v.shape[1:]) for v in volumes]
+        == list(config.volume_shapes())
+        == [(1, 16, 16), (3, 16, 16), (16, 16, 16)]
+    )
+    assert points.shape == (2, 9, 3)
+
+
+def test_gradients_of_the_coordinates_reach_the_image_through_the_last_volume_only(tiny_config):
+    network = JVCR(tiny_config).eval()
+    image = torch.rand(1, 3, 32, 32, requires_grad=True)
+    _, points = network(image)
+    points.square().sum().backward()
+    assert image.grad is not None and image.grad.abs().max() > 0
+    assert network.voxel.heads[-1].weight.grad.abs().max() > 0
+    # An early head acts on P only by what is mapped back into the next stack.
+    assert network.voxel.heads_back[0].weight.grad.abs().max() > 0
+
+
+def test_configuration_round_trip():
+    assert NetworkConfig.from_dict(COMPACT.to_dict()) == COMPACT
+    as_json = NetworkConfig.from_dict({"voxel": {"depths": [1, 2, 4, 64]}})
+    assert as_json == PAPER
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: VoxelConfig(image_size=100), "multiple of 64"),
+        (lambda: NetworkConfig.from_dict({"voxel": {"unit": "round"}}), "bottleneck"),
+        (lambda: VoxelConfig(depths=()), "depths"),
+        (lambda: NetworkConfig(voxel=VoxelConfig(depths=(1, 32))), "cube"),
+        (lambda: NetworkConfig(coordinate=CoordinateConfig(channels=(2,) * 7)), "halved 7 times"),
+        (lambda: NetworkConfig(points=0), "points"),
+        (lambda: NetworkConfig.from_dict({"voxl": {}}), "voxl"),
+        (lambda: NetworkConfig.from_dict({"voxel": {"chanels": 3}}), "chanels"),
+    ],
+)
+def test_refuses_what_cannot_be_built(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
