@@ -1,0 +1,17 @@
+"""Files to samples: the readers of data sets and what training does to their faces."""
+
+from jvcr.data.aflw2000 import read_aflw2000
+from jvcr.data.augment import Augmentation, make_example
+from jvcr.data.dataset import LandmarkDataset, Sample
+from jvcr.data.folder import read_folder
+from jvcr.data.readers import read_dataset
+
+__all__ = [
+    "Augmentation",
+    "LandmarkDataset",
+    "Sample",
+    "make_example",
+    "read_aflw2000",
+    "read_dataset",
+    "read_folder",
+]

@@ -1,0 +1,77 @@
+"""The one form that every reader returns."""
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from jvcr.data.dataset import LandmarkDataset
+from jvcr.data.folder import read_folder
+
+
+@pytest.fixture
+def dataset(landmark_folder) -> LandmarkDataset:
+    return read_folder(landmark_folder.root)
+
+
+def test_a_sample_is_one_row(dataset, landmark_folder):
+    sample = dataset[1]
+    assert sample.image == landmark_folder.root / "b" / "two.jpg"
+    assert (sample.source, sample.yaw_deg) == ("b", 45.0)
+    np.testing.assert_array_equal(sample.points_px, landmark_folder.points_px[1])
+    assert len(dataset) == len(list(dataset)) == 3
+
+
+def test_a_row_beyond_the_end_is_refused(dataset):
+    with pytest.raises(IndexError):
+        dataset[3]
+
+
+def test_select_and_split_take_every_column_along(dataset):
+    for part in (dataset.split("val"), dataset.select(np.array([False, True, True])), dataset.select(np.array([1, 2]))):
+        assert part.images.tolist() == ["b/two.jpg", "a/three.jpg"]
+        assert part.sources.tolist() == ["b", "a"]
+        assert part.splits.tolist() == ["val", "val"]
+        assert part.yaw_deg.tolist() == [45.0, -88.0]
+        np.testing.assert_array_equal(part.points_px, dataset.points_px[1:])
+
+
+def test_an_unknown_split_lists_the_known_ones(dataset, aflw2000):
+    with pytest.raises(ValueError, match="no split 'test'; it has train, val"):
+        dataset.split("test")
+
+
+def test_columns_of_other_lengths_are_refused(dataset):
+    with pytest.raises(ValueError, match=r"need points of shape \(2, 68, 3\), got \(3, 68, 3\)"):
+        LandmarkDataset(dataset.root, dataset.images[:2], dataset.points_px, dataset.sources, None, dataset.yaw_deg)
+
+
+def test_images_are_rgb_as_stored(dataset):
+    pixels = np.zeros((20, 30, 3), np.uint8)
+    pixels[:, :15] = [250, 10, 10]
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees to look at it; the labels belong to the pixels before
+    Image.fromarray(pixels).save(dataset.root / "a" / "one.jpg", exif=exif, quality=95)
+    image = dataset.read_image(0)
+    assert image.shape == (20, 30, 3)
+    assert image.dtype == np.uint8
+    assert image[10, 5, 0] > 200 > image[10, 5, 2]
+    assert image[10, 25].max() < 50
+
+
+def test_grey_images_become_rgb(dataset):
+    cv2.imwrite(str(dataset.root / "a" / "one.jpg"), np.full((20, 30), 77, np.uint8))
+    np.testing.assert_array_equal(dataset.read_image(0), np.full((20, 30, 3), 77))
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image"])
+def test_a_damaged_image_is_named(dataset, content):
+    (dataset.root / "b" / "two.jpg").write_bytes(content)
+    with pytest.raises(ValueError, match=r"two\.jpg is not an image, or damaged"):
+        dataset.read_image(1)
+
+
+def test_a_missing_image_is_named(dataset):
+    (dataset.root / "b" / "two.jpg").unlink()
+    with pytest.raises(FileNotFoundError, match=r"two\.jpg"):
+        dataset.read_image(1)
