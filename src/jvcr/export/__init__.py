@@ -1,0 +1,1 @@
+"""Networks to files and back: safetensors for research, ONNX for use."""

@@ -1,0 +1,139 @@
+"""Weight files: safetensors whose header rebuilds the network they belong to."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import load_file, save_file
+
+from jvcr.files import replacing
+from jvcr.model.config import NetworkConfig
+from jvcr.model.network import JVCR
+from jvcr.scheme import LandmarkScheme
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class WeightsHeader:
+    """What a weight file says of itself.
+
+    Attributes:
+        name: of the weights.
+        network: shape of the network.
+        scheme: what its landmarks are.
+        training: how it was made: recipe, data, faces seen, validation figures.
+    """
+
+    name: str
+    network: NetworkConfig
+    scheme: LandmarkScheme
+    training: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """One line of JSON; `from_json` reads it back."""
+        return json.dumps(
+            {
+                "format": FORMAT,
+                "name": self.name,
+                "image_size": self.network.voxel.image_size,
+                "scheme": self.scheme.to_dict(),
+                "network": self.network.to_dict(),
+                "training": self.training,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> WeightsHeader:
+        """The opposite of `to_json`.
+
+        Raises:
+            ValueError: of another format, or not such a header.
+        """
+        try:
+            data = json.loads(text)
+            if data["format"] != FORMAT:
+                raise ValueError(f"format {data['format']} is not known here (this package reads {FORMAT})")
+            scheme = LandmarkScheme.from_dict(data["scheme"])
+            return cls(data["name"], NetworkConfig.from_dict(data["network"]), scheme, data.get("training", {}))
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(f"its header is not one of jvcr's: {error!r}") from error
+
+
+def save_weights(path: str | Path, network: JVCR, header: WeightsHeader, dtype: torch.dtype = torch.float32) -> None:
+    """Writes a network's weights and its header.
+
+    Args:
+        path: a .safetensors file.
+        network: what to save.
+        header: what the file says of itself.
+        dtype: type of the stored weights; float16 halves the file.
+    """
+    tensors = {k: v.to(dtype) if v.is_floating_point() else v for k, v in network.state_dict().items()}
+    with replacing(path) as temporary:
+        save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, metadata={"jvcr": header.to_json()})
+
+
+def read_header(path: str | Path) -> WeightsHeader:
+    """The header of a weight file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: damaged, or not one of jvcr's.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path} is damaged or not a safetensors file: {error}") from error
+    if "jvcr" not in metadata:
+        raise ValueError(f"{path} holds weights, but not of jvcr: its header does not say what network they belong to")
+    try:
+        return WeightsHeader.from_json(metadata["jvcr"])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def find_weights(weights: str | Path) -> Path:
+    """The file of a shipped name such as "compact", or the path given.
+
+    Raises:
+        FileNotFoundError: neither; the message lists the shipped names.
+    """
+    folder = Path(str(resources.files("jvcr"))) / "weights"
+    shipped = folder / f"{weights}.safetensors"
+    path = shipped if shipped.is_file() else Path(weights)
+    if not path.is_file():
+        names = ", ".join(sorted(f.stem for f in folder.glob("*.safetensors"))) or "none"
+        raise FileNotFoundError(f"no weights {str(weights)!r}: give a .safetensors file or a shipped name ({names})")
+    return path
+
+
+def load_network(weights: str | Path = "compact") -> JVCR:
+    """The torch module of a weight file, in evaluation mode, for research and fine-tuning.
+
+    Example:
+        >>> network = load_network("compact")
+        >>> network.config.points
+        68
+
+    Args:
+        weights: a shipped name or the path of a .safetensors file.
+
+    Raises:
+        FileNotFoundError: no such weights.
+        ValueError: the file is damaged or its tensors do not fit the network its header names.
+    """
+    path = find_weights(weights)
+    network = JVCR(read_header(path).network)
+    try:
+        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()})
+    except (RuntimeError, safetensors.SafetensorError) as error:
+        raise ValueError(f"{path}: its tensors do not fit the network its header names: {error}") from error
+    return network.eval()

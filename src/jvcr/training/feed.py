@@ -1,0 +1,158 @@
+"""Feeding the loop: which faces make up a step, and the processes that prepare them ahead of time.
+
+What a step trains on is a function of the recipe's seed and the step's number alone. So a resumed run sees the very
+same examples as an uninterrupted one, whatever the number of workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from jvcr.data.augment import Augmentation, make_example
+from jvcr.data.dataset import LandmarkDataset, Names
+
+
+@dataclass(frozen=True)
+class StepSampler:
+    """Draws the faces of every step: each source is shuffled anew whenever all its faces have been seen.
+
+    Attributes:
+        sources: (F,) source of each face.
+        shares: faces of a source in a batch, relative to each other; empty draws all alike.
+        batch_size: faces a step.
+        seed: of the order.
+    """
+
+    sources: Names
+    shares: dict[str, float]
+    batch_size: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        known = sorted(set(self.sources.tolist()))
+        if unknown := sorted(set(self.shares) - set(known)):
+            raise ValueError(f"source_shares names {', '.join(unknown)}, but the data has {', '.join(known)}")
+        if any(s < 0 for s in self.shares.values()) or (self.shares and sum(self.shares.values()) <= 0):
+            raise ValueError("source_shares must not be negative, and not all 0")
+
+    def _streams(self) -> list[tuple[NDArray[np.intp], int]]:
+        """Per stream: its faces and how many of them go into each batch."""
+        if not self.shares:
+            return [(np.arange(len(self.sources)), self.batch_size)]
+        names = list(self.shares)
+        exact = np.array([self.shares[n] for n in names]) * self.batch_size / sum(self.shares.values())
+        counts = np.floor(exact).astype(int)
+        for i in np.argsort(counts - exact, kind="stable")[: self.batch_size - counts.sum()]:
+            counts[i] += 1
+        return [(np.flatnonzero(self.sources == n), int(c)) for n, c in zip(names, counts, strict=True) if c]
+
+    def step(self, number: int) -> NDArray[np.intp]:
+        """(batch_size,) faces of a step, counted from 0."""
+        faces = []
+        for stream, (members, count) in enumerate(self._streams()):
+            position = np.arange(number * count, (number + 1) * count)
+            rounds, places = np.divmod(position, len(members))
+            orders = {r: np.random.default_rng([self.seed, stream, int(r)]).permutation(members) for r in set(rounds)}
+            faces += [orders[r][p] for r, p in zip(rounds, places, strict=True)]
+        return np.array(faces)
+
+
+class Examples(Dataset):
+    """The crops of a data set by (face, number of the drawing); the second seeds the augmentation."""
+
+    def __init__(
+        self, dataset: LandmarkDataset, size: int, augmentation: Augmentation | None, seed: int, in_memory: bool
+    ) -> None:
+        self.dataset, self.size, self.augmentation, self.seed = dataset, size, augmentation, seed
+        self._images: list[NDArray[np.uint8]] | None = None
+        self._in_memory = in_memory
+
+    def load(self, progress: Callable[[int], None] | None = None) -> None:
+        """Reads every image once, which finds damaged ones before the training starts; keeps them if so asked.
+
+        Args:
+            progress: called with the number of images read so far.
+
+        Raises:
+            FileNotFoundError: an image is missing.
+            ValueError: an image is damaged.
+        """
+        if not self._in_memory:
+            return
+        images = []
+        with ThreadPoolExecutor(4) as pool:
+            for image in pool.map(self.dataset.read_image, range(len(self.dataset))):
+                images.append(image)
+                if progress is not None and len(images) % 256 == 0:
+                    progress(len(images))
+        self._images = images
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        face, drawing = key
+        image = self._images[face] if self._images is not None else self.dataset.read_image(face)
+        rng = np.random.default_rng([self.seed, 7, drawing])
+        points = self.dataset.points_px[face]
+        return make_example(image, points, self.size, self.dataset.scheme, self.augmentation, rng)
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """Batch sampler for a DataLoader: keys of the steps from ``first`` on, this rank's part of each."""
+
+    sampler: StepSampler
+    first: int
+    last: int
+    rank: int
+    ranks: int
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for step in range(self.first, self.last):
+            faces = self.sampler.step(step)
+            start = step * self.sampler.batch_size
+            yield [(int(f), start + i) for i, f in enumerate(faces)][self.rank :: self.ranks]
+
+    def __len__(self) -> int:
+        return max(0, self.last - self.first)
+
+
+def _collate(examples: list[tuple[NDArray[np.uint8], NDArray[np.float32]]]) -> tuple[Tensor, Tensor]:
+    pixels, points = zip(*examples, strict=True)
+    return torch.from_numpy(np.stack(pixels)), torch.from_numpy(np.stack(points))
+
+
+def training_batches(
+    examples: Examples, sampler: StepSampler, first: int, last: int, workers: int, rank: int = 0, ranks: int = 1
+) -> DataLoader:
+    """A loader of the steps ``first`` to ``last`` (excluded).
+
+    It gives pixels (b, size, size, 3) uint8 and landmarks (b, N, 3) float32 in the unit frame.
+
+    With workers, OpenCV is limited to one thread in this process too: a forked worker would wait for ever for the
+    threads that it did not inherit.
+    """
+    if workers:
+        cv2.setNumThreads(1)
+    return DataLoader(
+        examples,
+        batch_sampler=_Keys(sampler, first, last, rank, ranks),
+        num_workers=workers,
+        collate_fn=_collate,
+        prefetch_factor=8 if workers else None,
+    )
+
+
+def to_input(pixels: Tensor) -> Tensor:
+    """Pixels (b, size, size, 3) uint8 as the networks take them: (b, 3, size, size) float in [0, 1], channels last."""
+    return pixels.permute(0, 3, 1, 2).float().div_(255)

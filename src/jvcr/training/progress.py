@@ -1,0 +1,81 @@
+"""Telling how far a run is: a bar on a terminal, a line now and then in a file."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from jvcr.training.objective import Losses, Stage
+
+LINE_EVERY_SECONDS = 60.0
+
+
+class Progress:
+    """Rate, losses, validation and time left of a run.
+
+    Args:
+        total: steps of the whole run.
+        enabled: False keeps silent, as all processes but the first do.
+    """
+
+    def __init__(self, total: int, enabled: bool = True) -> None:
+        self.total = total
+        self.console = Console(stderr=True, quiet=not enabled, soft_wrap=True)
+        self._bar = Bar(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total} {task.fields[status]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not (enabled and self.console.is_terminal),
+        )
+        self._task = self._bar.add_task("training", total=total, status="", visible=False)
+        self._recent: deque[tuple[float, int, float, float, float]] = deque(maxlen=200)
+        self._last_line = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    @contextmanager
+    def reading(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A bar for reading images; gives the function to call with the number read."""
+        task = self._bar.add_task(f"reading {what} images", total=total, status="")
+        yield lambda done: self._bar.update(task, completed=done)
+        self._bar.remove_task(task)
+
+    def step(self, step: int, stage: Stage, losses: Losses, faces: int, waited: float) -> None:
+        """A step is done; ``waited`` are the seconds it stood waiting for its examples."""
+        now = time.monotonic()
+        self._recent.append((now, faces, waited, float(losses.voxel), float(losses.coordinate)))
+        span = max(now - self._recent[0][0], 1e-9)
+        rate = sum(r[1] for r in list(self._recent)[1:]) / span
+        voxel, coordinate = (sum(r[i] for r in self._recent) / len(self._recent) for i in (3, 4))
+        waiting = sum(r[2] for r in list(self._recent)[1:]) / span
+        status = f"{rate:.0f} faces/s, waited {waiting:.0%}, L_vox {voxel:.4g}, L_coord {coordinate:.4g}"
+        self._bar.update(self._task, description=f"stage: {stage}", completed=step, status=status, visible=True)
+        if not self.console.is_terminal and (now - self._last_line > LINE_EVERY_SECONDS or step == self.total):
+            self._last_line = now
+            left = (self.total - step) * faces / max(rate, 1e-9) / 60
+            self.console.print(f"step {step}/{self.total} ({stage}) {status}, {left:.0f} min left", highlight=False)
+
+    def validated(self, figures: dict[str, float]) -> None:
+        """Validation figures, percent."""
+        self.note("validation: " + ", ".join(f"{k} {v:.3f} %" for k, v in figures.items()))
+
+    def note(self, text: str) -> None:
+        """A line above the bar."""
+        self.console.print(text, highlight=False)

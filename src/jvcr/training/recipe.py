@@ -1,0 +1,213 @@
+"""A training run as data: a TOML file, checked when it is read."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from jvcr.data.augment import Augmentation
+from jvcr.model.config import PAPER, PRESETS, STRICT, NetworkConfig
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # type: ignore[import-not-found]
+
+
+@dataclass(frozen=True)
+class DataRecipe:
+    """Which faces.
+
+    Attributes:
+        train_split: trained on.
+        val_split: validated on.
+        source_shares: how many faces of each source go into a batch, relative to each other; empty draws all alike.
+        in_memory: keep the decoded images in memory.
+    """
+
+    __pydantic_config__: ClassVar = STRICT
+
+    train_split: str = "train"
+    val_split: str = "val"
+    source_shares: dict[str, float] = field(default_factory=dict)
+    in_memory: bool = True
+
+
+@dataclass(frozen=True)
+class StageRecipe:
+    """How long each stage lasts, in epochs; an epoch is as many faces as the training split has (section III-B.3).
+
+    Attributes:
+        separate: stage 1, G on images and P on ground-truth volumes, each for itself.
+        joint: stage 2, P on G's last volume, gradients through both.
+    """
+
+    __pydantic_config__: ClassVar = STRICT
+
+    separate: float = 15.0
+    joint: float = 10.0
+
+
+@dataclass(frozen=True)
+class LossRecipe:
+    """Eq. 3-5: L = L_vox + lambda L_coord.
+
+    Attributes:
+        voxel: reduction of the squared voxel error of a stack: "mean" over its voxels, or "landmark", the sum over its
+            voxels divided by the number of landmarks, which does not fade when the volume grows. Stacks are added up,
+            faces averaged.
+        coordinate: "l2", the squared error of a coordinate, or "l1", its size, which forgives wrong labels; averaged
+            over coordinates (unit frame) and faces.
+        coordinate_weight: lambda.
+        peak: height of the Gaussians in the ground truth: 1, or Eq. 1's 1 / (2 pi sigma^2).
+    """
+
+    __pydantic_config__: ClassVar = STRICT
+
+    voxel: Literal["mean", "landmark"] = "mean"
+    coordinate: Literal["l2", "l1"] = "l2"
+    coordinate_weight: float = 10.0
+    peak: float = 1.0
+
+
+@dataclass(frozen=True)
+class OptimizerRecipe:
+    """How weights move.
+
+    Attributes:
+        name: "rmsprop" (the paper) or "adamw".
+        learning_rate: at its height.
+        weight_decay: of convolutions and linear layers.
+        schedule: "step", a factor 0.1 every ``step_epochs`` (the paper), or "trapezoid", a linear rise over
+            ``warmup_epochs``, a plateau, and a linear fall to 0 over the last ``decay_epochs``. A plateau can be
+            prolonged or cut short on ``--resume``.
+        clip: greatest norm of the gradient; 0 for none.
+        average: decay a step of the running average of the weights, which is what is validated and kept; 0 for none.
+    """
+
+    __pydantic_config__: ClassVar = STRICT
+
+    name: Literal["rmsprop", "adamw"] = "rmsprop"
+    learning_rate: float = 2.5e-4
+    weight_decay: float = 0.0
+    schedule: Literal["step", "trapezoid"] = "step"
+    step_epochs: float = 10.0
+    warmup_epochs: float = 0.0
+    decay_epochs: float = 0.0
+    clip: float = 0.0
+    average: float = 0.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the outcome of a training run, but the data's place.
+
+    Attributes:
+        name: of the weights it makes.
+        scheme: the landmarks: a built-in name or the path of a TOML file.
+        network: the networks; in a file a preset's name, or a table with ``preset`` and what differs.
+        batch_size: faces a step, over all processes.
+        seed: of weights, order and augmentation.
+        precision: Fabric's name, such as "32-true" or "bf16-mixed", or "auto": bfloat16 where the processor computes in
+        it. workers: processes that make examples, for each training process; 0 makes them in line.
+        validate_epochs: epochs from one validation to the next.
+        checkpoint_minutes: minutes from one checkpoint to the next.
+    """
+
+    __pydantic_config__: ClassVar = STRICT
+
+    name: str
+    scheme: str = "face68"
+    network: NetworkConfig = PAPER
+    data: DataRecipe = field(default_factory=DataRecipe)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    stages: StageRecipe = field(default_factory=StageRecipe)
+    loss: LossRecipe = field(default_factory=LossRecipe)
+    optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
+    batch_size: int = 16
+    seed: int = 0
+    precision: str = "auto"
+    workers: int = 1
+    validate_epochs: float = 1.0
+    checkpoint_minutes: float = 3.0
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.stages.separate < 0 or self.stages.joint < 0:
+            raise ValueError("batch_size must be at least 1, and no stage can last less than 0 epochs")
+        if self.stages.separate + self.stages.joint <= 0:
+            raise ValueError("stages: nothing to train, both stages last 0 epochs")
+        if self.validate_epochs <= 0 or self.checkpoint_minutes <= 0:
+            raise ValueError("validate_epochs and checkpoint_minutes must be above 0")
+
+    @classmethod
+    def load(cls, path: str | Path, changes: tuple[str, ...] = ()) -> Recipe:
+        """Reads a recipe.
+
+        Args:
+            path: a TOML file.
+            changes: "key=value" pairs that replace what it says, such as "loss.coordinate=l1"; values in TOML.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: not TOML, or a key or value is wrong; every wrong one is named.
+        """
+        try:
+            data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path} is not a TOML file: {error}") from error
+        for change in changes:
+            _apply(data, change)
+        try:
+            return cls.from_dict(data)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Recipe:
+        """A recipe from a TOML file's content, or from `to_dict`.
+
+        Raises:
+            ValueError: a key or value is wrong; every wrong one is named.
+        """
+        data = {**data, "network": _network(data.get("network", "paper"))}
+        try:
+            return TypeAdapter(cls).validate_python(data)
+        except ValidationError as error:
+            wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in error.errors())
+            raise ValueError(f"the recipe does not fit: {wrong}") from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; `from_dict` reads it back."""
+        return asdict(self)
+
+
+def _network(value: str | dict[str, Any]) -> dict[str, Any]:
+    """A preset's name, or a table with ``preset`` and what differs from it, as a full table."""
+    table: dict[str, Any] = {"preset": value} if isinstance(value, str) else dict(value)
+    preset = table.pop("preset", "paper")
+    if preset not in PRESETS:
+        raise ValueError(f"network: no preset {preset!r}; there are {', '.join(PRESETS)}")
+    base = PRESETS[preset].to_dict()
+    for part in ("voxel", "coordinate"):
+        base[part] = {**base[part], **table.pop(part, {})}
+    return {**base, **table}
+
+
+def _apply(data: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    if not equals:
+        raise ValueError(f"a change is written key=value, got {change!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *parents, last = key.strip().split(".")
+    if parents and parents[0] == "network" and isinstance(data.get("network"), str):
+        data["network"] = {"preset": data["network"]}
+    for parent in parents:
+        data = data.setdefault(parent, {})
+    data[last] = value

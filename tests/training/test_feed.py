@@ -1,0 +1,59 @@
+"""Which faces a step sees, and that the workers do not change it."""
+
+import numpy as np
+import pytest
+import torch
+
+from jvcr.data.augment import Augmentation
+from jvcr.training.feed import Examples, StepSampler, to_input, training_batches
+
+
+def test_every_face_once_an_epoch():
+    sampler = StepSampler(np.full(12, "a"), {}, batch_size=4, seed=1)
+    seen = np.concatenate([sampler.step(i) for i in range(3)])
+    assert sorted(seen) == list(range(12))
+    again = np.concatenate([sampler.step(i) for i in range(3, 6)])
+    assert sorted(again) == list(range(12)) and (again != seen).any()
+
+
+def test_shares_hold_in_every_batch():
+    sources = np.array(["a"] * 50 + ["b"] * 5 + ["c"] * 7)
+    sampler = StepSampler(sources, {"a": 6.0, "b": 2.0}, batch_size=4, seed=0)
+    for step in range(9):
+        assert sorted(sources[sampler.step(step)]) == ["a", "a", "a", "b"]
+
+
+def test_a_step_is_a_function_of_its_number():
+    sampler = StepSampler(np.array(["a"] * 7), {}, batch_size=5, seed=3)
+    np.testing.assert_array_equal(sampler.step(11), StepSampler(np.array(["a"] * 7), {}, 5, 3).step(11))
+
+
+@pytest.mark.parametrize("shares", [{"x": 1.0}, {"a": -1.0}, {"a": 0.0}])
+def test_refuses_shares_that_make_no_batch(shares):
+    with pytest.raises(ValueError, match="source_shares"):
+        StepSampler(np.array(["a", "a"]), shares, 2, 0)
+
+
+def test_workers_and_the_first_step_do_not_change_the_examples(faces):
+    examples = Examples(faces, 32, Augmentation(light=0.2, noise=1.0), seed=5, in_memory=True)
+    examples.load()
+    sampler = StepSampler(faces.sources, {}, 4, 0)
+    inline = list(training_batches(examples, sampler, 0, 4, workers=0))
+    late = list(training_batches(examples, sampler, 2, 4, workers=1))
+    for (pixels, points), (pixels_2, points_2) in zip(inline[2:], late, strict=True):
+        assert torch.equal(pixels, pixels_2) and torch.equal(points, points_2)
+
+
+def test_ranks_share_a_step(faces):
+    examples = Examples(faces, 32, None, seed=5, in_memory=False)
+    sampler = StepSampler(faces.sources, {}, 6, 0)
+    (whole,) = training_batches(examples, sampler, 0, 1, workers=0)
+    parts = [next(iter(training_batches(examples, sampler, 0, 1, 0, rank, 2))) for rank in range(2)]
+    assert torch.equal(torch.cat([parts[0][1], parts[1][1]])[[0, 3, 1, 4, 2, 5]], whole[1])
+
+
+def test_input_is_rgb_in_0_1():
+    pixels = torch.arange(2 * 4 * 4 * 3, dtype=torch.uint8).view(2, 4, 4, 3)
+    image = to_input(pixels)
+    assert image.shape == (2, 3, 4, 4) and image.dtype == torch.float32
+    assert image[1, 2, 3, 0].item() == pytest.approx(pixels[1, 3, 0, 2].item() / 255)

@@ -1,0 +1,190 @@
+"""The loop: it learns, resumes to the same losses, stops politely, refuses what does not fit."""
+
+import dataclasses
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from jvcr.export.weights import load_network, read_header
+from jvcr.scheme import FACE66, FACE68
+from jvcr.training.loop import CHECKPOINT, LOG, WEIGHTS, Trainer, differences
+from jvcr.training.recipe import Recipe
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def trainer(recipe, faces, out):
+    out.mkdir(exist_ok=True)
+    return Trainer(recipe, faces.split("train"), faces.split("val"), FACE68, out)
+
+
+def losses_of(run):
+    """Makes a trainer note the total loss of each of its steps."""
+    noted, step = [], run._step
+
+    def noting(image, points):
+        losses = step(image, points)
+        noted.append(float(losses.total))
+        return losses
+
+    run._step = noting
+    return noted
+
+
+def changed(recipe, **parts):
+    """A recipe with values of its parts replaced: changed(r, stages={"joint": 1})."""
+    new = {k: dataclasses.replace(getattr(recipe, k), **v) if isinstance(v, dict) else v for k, v in parts.items()}
+    return dataclasses.replace(recipe, **new)
+
+
+def test_runs_both_stages_and_keeps_weights(tiny_recipe, faces, tmp_path):
+    run = trainer(tiny_recipe, faces, tmp_path / "run")
+    outcome = run.run()
+    assert outcome.finished and outcome.steps == 9 and outcome.faces == 36
+    assert [run.stage(s) for s in (0, 2, 3, 8)] == ["separate", "separate", "joint", "joint"]
+    entries = [json.loads(line) for line in (tmp_path / "run" / LOG).read_text().splitlines()]
+    assert [e["step"] for e in entries] == [3, 6, 9]
+    assert set(entries[0]["val"]) == {"nme", "gte", "nme_a", "nme_b"}
+    header = read_header(outcome.weights)
+    assert header.scheme == FACE68 and header.network == tiny_recipe.network
+    assert header.training["val"]["nme"] == outcome.best["nme"] == min(e["val"]["nme"] for e in entries[1:])
+    assert load_network(outcome.weights).config == tiny_recipe.network
+
+
+@pytest.mark.parametrize("stop_after", [2, 5])
+def test_resume_gives_the_very_same_losses(tiny_recipe, faces, tmp_path, stop_after):
+    whole = trainer(tiny_recipe, faces, tmp_path / "whole")
+    expected = losses_of(whole)
+    whole.run()
+
+    first = trainer(tiny_recipe, faces, tmp_path / "parts")
+    before = losses_of(first)
+    step = first._step
+
+    def stopping(image, points):
+        if len(before) == stop_after - 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(image, points)
+
+    first._step = stopping
+    outcome = first.run()
+    assert not outcome.finished and outcome.steps == stop_after
+
+    second = trainer(tiny_recipe, faces, tmp_path / "parts")
+    after = losses_of(second)
+    second.resume()
+    assert second.run().finished
+    assert before + after == expected
+    for key, value in whole.averaged_network.state_dict().items():
+        assert torch.equal(value, second.averaged_network.state_dict()[key]), key
+    logs = [
+        [json.loads(line)["val"] for line in (tmp_path / n / LOG).read_text().splitlines()] for n in ("whole", "parts")
+    ]
+    assert logs[0] == logs[1]
+
+
+def test_overfits_four_faces(tiny_recipe, faces, tmp_path):
+    recipe = changed(
+        tiny_recipe,
+        augmentation=dict.fromkeys(("flip", "rotate", "scale", "light", "noise", "occlude"), 0.0),
+        stages={"separate": 80.0, "joint": 160.0},
+        optimizer={"learning_rate": 5e-3},
+        validate_epochs=240.0,
+    )
+    four = faces.select(np.arange(4))
+    (tmp_path / "run").mkdir()
+    run = Trainer(recipe, four, four, FACE68, tmp_path / "run")
+    losses = losses_of(run)
+    outcome = run.run()
+    assert losses[-1] < losses[0] / 10
+    assert outcome.best["nme"] < 4  # percent, of faces it has learned by heart
+
+
+def test_resume_allows_another_length_only(tiny_recipe, faces, tmp_path):
+    run = trainer(tiny_recipe, faces, tmp_path / "run")
+    run.save()
+    longer = changed(tiny_recipe, stages={"joint": 7.0}, workers=1)
+    trainer(longer, faces, tmp_path / "run").resume()
+    other = changed(tiny_recipe, loss={"coordinate": "l2"}, seed=3)
+    assert differences(tiny_recipe, other) == ["loss.coordinate", "seed"]
+    with pytest.raises(ValueError, match=r"loss\.coordinate, seed"):
+        trainer(other, faces, tmp_path / "run").resume()
+
+
+def test_resume_of_nothing(tiny_recipe, faces, tmp_path):
+    with pytest.raises(FileNotFoundError, match="nothing to resume"):
+        trainer(tiny_recipe, faces, tmp_path / "run").resume()
+
+
+def test_damaged_checkpoint(tiny_recipe, faces, tmp_path):
+    run = trainer(tiny_recipe, faces, tmp_path / "run")
+    run.save()
+    path = tmp_path / "run" / CHECKPOINT
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(ValueError, match="cannot be read as a checkpoint"):
+        trainer(tiny_recipe, faces, tmp_path / "run").resume()
+
+
+def test_a_failed_save_keeps_the_last_checkpoint(tiny_recipe, faces, tmp_path, monkeypatch):
+    run = trainer(tiny_recipe, faces, tmp_path / "run")
+    run.save()
+    before = (tmp_path / "run" / CHECKPOINT).read_bytes()
+
+    def half(content, path):
+        path.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(OSError, match="disk full"):
+        run.save()
+    assert (tmp_path / "run" / CHECKPOINT).read_bytes() == before
+    assert [p.name for p in (tmp_path / "run").iterdir()] == [CHECKPOINT]
+
+
+def test_a_loss_that_is_not_finite_stops(tiny_recipe, faces, tmp_path):
+    run = trainer(tiny_recipe, faces, tmp_path / "run")
+    with torch.no_grad():
+        run.network.voxel.heads[0].bias.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match="learning_rate"):
+        run.run()
+
+
+def test_scheme_must_fit(tiny_recipe, faces, tmp_path):
+    with pytest.raises(ValueError, match="68 points, the scheme face66 66"):
+        Trainer(tiny_recipe, faces, faces, FACE66, tmp_path)
+
+
+def test_a_damaged_image_is_named_before_training(tiny_recipe, faces, tmp_path):
+    bad = dataclasses.replace(faces, root=tmp_path)
+    for name in faces.images:
+        (tmp_path / name).write_bytes((faces.root / name).read_bytes())
+    (tmp_path / "03.png").write_bytes(b"not an image")
+    with pytest.raises(ValueError, match=r"03\.png"):
+        trainer(tiny_recipe, bad, tmp_path / "run").run()
+
+
+def test_validation_weights_are_not_trained_ones(tiny_recipe, faces, tmp_path):
+    """Validation must see the averaged weights and leave training mode as it was."""
+    run = trainer(tiny_recipe, faces, tmp_path / "run")
+    run.run()
+    assert run.network.training
+    live, kept = run.network.voxel.heads[0].weight, run.averaged_network.voxel.heads[0].weight
+    assert not torch.equal(live, kept)
+    assert WEIGHTS in {p.name for p in (tmp_path / "run").iterdir()}
+
+
+def test_recipe_of_a_checkpoint_is_readable(tiny_recipe, faces, tmp_path):
+    run = trainer(tiny_recipe, faces, tmp_path / "run")
+    run.save()
+    content = torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)
+    assert Recipe.from_dict(content["recipe"]) == tiny_recipe

@@ -1,0 +1,64 @@
+"""Eq. 3-5, and what each stage trains."""
+
+import pytest
+import torch
+
+from jvcr.model import JVCR, draw_volume
+from jvcr.training.objective import Objective, coordinate_loss, voxel_loss
+from jvcr.training.recipe import LossRecipe
+
+
+def test_reductions_by_hand():
+    volume, truth = torch.zeros(2, 1, 2, 3), torch.zeros(2, 1, 2, 3)
+    volume[0, 0, 1, 2] = 3  # squared 9, over 12 voxels, or over 2 faces of 5 landmarks
+    assert voxel_loss(volume, truth, 5, LossRecipe(voxel="mean")).item() == pytest.approx(9 / 12)
+    assert voxel_loss(volume, truth, 5, LossRecipe(voxel="landmark")).item() == pytest.approx(9 / 10)
+    points, true_points = torch.zeros(2, 5, 3), torch.zeros(2, 5, 3)
+    points[1, 4, 0] = -2
+    assert coordinate_loss(points, true_points, LossRecipe(coordinate="l2")).item() == pytest.approx(4 / 30)
+    assert coordinate_loss(points, true_points, LossRecipe(coordinate="l1")).item() == pytest.approx(2 / 30)
+
+
+def test_total_is_equation_5(tiny_config):
+    torch.manual_seed(0)
+    network = JVCR(tiny_config).train()
+    image, points = torch.rand(3, 3, 32, 32), torch.rand(3, tiny_config.points, 3) - 0.5
+    losses = Objective(network, LossRecipe(coordinate_weight=7.0))(image, points, "joint")
+    volumes, predicted = network(image)
+    expected = sum(
+        (v - draw_volume(points, s)).square().mean() for v, s in zip(volumes, tiny_config.volume_shapes(), strict=True)
+    )
+    torch.testing.assert_close(losses.voxel, expected)
+    torch.testing.assert_close(losses.coordinate, (predicted - points).square().mean())
+    torch.testing.assert_close(losses.total, losses.voxel + 7 * losses.coordinate)
+
+
+def test_stage_1_shows_p_ground_truth_only(tiny_config):
+    """The coordinate loss must not move G, nor the voxel loss P, and P's statistics must be those of true volumes."""
+    torch.manual_seed(0)
+    network = JVCR(tiny_config).train()
+    image, points = torch.rand(3, 3, 32, 32), torch.rand(3, tiny_config.points, 3) - 0.5
+    losses = Objective(network, LossRecipe())(image, points, "separate")
+    on_g = torch.autograd.grad(
+        losses.coordinate, list(network.voxel.parameters()), retain_graph=True, allow_unused=True
+    )
+    on_p = torch.autograd.grad(
+        losses.voxel, list(network.coordinate.parameters()), retain_graph=True, allow_unused=True
+    )
+    assert all(g is None for g in on_g) and all(g is None for g in on_p)
+    mean = network.coordinate.encoder[1].running_mean.clone()
+    alone = JVCR(tiny_config)
+    alone.load_state_dict(network.state_dict())
+    for module in alone.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.reset_running_stats()
+    alone.train().coordinate(draw_volume(points, tiny_config.volume_shapes()[-1]))
+    torch.testing.assert_close(mean, alone.coordinate.encoder[1].running_mean)
+
+
+def test_stage_2_trains_g_by_the_coordinates(tiny_config):
+    network = JVCR(tiny_config).train()
+    points = torch.rand(2, tiny_config.points, 3) - 0.5
+    losses = Objective(network, LossRecipe())(torch.rand(2, 3, 32, 32), points, "joint")
+    (gradient,) = torch.autograd.grad(losses.coordinate, [network.voxel.heads[-1].weight])
+    assert gradient.abs().max() > 0

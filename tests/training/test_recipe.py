@@ -1,0 +1,91 @@
+"""Recipes: the shipped ones parse, wrong ones say what is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from jvcr.model import COMPACT, PAPER
+from jvcr.training.recipe import OptimizerRecipe, Recipe
+from jvcr.training.schedule import learning_rate
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_shipped_recipes_parse(path):
+    recipe = Recipe.load(path)
+    assert recipe.name == path.stem
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+
+
+def test_there_are_recipes():
+    assert {"compact", "paper"} <= {p.stem for p in RECIPES}
+
+
+def test_paper_recipe_is_the_papers():
+    recipe = Recipe.load(next(p for p in RECIPES if p.stem == "paper"))
+    assert recipe.network == PAPER
+    assert (recipe.stages.separate, recipe.stages.joint) == (15, 10)
+    assert (recipe.optimizer.name, recipe.optimizer.learning_rate) == ("rmsprop", 2.5e-4)
+    assert (recipe.optimizer.schedule, recipe.optimizer.step_epochs) == ("step", 10)
+    assert (recipe.loss.voxel, recipe.loss.coordinate) == ("mean", "l2")
+
+
+def test_defaults_keep_to_the_paper():
+    recipe = Recipe.from_dict({"name": "x"})
+    assert recipe.network == PAPER and recipe.optimizer.name == "rmsprop" and recipe.stages.separate == 15
+
+
+def test_network_by_preset_and_difference():
+    recipe = Recipe.from_dict({"name": "x", "network": {"preset": "compact", "voxel": {"channels": 48}}})
+    assert recipe.network.voxel.channels == 48
+    assert recipe.network.coordinate == COMPACT.coordinate
+
+
+def test_changes(tmp_path):
+    path = tmp_path / "r.toml"
+    path.write_text('name = "r"\nnetwork = "compact"\n')
+    recipe = Recipe.load(path, ("optimizer.learning_rate=1e-3", "loss.coordinate=l1", "network.voxel.channels=32"))
+    assert recipe.optimizer.learning_rate == 1e-3
+    assert recipe.loss.coordinate == "l1"
+    assert recipe.network.voxel.channels == 32
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name = ", "not a TOML file"),
+        ("", "name"),
+        ('name = "x"\nepochs = 3', "epochs"),
+        ('name = "x"\n[optimizer]\nlearnin_rate = 3', "optimizer.learnin_rate"),
+        ('name = "x"\n[optimizer]\nname = "sgd"', "adamw"),
+        ('name = "x"\nbatch_size = 0', "batch_size"),
+        ('name = "x"\nbatch_size = "many"', "batch_size"),
+        ('name = "x"\nnetwork = "huge"', "no preset 'huge'"),
+        ('name = "x"\n[augmentation]\nflip = 2', "flip"),
+        ('name = "x"\n[stages]\nseparate = 0\njoint = 0', "nothing to train"),
+    ],
+)
+def test_refuses(tmp_path, text, message):
+    path = tmp_path / "r.toml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        Recipe.load(path)
+
+
+def test_no_such_recipe(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        Recipe.load(tmp_path / "none.toml")
+
+
+def test_step_schedule_is_the_papers():
+    recipe = OptimizerRecipe()
+    rates = [learning_rate(recipe, epoch, 25.0) for epoch in (0.0, 9.99, 10.0, 19.9, 20.0, 24.0)]
+    assert rates == pytest.approx([2.5e-4, 2.5e-4, 2.5e-5, 2.5e-5, 2.5e-6, 2.5e-6])
+
+
+def test_trapezoid_schedule():
+    recipe = OptimizerRecipe(learning_rate=1.0, schedule="trapezoid", warmup_epochs=2.0, decay_epochs=4.0)
+    assert [learning_rate(recipe, e, 10.0) for e in (0.0, 1.0, 2.0, 6.0, 8.0, 10.0)] == pytest.approx(
+        [0, 0.5, 1, 1, 0.5, 0]
+    )
