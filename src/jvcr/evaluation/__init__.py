@@ -1,0 +1,1 @@
+"""Measuring: metrics, the protocol that gives each face its box, and the report."""
