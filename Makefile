@@ -49,7 +49,7 @@ $(DEV)/.stamp: pyproject.toml constraints.txt
 
 $(USE)/.stamp: pyproject.toml constraints.txt
 	$(call environment,$(USE))
-	$(USE)/bin/python -m pip install -q -c constraints.txt -e ".[plot]"
+	$(USE)/bin/python -m pip install -q -c constraints.txt -e .
 	@touch $@
 
 define environment

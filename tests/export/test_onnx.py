@@ -10,9 +10,10 @@ import torch
 
 from jvcr.export import onnx as exporting
 from jvcr.export.onnx import TOLERANCE, compare, export_onnx
-from jvcr.export.weights import WeightsHeader, find_weights, load_network
+from jvcr.export.weights import WeightsHeader, load_network
 from jvcr.model import JVCR
 from jvcr.scheme import FACE66
+from jvcr.weights import find_weights
 
 
 @pytest.fixture(scope="module")
@@ -74,4 +75,4 @@ def test_shipped_files_agree(shipped_weights):
 
 def test_shipped_files_are_small(shipped_weights):
     assert shipped_weights.stat().st_size < 12e6
-    assert find_weights("compact").stat().st_size < 12e6
+    assert find_weights("compact", ".safetensors").stat().st_size < 12e6

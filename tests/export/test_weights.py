@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from jvcr.export.weights import WeightsHeader, find_weights, load_network, read_header, save_weights
+from jvcr.export.weights import WeightsHeader, load_network, read_header, save_weights
 from jvcr.model import JVCR
 from jvcr.scheme import FACE66
 
@@ -44,7 +44,13 @@ def test_half_precision_halves_the_file(saved, tiny_config, tmp_path):
 
 def test_no_such_weights():
     with pytest.raises(FileNotFoundError, match="shipped name"):
-        find_weights("nothing")
+        load_network("nothing")
+
+
+def test_the_file_for_use(tmp_path):
+    (tmp_path / "w.onnx").write_bytes(b"x")
+    with pytest.raises(ValueError, match="without torch"):
+        load_network(tmp_path / "w.onnx")
 
 
 def test_cut_short(saved):

@@ -97,9 +97,9 @@ def test_overfits_four_faces(tiny_recipe, faces, tmp_path):
     recipe = changed(
         tiny_recipe,
         augmentation=dict.fromkeys(("flip", "rotate", "scale", "light", "noise", "occlude"), 0.0),
-        stages={"separate": 80.0, "joint": 160.0},
-        optimizer={"learning_rate": 5e-3},
-        validate_epochs=240.0,
+        stages={"separate": 100.0, "joint": 200.0},
+        optimizer={"learning_rate": 5e-3, "schedule": "trapezoid", "decay_epochs": 150.0},
+        validate_epochs=300.0,
     )
     four = faces.select(np.arange(4))
     (tmp_path / "run").mkdir()

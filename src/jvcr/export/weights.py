@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from jvcr.files import replacing
 from jvcr.model.config import NetworkConfig
 from jvcr.model.network import JVCR
 from jvcr.scheme import LandmarkScheme
+from jvcr.weights import find_weights
 
 FORMAT = 1
 
@@ -100,21 +100,6 @@ def read_header(path: str | Path) -> WeightsHeader:
         raise ValueError(f"{path}: {error}") from error
 
 
-def find_weights(weights: str | Path) -> Path:
-    """The file of a shipped name such as "compact", or the path given.
-
-    Raises:
-        FileNotFoundError: neither; the message lists the shipped names.
-    """
-    folder = Path(str(resources.files("jvcr"))) / "weights"
-    shipped = folder / f"{weights}.safetensors"
-    path = shipped if shipped.is_file() else Path(weights)
-    if not path.is_file():
-        names = ", ".join(sorted(f.stem for f in folder.glob("*.safetensors"))) or "none"
-        raise FileNotFoundError(f"no weights {str(weights)!r}: give a .safetensors file or a shipped name ({names})")
-    return path
-
-
 def load_network(weights: str | Path = "compact") -> JVCR:
     """The torch module of a weight file, in evaluation mode, for research and fine-tuning.
 
@@ -130,7 +115,7 @@ def load_network(weights: str | Path = "compact") -> JVCR:
         FileNotFoundError: no such weights.
         ValueError: the file is damaged or its tensors do not fit the network its header names.
     """
-    path = find_weights(weights)
+    path = find_weights(weights, ".safetensors")
     network = JVCR(read_header(path).network)
     try:
         network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()})

@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import json
 import math
-import os
 import signal
 import sys
 import time
@@ -193,9 +192,9 @@ class Trainer:
             group["lr"] = learning_rate(self.recipe.optimizer, epoch, epochs)
         self.objective.train()
         losses = self.objective(image, points, self.stage(self.state.step))
-        if not math.isfinite(float(losses.total)):
+        if not math.isfinite(total := float(losses.total.detach())):
             raise FloatingPointError(
-                f"the loss is {float(losses.total)} at step {self.state.step}: lower optimizer.learning_rate or set "
+                f"the loss is {total} at step {self.state.step}: lower optimizer.learning_rate or set "
                 f"optimizer.clip, then --resume from the last checkpoint"
             )
         self.fabric.backward(losses.total)
@@ -402,8 +401,3 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 256 << 20)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
             mallopt(option, value)
-
-
-def available_cores() -> int:
-    """Cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,72 @@
+"""3D facial landmarks from one photograph: Joint Voxel and Coordinate Regression.
+
+Example:
+    >>> import jvcr
+    >>> landmarker = jvcr.Landmarker()
+    >>> faces = landmarker("portrait.jpg")
+    >>> faces[0].points.shape, faces[0].yaw
+    ((68, 3), -4.2)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jvcr.export.weights import load_network as load_network
+    from jvcr.geometry.crop import Crop as Crop
+    from jvcr.inference.landmarker import Landmarker as Landmarker
+    from jvcr.inference.result import Face as Face
+    from jvcr.scheme import FACE66 as FACE66
+    from jvcr.scheme import FACE68 as FACE68
+    from jvcr.scheme import LandmarkScheme as LandmarkScheme
+    from jvcr.scheme import load_scheme as load_scheme
+
+    __version__: str
+
+_HOMES = {
+    "Crop": "jvcr.geometry.crop",
+    "FACE66": "jvcr.scheme",
+    "FACE68": "jvcr.scheme",
+    "Face": "jvcr.inference.result",
+    "LandmarkScheme": "jvcr.scheme",
+    "Landmarker": "jvcr.inference.landmarker",
+    "load_network": "jvcr.export.weights",
+    "load_scheme": "jvcr.scheme",
+}
+"""Where each public name lives: it is imported when it is first used, so that ``import jvcr`` is quick (PEP 562)."""
+
+__all__ = [
+    "FACE66",
+    "FACE68",
+    "Crop",
+    "Face",
+    "LandmarkScheme",
+    "Landmarker",
+    "__version__",
+    "load_network",
+    "load_scheme",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+    elif name == "__version__":
+        value = _version()
+    else:
+        raise AttributeError(f"module 'jvcr' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("jvcr")
+    except PackageNotFoundError:  # the source tree on the path, never installed
+        return "0+source"

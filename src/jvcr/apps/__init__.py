@@ -1,0 +1,1 @@
+"""What is done with the faces that were found: drawn, and stored for many images."""

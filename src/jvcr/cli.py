@@ -1,0 +1,103 @@
+"""The ``jvcr`` command.
+
+Each sub-command is named by its import path and imported when it is called, so that help and wrong usage answer at
+once. Exit codes: 0 done, 1 not (all) done, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+import jvcr
+
+DEBUG_VARIABLE = "JVCR_DEBUG"
+"""Environment variable that lets errors show where they come from."""
+
+_EXTRAS = {
+    "train": {"jaxtyping", "lightning_fabric", "onnx", "onnxscript", "pydantic", "safetensors", "torch"},
+}
+"""Modules that only ``pip install "jvcr[EXTRA]"`` brings."""
+
+_COMMANDS = {
+    "predict": "Find the 3D landmarks of the faces in photographs.",
+    "evaluate": "Measure the landmarks on faces whose true landmarks are known.",
+    "train": "Train a network by a recipe: the volume and the coordinates each for itself, then both jointly.",
+    "export": "Turn torch weights into an ONNX file, and compare the two in numbers.",
+}
+"""Sub-commands, each the function ``jvcr.commands.NAME:NAME``, and the first line of its help."""
+
+
+def make_app(called: str | None = None) -> App:
+    """The command line.
+
+    Args:
+        called: the sub-command that will be called, if that is known. cyclopts shows a text given here in the list of
+            commands without importing any, but in place of a command's own, longer help: this one goes without.
+    """
+    app = App(
+        name="jvcr",
+        help="3D facial landmarks from one photograph: Joint Voxel and Coordinate Regression.",
+        version=lambda: jvcr.__version__,
+        result_action="return_value",
+    )
+    for name, summary in _COMMANDS.items():
+        app.command(f"jvcr.commands.{name}:{name}", name=name, help=None if name == called else summary)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command and exits.
+
+    Args:
+        arguments: of the command line; None takes those of the process.
+
+    Raises:
+        SystemExit: always, with the exit code.
+    """
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    """The exit code; what the user can mend is told in one line instead of a traceback."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    called = next((argument for argument in arguments if argument in _COMMANDS), None)
+    try:
+        code = make_app(called)(arguments, exit_on_error=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except CycloptsError:
+        return 2  # cyclopts has told what is wrong
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader has gone, as with `jvcr predict ... | head`; nor can Python flush to it when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ValueError, OSError, ImportError) as error:
+        if os.environ.get(DEBUG_VARIABLE):
+            raise
+        print(f"jvcr: {_told(error)}", file=sys.stderr)
+        return 1
+
+
+def _told(error: BaseException) -> str:
+    """One line on an error, and the way out of it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ModuleNotFoundError) and cause.name:
+            module = cause.name.partition(".")[0]
+            for extra, modules in _EXTRAS.items():
+                if module in modules:
+                    return f'this needs {module}, which is not installed: pip install "jvcr[{extra}]"'
+        cause = cause.__cause__
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror[0].lower()}{error.strerror[1:]}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The functions behind the sub-commands of ``jvcr``: thin, and quick to import."""

@@ -1,0 +1,28 @@
+"""Images in, faces out: NumPy, OpenCV and ONNX Runtime, no torch."""
+
+from jvcr.inference.detect import (
+    Detections,
+    Detector,
+    MediaPipeDetector,
+    OpenCVFaceDetector,
+    SlimeFaceDetector,
+    default_detector,
+)
+from jvcr.inference.image import ImageError, ImageSource, read_image
+from jvcr.inference.landmarker import BoxKind, Landmarker
+from jvcr.inference.result import Face
+
+__all__ = [
+    "BoxKind",
+    "Detections",
+    "Detector",
+    "Face",
+    "ImageError",
+    "ImageSource",
+    "Landmarker",
+    "MediaPipeDetector",
+    "OpenCVFaceDetector",
+    "SlimeFaceDetector",
+    "default_detector",
+    "read_image",
+]

@@ -1,0 +1,356 @@
+"""From images to faces: detect, crop, run the network, map back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from jvcr.geometry.crop import Crop
+from jvcr.geometry.pose import HeadPose, head_pose
+from jvcr.geometry.volume import sample_volume
+from jvcr.geometry.warp import cut
+from jvcr.inference.detect import Detector, default_detector
+from jvcr.inference.image import ImageSource, read_image
+from jvcr.inference.result import Face
+from jvcr.inference.runtime import OnnxNetwork, Providers
+from jvcr.scheme import LandmarkScheme
+
+BoxKind: TypeAlias = Literal["detector", "landmarks"]
+"""What a caller's boxes surround: the face as detectors box it, forehead to chin, or the landmarks themselves."""
+
+_MOST_PENDING_PIXELS = 64_000_000
+"""How many pixels of images may wait for a batch to fill up (three bytes each)."""
+
+_LARGEST_BOX = 1000.0
+"""Side of the largest box that is not taken for a mistake, over the longer side of the image."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """An image whose faces are known: one crop, box and score for each."""
+
+    image: NDArray[np.uint8]
+    boxes: NDArray[np.float64]
+    scores: NDArray[np.float64] | None
+    crops: list[Crop]
+
+
+@dataclass(frozen=True)
+class _Regressed:
+    """What the network found in one crop."""
+
+    crop: Crop
+    points_px: NDArray[np.float64]
+    confidence: NDArray[np.float64]
+    volume: NDArray[np.float32]
+
+
+class Landmarker:
+    """Finds the 3D landmarks of the faces in images.
+
+    One object serves any number of images, and several threads at once.
+
+    Args:
+        weights: the name of shipped weights ("compact") or the path of an .onnx file.
+        threads: how many threads the network may use; None is one for each core that this process may use.
+        detector: what finds the faces where no boxes are given, see `Detector`; None is `default_detector`, made when
+            it is first needed.
+        providers: execution providers of ONNX Runtime, such as ``("CUDAExecutionProvider",)``; None is the CPU.
+        passes: 2 crops each face again, around the landmarks of the first pass: a little more exact, twice the time.
+        max_batch: how many faces go through the network at once; it bounds the memory.
+
+    Raises:
+        FileNotFoundError: no such weights.
+        ValueError: the weights cannot be used, or an argument is out of its range.
+
+    Example:
+        >>> landmarker = Landmarker()
+        >>> faces = landmarker("portrait.jpg")
+        >>> faces[0].points.shape
+        (68, 3)
+    """
+
+    def __init__(
+        self,
+        weights: str | Path = "compact",
+        threads: int | None = None,
+        detector: Detector | None = None,
+        providers: Providers | None = None,
+        passes: int = 1,
+        max_batch: int = 64,
+    ) -> None:
+        self.passes = _at_least_one("passes", passes)
+        self.max_batch = _at_least_one("max_batch", max_batch)
+        if detector is not None:
+            self.detector = detector
+        self._network = OnnxNetwork(weights, threads, providers)
+        template = self.scheme.template
+        self._template = None if template is None else np.array(template)
+
+    def __repr__(self) -> str:
+        info = self._network.info
+        return f"Landmarker({info.name!r}: {info.scheme.points} points of {info.scheme.name}, {info.image_size} px)"
+
+    @property
+    def scheme(self) -> LandmarkScheme:
+        """What the landmarks are."""
+        return self._network.info.scheme
+
+    @cached_property
+    def detector(self) -> Detector:
+        """What finds the faces where no boxes are given."""
+        return default_detector()
+
+    def __call__(
+        self,
+        image: ImageSource,
+        boxes: ArrayLike | None = None,
+        box_kind: BoxKind = "detector",
+        passes: int | None = None,
+    ) -> list[Face]:
+        """The faces of one image, run as one batch.
+
+        Args:
+            image: a path, the bytes of an image file, a PIL image or an RGB array; see `read_image`.
+            boxes: (n, 4) x0, y0, x1, y1 in pixels: where the faces are, in the order of the result. None finds them;
+                they come back with the most certain one first. A box may reach over the edge of the image.
+            box_kind: what the boxes surround: "detector", a face from the forehead to the chin, or "landmarks", the
+                landmarks themselves (for 68, from the eyebrows to the chin).
+            passes: as in the constructor, for this call.
+
+        Returns:
+            A `Face` for each; no face is an empty list.
+
+        Raises:
+            FileNotFoundError, IsADirectoryError: as `read_image`.
+            ValueError: the image cannot be used (`ImageError`); or a box is not finite, has no area or lies outside
+                of the image, and the message says which.
+            ImportError: faces must be found, and no detector is installed.
+        """
+        job = self._prepare(image, boxes, box_kind)
+        return self._faces(job, self._regress([job], passes))
+
+    def batch(
+        self,
+        images: Iterable[ImageSource],
+        boxes: Iterable[ArrayLike | None] | None = None,
+        box_kind: BoxKind = "detector",
+        passes: int | None = None,
+    ) -> list[list[Face]]:
+        """The faces of many images, run through the network together; see `stream` for more than memory holds."""
+        return list(self.stream(images, boxes, box_kind, passes))
+
+    def stream(
+        self,
+        images: Iterable[ImageSource],
+        boxes: Iterable[ArrayLike | None] | None = None,
+        box_kind: BoxKind = "detector",
+        passes: int | None = None,
+    ) -> Iterator[list[Face]]:
+        """The faces of any number of images, one list after the other, in bounded memory.
+
+        Images are read when their turn comes, so a generator will do; faces of several images share a batch.
+
+        Args:
+            images: as the image of a single call; also an array of (images, h, w, 3).
+            boxes: for each image its boxes, or None to find them.
+            box_kind: as in a single call, for all boxes.
+            passes: as in a single call.
+
+        Yields:
+            The faces of each image, in order.
+
+        Raises:
+            ValueError: images and boxes differ in number. Otherwise as in a single call, when the image's turn comes.
+        """
+        if isinstance(images, (str, bytes, os.PathLike)) or (isinstance(images, np.ndarray) and images.ndim != 4):
+            raise ValueError("images must be several images, such as a list of paths; for one, call the landmarker")
+        _at_least_one("passes", self.passes if passes is None else passes)
+        return self._stream(images, boxes, box_kind, passes)
+
+    def volumes(
+        self,
+        image: ImageSource,
+        boxes: ArrayLike | None = None,
+        box_kind: BoxKind = "detector",
+        passes: int | None = None,
+    ) -> tuple[list[Face], NDArray[np.float32], list[Crop]]:
+        """The faces of one image with what the network saw on the way, for looking at and for research.
+
+        Args:
+            image: as in a call.
+            boxes: as in a call.
+            box_kind: as in a call.
+            passes: as in a call.
+
+        Returns:
+            faces: as of a call.
+            volumes: (n, D, H, W) the predicted compact volume of each, in the unit frame of its crop (z, y, x).
+            crops: the crop of each; ``crops[i].to_image`` takes points of that unit frame to the image.
+        """
+        job = self._prepare(image, boxes, box_kind)
+        found = list(self._regress([job], passes))
+        volumes = np.stack([f.volume for f in found]) if found else np.zeros((0, 0, 0, 0), np.float32)
+        return self._faces(job, iter(found)), volumes, [f.crop for f in found]
+
+    def _stream(
+        self,
+        images: Iterable[ImageSource],
+        boxes: Iterable[ArrayLike | None] | None,
+        box_kind: BoxKind,
+        passes: int | None,
+    ) -> Iterator[list[Face]]:
+        pending: list[_Job] = []
+        for image, image_boxes in _paired(images, boxes):
+            pending.append(self._prepare(image, image_boxes, box_kind))
+            crops = sum(len(job.crops) for job in pending)
+            pixels = sum(job.image.size // 3 for job in pending)
+            if crops >= self.max_batch or pixels >= _MOST_PENDING_PIXELS:
+                yield from self._finished(pending, passes)
+                pending = []
+        yield from self._finished(pending, passes)
+
+    def _finished(self, jobs: Sequence[_Job], passes: int | None) -> Iterator[list[Face]]:
+        found = self._regress(jobs, passes)
+        for job in jobs:
+            yield self._faces(job, found)
+
+    def _prepare(self, source: ImageSource, boxes: ArrayLike | None, box_kind: BoxKind) -> _Job:
+        """Reads an image and decides where its faces are."""
+        if box_kind not in ("detector", "landmarks"):
+            raise ValueError(f'box_kind must be "detector" or "landmarks", got {box_kind!r}')
+        image = read_image(source)
+        if boxes is None:
+            found, scores = _detect(self.detector, image)
+            return _Job(image, found, scores, [Crop.from_detection(box) for box in found])
+        name = f"{source}: " if isinstance(source, (str, os.PathLike)) else ""
+        given = _checked_boxes(boxes, image, name)
+        crop = Crop.from_detection if box_kind == "detector" else Crop.from_box
+        return _Job(image, given, None, [crop(box) for box in given])
+
+    def _regress(self, jobs: Sequence[_Job], passes: int | None) -> Iterator[_Regressed]:
+        """Runs the crops of all jobs in batches; one result for each crop, in order."""
+        passes = self.passes if passes is None else _at_least_one("passes", passes)
+        size = self._network.info.image_size
+        views = [(job.image, crop) for job in jobs for crop in job.crops]
+        for start in range(0, len(views), self.max_batch):
+            images = [image for image, _ in views[start : start + self.max_batch]]
+            crops = [crop for _, crop in views[start : start + self.max_batch]]
+            points_px: list[NDArray[np.float64]] = []
+            for _ in range(passes):
+                if points_px:
+                    crops = [_around(points, crop) for points, crop in zip(points_px, crops, strict=True)]
+                pixels = np.stack([cut(image, crop, size) for image, crop in zip(images, crops, strict=True)])
+                coordinates, volumes = self._network.run(pixels)
+                points_px = [crop.to_image(points) for crop, points in zip(crops, coordinates, strict=True)]
+            confidence = sample_volume(volumes, coordinates).clip(0, 1)
+            yield from map(_Regressed, crops, points_px, confidence, volumes)
+
+    def _faces(self, job: _Job, found: Iterator[_Regressed]) -> list[Face]:
+        """The faces of a job, from as many results as it has crops."""
+        faces = []
+        scores = [None] * len(job.crops) if job.scores is None else job.scores.tolist()
+        # The crops come first: zip would otherwise take a result of the next job before it stops.
+        for box, score, result in zip(job.boxes, scores, found, strict=False):
+            points = result.points_px.copy()
+            points[:, 2] -= points[:, 2].mean()
+            pose: HeadPose | None = None if self._template is None else head_pose(points, self._template)
+            faces.append(
+                Face(
+                    points=points.astype(np.float32),
+                    box=box.astype(np.float32),
+                    confidence=result.confidence.astype(np.float32),
+                    score=score,
+                    yaw=None if pose is None else pose.yaw_deg,
+                    pitch=None if pose is None else pose.pitch_deg,
+                    roll=None if pose is None else pose.roll_deg,
+                    scheme=self.scheme.name,
+                )
+            )
+        return faces
+
+
+def _at_least_one(name: str, value: int) -> int:
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}")
+    return value
+
+
+def _around(points_px: NDArray[np.float64], crop: Crop) -> Crop:
+    """The crop of the next pass; the same one where the points have no extent to crop around."""
+    try:
+        return Crop.around_landmarks(points_px)
+    except ValueError:
+        return crop
+
+
+def _paired(
+    images: Iterable[ImageSource], boxes: Iterable[ArrayLike | None] | None
+) -> Iterator[tuple[ImageSource, ArrayLike | None]]:
+    if boxes is None:
+        yield from ((image, None) for image in images)
+        return
+    missing: Any = object()
+    for image, image_boxes in zip_longest(images, boxes, fillvalue=missing):
+        if image is missing or image_boxes is missing:
+            raise ValueError("images and boxes differ in number: give one array of boxes, or None, for each image")
+        yield image, image_boxes
+
+
+def _checked_boxes(boxes: ArrayLike, image: NDArray[np.uint8], name: str) -> NDArray[np.float64]:
+    """A caller's boxes as (n, 4), each of which shows some of the image."""
+    try:
+        rows = np.array(boxes, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}boxes must be numbers of the shape (n, 4), x0, y0, x1, y1: {error}") from error
+    if rows.size == 0:
+        return np.zeros((0, 4))
+    if rows.ndim != 2 or rows.shape[1] != 4:
+        raise ValueError(
+            f"{name}boxes must have the shape (n, 4), x0, y0, x1, y1 in pixels, got {rows.shape}; "
+            "one box is [[x0, y0, x1, y1]]"
+        )
+    height, width = image.shape[:2]
+    for index, reason in enumerate(_faults(rows, width, height)):
+        if reason:
+            raise ValueError(f"{name}boxes[{index}] = {rows[index].tolist()} {reason}")
+    return rows
+
+
+def _faults(rows: NDArray[np.float64], width: int, height: int) -> list[str]:
+    """What is wrong with each of the (n, 4) boxes in an image of this size; an empty text where nothing is."""
+    reasons = []
+    for x0, y0, x1, y1 in rows.tolist():
+        if not np.isfinite([x0, y0, x1, y1]).all():
+            reasons.append("holds NaN or infinite values")
+        elif x1 <= x0 or y1 <= y0:
+            reasons.append("has no area: expected x0 < x1 and y0 < y1 (two corners, not a width and height)")
+        elif x1 <= -0.5 or y1 <= -0.5 or x0 >= width - 0.5 or y0 >= height - 0.5:
+            reasons.append(f"lies outside of the image of {width} x {height} pixels")
+        elif max(x1 - x0, y1 - y0) > _LARGEST_BOX * max(width, height):
+            reasons.append(f"is far larger than the image of {width} x {height} pixels")
+        else:
+            reasons.append("")
+    return reasons
+
+
+def _detect(detector: Detector, image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Boxes (n, 4) and scores (n,) of a detector, checked; boxes that show nothing of the image are left out."""
+    boxes, scores = (np.array(part, dtype=np.float64) for part in detector(image))
+    boxes, scores = boxes.reshape(-1, 4) if boxes.size == 0 else boxes, scores.reshape(-1)
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or len(boxes) != len(scores):
+        raise ValueError(
+            f"the detector {detector!r} must give boxes (n, 4) and scores (n,), got {boxes.shape} and {scores.shape}"
+        )
+    if not (np.isfinite(boxes).all() and (scores >= 0).all() and (scores <= 1).all()):
+        raise ValueError(f"the detector {detector!r} must give finite boxes and scores from 0 to 1")
+    usable = [not reason for reason in _faults(boxes, image.shape[1], image.shape[0])]
+    return boxes[usable], scores[usable]

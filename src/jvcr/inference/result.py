@@ -1,0 +1,136 @@
+"""What is found of a face: the same object from Python, in JSON files and anywhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+PIXEL_DECIMALS = 2
+SHARE_DECIMALS = 3
+DEGREE_DECIMALS = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """The 3D landmarks of one face. Its arrays are read-only; two faces are equal if all their values are.
+
+    Attributes:
+        points: (N, 3) float32 landmarks in the image frame: x right, y down, z away from the camera, all in pixels of
+            the image; an integer is a pixel's centre, and z has its mean over the landmarks at 0.
+        box: (4,) float32 x0, y0, x1, y1 in pixels: where the face was looked for, the detector's box or the caller's.
+        confidence: (N,) float32, 0 to 1: the predicted volume at each landmark, which is near 1 where the two halves
+            of the network agree and low for a landmark that is hidden or a guess. It is no probability.
+        score: the detector's, 0 to 1; None where the caller gave the box, as nothing then judged it.
+        yaw: degrees, positive when the nose points to the left side of the image; None, as the next two, where the
+            scheme has no template to measure the pose by.
+        pitch: degrees, positive when the head looks up.
+        roll: degrees, positive when the head leans clockwise on the screen.
+        scheme: name of the landmark scheme, which says what the N landmarks are.
+
+    Raises:
+        ValueError: an array has another shape, or a value is not finite.
+    """
+
+    points: NDArray[np.float32]
+    box: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    score: float | None = None
+    yaw: float | None = None
+    pitch: float | None = None
+    roll: float | None = None
+    scheme: str = "face68"
+
+    def __post_init__(self) -> None:
+        shapes: dict[str, tuple[int | None, ...]] = {
+            "points": (None, 3),
+            "box": (4,),
+            "confidence": (len(self.points),),
+        }
+        for name, shape in shapes.items():
+            object.__setattr__(self, name, _frozen(name, getattr(self, name), shape))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Face):
+            return NotImplemented
+        return all(np.array_equal(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+
+    def __repr__(self) -> str:
+        angles = {"yaw": self.yaw, "pitch": self.pitch, "roll": self.roll}
+        pose = "".join(f", {name}={angle:.1f}" for name, angle in angles.items() if angle is not None)
+        score = "" if self.score is None else f", score={self.score:.2f}"
+        box = ", ".join(f"{v:.1f}" for v in self.box)
+        return f"Face({len(self.points)} points of {self.scheme}, box=[{box}]{score}{pose})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The face in plain types, for JSON; `from_dict` reads it back.
+
+        Pixels and degrees are rounded to 2 decimals, scores and confidences to 3: finer than what can be measured.
+        """
+        return {
+            "points": [_rounded(p, PIXEL_DECIMALS) for p in self.points],
+            "box": _rounded(self.box, PIXEL_DECIMALS),
+            "score": None if self.score is None else round(float(self.score), SHARE_DECIMALS),
+            "confidence": _rounded(self.confidence, SHARE_DECIMALS),
+            "yaw": _rounded_angle(self.yaw),
+            "pitch": _rounded_angle(self.pitch),
+            "roll": _rounded_angle(self.roll),
+            "scheme": self.scheme,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Face:
+        """A face from what `to_dict` gave; keys that it does not know are left alone.
+
+        Raises:
+            ValueError: a key is missing or its value is of the wrong kind or shape.
+        """
+        try:
+            points = _frozen("points", data["points"], (None, 3))
+            return cls(
+                points=points,
+                box=_frozen("box", data["box"], (4,)),
+                confidence=_frozen("confidence", data["confidence"], (len(points),)),
+                score=_number(data["score"]),
+                yaw=_number(data["yaw"]),
+                pitch=_number(data["pitch"]),
+                roll=_number(data["roll"]),
+                scheme=str(data["scheme"]),
+            )
+        except KeyError as error:
+            raise ValueError(f"a face needs the key {error}; it has {', '.join(data) or 'none'}") from error
+        except TypeError as error:
+            raise ValueError(f"a face has a value of the wrong kind: {error}") from error
+
+
+def _frozen(name: str, values: ArrayLike, shape: tuple[int | None, ...]) -> NDArray[np.float32]:
+    """A read-only float32 copy, checked."""
+    try:
+        array = np.array(values, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} of a face must be numbers of the shape {_text(shape)}: {error}") from error
+    if array.ndim != len(shape) or any(s is not None and s != a for s, a in zip(shape, array.shape, strict=True)):
+        raise ValueError(f"{name} of a face must have the shape {_text(shape)}, got {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} of a face holds NaN or infinite values")
+    array.flags.writeable = False
+    return array
+
+
+def _text(shape: tuple[int | None, ...]) -> str:
+    return f"({', '.join('N' if s is None else str(s) for s in shape)}{',' if len(shape) == 1 else ''})"
+
+
+def _rounded(values: NDArray[np.float32], decimals: int) -> list[float]:
+    return [round(float(v), decimals) + 0.0 for v in values]  # adding 0 takes the sign off a negative zero
+
+
+def _rounded_angle(angle: float | None) -> float | None:
+    return None if angle is None else round(float(angle), DEGREE_DECIMALS) + 0.0
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
