@@ -84,8 +84,8 @@ def test_wrong_usage_exits_with_2(arguments, told, capsys):
             'jvcr: this needs torch, which is not installed: pip install "jvcr[train]"',
         ),
         (
-            ModuleNotFoundError("No module named 'matplotlib'", name="matplotlib.pyplot"),
-            'jvcr: this needs matplotlib, which is not installed: pip install "jvcr[plot]"',
+            ModuleNotFoundError("No module named 'onnx'", name="onnx.helper"),
+            'jvcr: this needs onnx, which is not installed: pip install "jvcr[train]"',
         ),
     ],
 )

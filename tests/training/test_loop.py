@@ -4,6 +4,8 @@ import dataclasses
 import json
 import os
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -25,7 +27,7 @@ def one_thread():
 
 def trainer(recipe, faces, out):
     out.mkdir(exist_ok=True)
-    return Trainer(recipe, faces.split("train"), faces.split("val"), FACE68, out)
+    return Trainer(recipe, faces.split("train"), faces.split("val"), out)
 
 
 def losses_of(run):
@@ -103,7 +105,7 @@ def test_overfits_four_faces(tiny_recipe, faces, tmp_path):
     )
     four = faces.select(np.arange(4))
     (tmp_path / "run").mkdir()
-    run = Trainer(recipe, four, four, FACE68, tmp_path / "run")
+    run = Trainer(recipe, four, four, tmp_path / "run")
     losses = losses_of(run)
     outcome = run.run()
     assert losses[-1] < losses[0] / 10
@@ -160,8 +162,31 @@ def test_a_loss_that_is_not_finite_stops(tiny_recipe, faces, tmp_path):
 
 
 def test_scheme_must_fit(tiny_recipe, faces, tmp_path):
-    with pytest.raises(ValueError, match="68 points, the scheme face66 66"):
-        Trainer(tiny_recipe, faces, faces, FACE66, tmp_path)
+    fewer = dataclasses.replace(faces, points_px=faces.points_px[:, :66], scheme=FACE66)
+    with pytest.raises(ValueError, match=r"68 points, the scheme face66 66: set network\.points"):
+        Trainer(tiny_recipe, fewer, fewer, tmp_path)
+    for_66 = dataclasses.replace(tiny_recipe, network=dataclasses.replace(tiny_recipe.network, points=66))
+    with pytest.raises(ValueError, match="trained on landmarks of face66, validated on face68"):
+        Trainer(for_66, fewer, faces, tmp_path)
+
+
+def test_resume_refuses_other_faces(tiny_recipe, faces, tmp_path):
+    run = trainer(tiny_recipe, faces, tmp_path / "run")
+    run.save()
+    moved = dataclasses.replace(faces, points_px=faces.points_px + 1)
+    with pytest.raises(ValueError, match="other training faces"):
+        trainer(tiny_recipe, moved, tmp_path / "run").resume()
+
+
+def test_resume_from_an_older_checkpoint_drops_the_log_behind_it(tiny_recipe, faces, tmp_path):
+    """As after a crash: the log goes on beyond the checkpoint, its last line cut short."""
+    run = trainer(tiny_recipe, faces, tmp_path / "run")
+    run.state.step = 6
+    run.save()
+    log = tmp_path / "run" / LOG
+    log.write_text('{"step": 3}\n{"step": 6}\n{"step": 9}\n{"step": 1')
+    trainer(tiny_recipe, faces, tmp_path / "run").resume()
+    assert log.read_text() == '{"step": 3}\n{"step": 6}\n'
 
 
 def test_a_damaged_image_is_named_before_training(tiny_recipe, faces, tmp_path):
@@ -188,3 +213,25 @@ def test_recipe_of_a_checkpoint_is_readable(tiny_recipe, faces, tmp_path):
     run.save()
     content = torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)
     assert Recipe.from_dict(content["recipe"]) == tiny_recipe
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="malloc is told so on Linux only")
+def test_freed_memory_is_kept():
+    """Page faults of taking and freeing the same memory again and again, before and after."""
+    code = """
+import resource, numpy as np
+from jvcr.training.loop import keep_freed_memory
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        np.ones(8 << 20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+first = faults()
+keep_freed_memory()
+faults()
+print(first, faults())
+"""
+    environment = {k: v for k, v in os.environ.items() if k not in ("GLIBC_TUNABLES", "LD_PRELOAD")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    without, kept = map(int, done.stdout.split())
+    assert kept < without / 10

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jvcr.apps.plot import write_overview
 from jvcr.files import replacing
 from jvcr.inference.image import read_image
 from jvcr.inference.landmarker import BoxKind, Landmarker
@@ -172,14 +173,17 @@ def predict_photos(
         except (OSError, ValueError) as error:
             yield Outcome(photo, problem=_with_path(error, photo.path))
             continue
-        if write_json:
-            result = {"image": str(photo.path), "faces": [face.to_dict() for face in faces]}
-            with replacing(photo.target(out, ".json")) as temporary:
-                temporary.write_text(json.dumps(result) + "\n", encoding="utf-8")
-        if write_plot:
-            from jvcr.apps.plot import write_overview
-
-            write_overview(photo.target(out, ".png"), image, faces, landmarker.scheme)
+        try:
+            if write_json:
+                result = {"image": str(photo.path), "faces": [face.to_dict() for face in faces]}
+                with replacing(photo.target(out, ".json")) as temporary:
+                    temporary.write_text(json.dumps(result) + "\n", encoding="utf-8")
+            if write_plot:
+                write_overview(photo.target(out, ".png"), image, faces, landmarker.scheme)
+        except (IsADirectoryError, NotADirectoryError) as error:
+            # Something else of that name lies there: a fault of this one photo, unlike a disk that is full.
+            yield Outcome(photo, problem=f"{photo.path}: its result cannot be written: {error}")
+            continue
         yield Outcome(photo, tuple(faces))
 
 

@@ -64,7 +64,8 @@ def evaluate(
     from jvcr.inference.landmarker import Landmarker
     from jvcr.weights import find_weights
 
-    dataset = read_dataset(folder)
+    landmarker = Landmarker(weights, threads=threads, passes=passes)
+    dataset = read_dataset(folder, landmarker.scheme)
     if split is None and dataset.splits is not None:
         split = DEFAULT_SPLIT
     if split is not None and split != ALL_SPLITS:
@@ -72,7 +73,6 @@ def evaluate(
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=out):
         pass  # a folder that cannot be written to shows now, not after the run
-    landmarker = Landmarker(weights, threads=threads, passes=passes)
     command = ["jvcr", "evaluate", str(folder), "--box", box, "--out", str(out), "--weights", weights]
     command += ["--split", split] if split else []
     command += ["--threads", str(threads)] if threads else []

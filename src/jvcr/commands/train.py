@@ -16,12 +16,12 @@ def train(
     resume: bool = False,
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
     threads: int | None = None,
-) -> None:
+) -> int:
     """Train a network by a recipe: the volume and the coordinates each for itself, then both jointly.
 
     The run's folder gets a checkpoint every few minutes (last.pt), the best weights by validation so far
-    (best.safetensors) and every validation (metrics.jsonl). Ctrl-C finishes the step, saves and stops; the same command
-    with --resume goes on to the very losses it would have had.
+    (best.safetensors) and every validation (metrics.jsonl). Ctrl-C finishes the step, saves and stops, with exit code
+    130; the same command with --resume goes on to the very losses it would have had.
 
         jvcr train recipes/compact.toml --data faces3d
         jvcr train recipes/compact.toml --data faces3d --resume
@@ -47,22 +47,23 @@ def train(
     from jvcr.data.readers import read_dataset
     from jvcr.inference.runtime import available_cores
     from jvcr.scheme import load_scheme
-    from jvcr.training.loop import CHECKPOINT, Trainer, keep_freed_memory
+    from jvcr.training.loop import CHECKPOINT, LOG, Trainer, keep_freed_memory
     from jvcr.training.recipe import Recipe
 
     settings = Recipe.load(recipe, set_)
     out = out or Path("runs") / settings.name
-    if (out / CHECKPOINT).exists() and not resume:
+    if not resume and any((out / name).exists() for name in (CHECKPOINT, LOG)):
         raise ValueError(f"{out} holds a run already: add --resume to go on with it, or choose another --out")
     if threads is not None and threads < 1:
         raise ValueError(f"--threads must be at least 1, got {threads}")
-    dataset = read_dataset(data)
+    scheme = load_scheme(settings.scheme)
+    dataset = read_dataset(data, scheme)
     train_faces, val_faces = dataset.split(settings.data.train_split), dataset.split(settings.data.val_split)
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(threads or available_cores())
     keep_freed_memory()
 
-    trainer = Trainer(settings, train_faces, val_faces, load_scheme(settings.scheme), out)
+    trainer = Trainer(settings, train_faces, val_faces, out)
     if resume:
         trainer.resume()
     outcome = trainer.run()
@@ -73,3 +74,4 @@ def train(
     if outcome.best:
         print(f"weights: {outcome.weights}")
         print(f"next:    jvcr export {outcome.weights} --out {outcome.weights.with_suffix('.onnx')}")
+    return 0 if outcome.finished else 130

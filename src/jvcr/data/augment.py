@@ -176,7 +176,7 @@ def _occluded(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np
         patch = _uint8(cv2.resize(coarse, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR))
     else:
         u, v = rng.integers(0, size - shape[1] + 1), rng.integers(0, size - shape[0] + 1)
-        patch = pixels[v : v + shape[0], u : u + shape[1], ::-1].copy()
+        patch = pixels[v : v + shape[0], u : u + shape[1]].copy()
     if rng.random() < 0.5:
         mask = np.zeros(shape[:2], np.uint8)
         cv2.ellipse(mask, (x + width // 2 - left, y + height // 2 - top), (width // 2, height // 2), 0, 0, 360, 1, -1)

@@ -171,7 +171,9 @@ def worst_faces(
 def write_worst(path: str | Path, dataset: LandmarkDataset, predictions: Predictions) -> None:
     """Writes `worst_faces` as an image file."""
     with replacing(path) as temporary:
-        cv2.imwrite(str(temporary), cv2.cvtColor(worst_faces(dataset, predictions), cv2.COLOR_RGB2BGR))
+        picture = cv2.cvtColor(worst_faces(dataset, predictions), cv2.COLOR_RGB2BGR)
+        if not cv2.imwrite(str(temporary), picture):
+            raise OSError(f"{path} could not be written as a picture")
 
 
 def _tile(dataset: LandmarkDataset, predictions: Predictions, index: int, error: float) -> NDArray[np.uint8]:

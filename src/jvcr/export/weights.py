@@ -73,9 +73,14 @@ def save_weights(path: str | Path, network: JVCR, header: WeightsHeader, dtype: 
         path: a .safetensors file.
         network: what to save.
         header: what the file says of itself.
-        dtype: type of the stored weights; float16 halves the file.
+        dtype: type of the stored kernels and matrices; float16 halves the file. Biases and batch norms stay float32.
+
+    Raises:
+        ValueError: a weight is not finite, or beyond what the type can hold.
     """
-    tensors = {k: v.to(dtype) if v.is_floating_point() else v for k, v in network.state_dict().items()}
+    tensors = {k: v.to(dtype) if v.is_floating_point() and v.ndim > 1 else v for k, v in network.state_dict().items()}
+    if wrong := [k for k, v in tensors.items() if v.is_floating_point() and not v.isfinite().all()]:
+        raise ValueError(f"{len(wrong)} tensors hold values that are not finite in {dtype}, the first is {wrong[0]}")
     with replacing(path) as temporary:
         save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, metadata={"jvcr": header.to_json()})
 

@@ -75,7 +75,9 @@ def euler_to_rotation(pose: HeadPose) -> NDArray[np.float64]:
 def rotation_to_euler(rotation: ArrayLike) -> HeadPose:
     """The head pose of a (3, 3) rotation given in the frame x right, y up, z towards the camera.
 
-    At a yaw of exactly 90 degrees only the sum of pitch and roll is defined; the roll is then 0.
+    Every rotation has two such triples of angles. This gives the one with a pitch of -90 to 90, so that a head turned
+    beyond its profile has a yaw of 95 and not one of 85 upside down. At a yaw of exactly 90 degrees only the sum of
+    pitch and roll is defined.
     """
     m = np.asarray(rotation, dtype=np.float64)
     yaw = math.asin(max(-1.0, min(1.0, -float(m[0, 2]))))
@@ -84,7 +86,14 @@ def rotation_to_euler(rotation: ArrayLike) -> HeadPose:
         roll = math.atan2(m[0, 1], m[0, 0])
     else:
         pitch, roll = math.atan2(-m[2, 1], m[1, 1]), 0.0
-    return HeadPose(math.degrees(yaw), math.degrees(pitch), math.degrees(roll))
+    angles = (math.degrees(yaw), math.degrees(pitch), math.degrees(roll))
+    other = (math.copysign(180, angles[0]) - angles[0], _half_turn(angles[1]), _half_turn(angles[2]))
+    return HeadPose(*min(angles, other, key=lambda a: abs(a[1])))
+
+
+def _half_turn(angle_deg: float) -> float:
+    """The angle on the opposite side, in (-180, 180]."""
+    return angle_deg - 180 if angle_deg > 0 else angle_deg + 180
 
 
 def head_pose(points_px: ArrayLike, template: ArrayLike) -> HeadPose:

@@ -210,7 +210,11 @@ class Landmarker:
     ) -> Iterator[list[Face]]:
         pending: list[_Job] = []
         for image, image_boxes in _paired(images, boxes):
-            pending.append(self._prepare(image, image_boxes, box_kind))
+            try:
+                pending.append(self._prepare(image, image_boxes, box_kind))
+            except (OSError, ValueError):
+                yield from self._finished(pending, passes)  # those before it are not lost
+                raise
             crops = sum(len(job.crops) for job in pending)
             pixels = sum(job.image.size // 3 for job in pending)
             if crops >= self.max_batch or pixels >= _MOST_PENDING_PIXELS:

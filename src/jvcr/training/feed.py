@@ -77,7 +77,7 @@ class Examples(Dataset):
         self._in_memory = in_memory
 
     def load(self, progress: Callable[[int], None] | None = None) -> None:
-        """Reads every image once, which finds damaged ones before the training starts; keeps them if so asked.
+        """Reads every image into memory, if that was asked for: damaged ones are then found before the training starts.
 
         Args:
             progress: called with the number of images read so far.

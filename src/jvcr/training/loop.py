@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import hashlib
 import json
 import math
+import os
 import signal
 import sys
 import time
@@ -26,7 +28,6 @@ from jvcr.evaluation.metrics import gte, nme_2d
 from jvcr.export.weights import WeightsHeader, save_weights
 from jvcr.files import replacing
 from jvcr.model.network import JVCR
-from jvcr.scheme import LandmarkScheme
 from jvcr.training.feed import Examples, StepSampler, to_input, training_batches
 from jvcr.training.objective import Losses, Objective, Stage
 from jvcr.training.progress import Progress
@@ -75,7 +76,6 @@ class Trainer:
         recipe: what to do.
         train: faces to train on.
         val: faces to validate on; never trained on.
-        scheme: what the landmarks are.
         out: the run's folder: checkpoint, best weights and log.
         fabric: where it runs; None for this machine's processor or accelerator.
     """
@@ -85,14 +85,17 @@ class Trainer:
         recipe: Recipe,
         train: LandmarkDataset,
         val: LandmarkDataset,
-        scheme: LandmarkScheme,
         out: Path,
         fabric: Fabric | None = None,
     ) -> None:
+        scheme = train.scheme
         if recipe.network.points != scheme.points:
             raise ValueError(
-                f"the network has {recipe.network.points} points, the scheme {scheme.name} {scheme.points}"
+                f"the network has {recipe.network.points} points, the scheme {scheme.name} {scheme.points}: set "
+                f"network.points"
             )
+        if val.scheme != scheme:
+            raise ValueError(f"trained on landmarks of {scheme.name}, validated on {val.scheme.name}")
         self.recipe, self.scheme, self.out = recipe, scheme, out
         self.fabric = fabric or Fabric(accelerator="auto", devices=1, precision=precision(recipe.precision))  # type: ignore[arg-type]
         self.fabric.seed_everything(recipe.seed, verbose=False)
@@ -194,8 +197,8 @@ class Trainer:
         losses = self.objective(image, points, self.stage(self.state.step))
         if not math.isfinite(total := float(losses.total.detach())):
             raise FloatingPointError(
-                f"the loss is {total} at step {self.state.step}: lower optimizer.learning_rate or set "
-                f"optimizer.clip, then --resume from the last checkpoint"
+                f"the loss is {total} at step {self.state.step}: start again with a lower optimizer.learning_rate, or "
+                f"with optimizer.clip"
             )
         self.fabric.backward(losses.total)
         if self.recipe.optimizer.clip:
@@ -246,10 +249,13 @@ class Trainer:
             p, t = np.concatenate(predicted), np.concatenate(truth)
             interocular = self.scheme.interocular
             errors[list(mine), 0] = 100 * nme_2d(p, t)
-            errors[list(mine), 1] = 100 * gte(p, t, interocular) if interocular else np.nan
+            if interocular:
+                errors[list(mine), 1] = 100 * gte(p, t, interocular)
         if self.fabric.world_size > 1:
-            errors = self._summed(torch.from_numpy(errors)).numpy()
-        figures = {"nme": float(errors[:, 0].mean()), "gte": float(errors[:, 1].mean())}
+            errors = self._summed(torch.from_numpy(errors)).cpu().numpy()
+        figures = {"nme": float(errors[:, 0].mean())}
+        if self.scheme.interocular:
+            figures["gte"] = float(errors[:, 1].mean())
         sources = self.val_examples.dataset.sources
         for source in sorted(set(sources.tolist()) - {""}):
             figures[f"nme_{source}"] = float(errors[sources == source, 0].mean())
@@ -278,6 +284,7 @@ class Trainer:
             "average": None if self.average is None else self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "state": vars(self.state),
+            "faces": fingerprint(self.train_examples.dataset),
         }
         with replacing(self.out / CHECKPOINT) as temporary:
             torch.save(content, temporary)
@@ -302,6 +309,9 @@ class Trainer:
                 f"{path} was made by a recipe that differs in {', '.join(differing)}: give the same recipe, "
                 "or another --out"
             )
+        # Checkpoints made before faces were noted have none to compare.
+        if content.get("faces") not in (None, fingerprint(self.train_examples.dataset)):
+            raise ValueError(f"{path} was made with other training faces: give the same --data, or another --out")
         self.network.load_state_dict(content["network"])
         if self.average is not None:
             self.average.load_state_dict(content["average"])
@@ -319,7 +329,7 @@ class Trainer:
         """Drops what a stopped run logged after its last checkpoint: it will be done and logged again."""
         path = self.out / LOG
         if path.is_file() and self.fabric.is_global_zero:
-            lines = [line for line in path.read_text(encoding="utf-8").splitlines() if json.loads(line)["step"] <= step]
+            lines = [line for line in path.read_text(encoding="utf-8").splitlines() if _logged_step(line) <= step]
             with replacing(path) as temporary:
                 temporary.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
 
@@ -328,8 +338,11 @@ class Trainer:
     @contextmanager
     def _stopping_politely(self, progress: Progress) -> Iterator[None]:
         """Ctrl-C finishes the step, saves and stops; a second one stops at once."""
+        process = os.getpid()
 
         def ask(signum: int, frame: object) -> None:
+            if os.getpid() != process:
+                return  # a worker, which inherits this: it ends when the loop does
             self._stop = True
             progress.note("stopping after this step; press Ctrl-C again to stop without saving")
             for s, handler in before.items():
@@ -359,6 +372,14 @@ class Trainer:
         return total
 
 
+def _logged_step(line: str) -> float:
+    """The step of a line of the log; infinity for a line that was cut short when the run was killed."""
+    try:
+        return float(json.loads(line)["step"])
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return math.inf
+
+
 def differences(old: Recipe, new: Recipe) -> list[str]:
     """The settings in which two recipes differ and that a resumed run must not change."""
     free = {"stages.joint", "optimizer.decay_epochs", "workers", "validate_epochs", "checkpoint_minutes", "precision"}
@@ -374,6 +395,13 @@ def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = list(value) if isinstance(value, tuple) else value
     return flat
+
+
+def fingerprint(dataset: LandmarkDataset) -> str:
+    """Tells the faces of a data set, their landmarks and their order from any others."""
+    digest = hashlib.sha256("\n".join(dataset.images.tolist()).encode())
+    digest.update(np.ascontiguousarray(dataset.points_px).tobytes())
+    return digest.hexdigest()
 
 
 def precision(name: str) -> str:

@@ -113,7 +113,8 @@ class Recipe:
         batch_size: faces a step, over all processes.
         seed: of weights, order and augmentation.
         precision: Fabric's name, such as "32-true" or "bf16-mixed", or "auto": bfloat16 where the processor computes in
-        it. workers: processes that make examples, for each training process; 0 makes them in line.
+            it.
+        workers: processes that make examples, for each training process; 0 makes them in line.
         validate_epochs: epochs from one validation to the next.
         checkpoint_minutes: minutes from one checkpoint to the next.
     """
@@ -210,4 +211,6 @@ def _apply(data: dict[str, Any], change: str) -> None:
         data["network"] = {"preset": data["network"]}
     for parent in parents:
         data = data.setdefault(parent, {})
+        if not isinstance(data, dict):
+            raise ValueError(f"{change!r}: {parent} is a value and has no parts")
     data[last] = value
