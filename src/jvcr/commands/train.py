@@ -42,6 +42,8 @@ def train(
     threads
         Processor threads to compute with; all available by default.
     """
+    import os
+
     import torch
 
     from jvcr.data.readers import read_dataset
@@ -50,6 +52,8 @@ def train(
     from jvcr.training.loop import CHECKPOINT, LOG, Trainer, keep_freed_memory
     from jvcr.training.recipe import Recipe
 
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError("training runs in one process so far: start it without torchrun or srun")
     settings = Recipe.load(recipe, set_)
     out = out or Path("runs") / settings.name
     if not resume and any((out / name).exists() for name in (CHECKPOINT, LOG)):

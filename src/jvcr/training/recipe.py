@@ -63,7 +63,8 @@ class LossRecipe:
         coordinate: "l2", the squared error of a coordinate, or "l1", its size, which forgives wrong labels; averaged
             over coordinates (unit frame) and faces.
         coordinate_weight: lambda.
-        peak: height of the Gaussians in the ground truth: 1, or Eq. 1's 1 / (2 pi sigma^2).
+        peak: height of the Gaussians in the ground truth: 1, or Eq. 1's 1 / (2 pi sigma^2). Confidences are read off
+            the volume as shares of 1, and so need 1.
     """
 
     __pydantic_config__: ClassVar = STRICT
