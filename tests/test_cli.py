@@ -137,3 +137,10 @@ def test_a_reader_that_goes_away_is_no_traceback():
 def test_the_entry_point_is_declared():
     project = (SOURCE.parent / "pyproject.toml").read_text(encoding="utf-8")
     assert 'jvcr = "jvcr.cli:main"' in project
+
+
+def test_an_empty_argument_is_not_the_current_folder(capsys):
+    with pytest.raises(SystemExit) as leaving:
+        cli.main(["predict", "", "--out", "x"])
+    assert leaving.value.code == 2
+    assert "empty" in capsys.readouterr().err

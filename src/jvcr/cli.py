@@ -64,6 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: Sequence[str] | None) -> int:
     """The exit code; what the user can mend is told in one line instead of a traceback."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if "" in arguments:
+        # As a path it would mean the current folder, and all that lies in it.
+        print("jvcr: an argument is empty: is a shell variable not set?", file=sys.stderr)
+        return 2
     called = next((argument for argument in arguments if argument in _COMMANDS), None)
     try:
         code = make_app(called)(arguments, exit_on_error=False)

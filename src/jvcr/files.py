@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -16,11 +17,14 @@ def replacing(path: str | Path) -> Iterator[Path]:
     The temporary name keeps the suffix, which some writers go by.
 
     Raises:
+        IsADirectoryError: there is a folder of that name.
         OSError: the folder cannot be written to.
     """
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "a folder, where a file is to be written", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(suffix=path.suffix, prefix=f".{path.stem}-", dir=path.parent)
+    handle, name = tempfile.mkstemp(suffix=path.suffix, prefix=".jvcr-", dir=path.parent)
     os.close(handle)
     try:
         yield Path(name)

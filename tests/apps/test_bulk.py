@@ -297,3 +297,33 @@ def test_boxes_reach_the_faces(tmp_path, out, landmarker):
     assert list(first.faces) == landmarker(tmp_path / "a.png", [[5, 5, 30, 35], [1, 1, 9, 9]], "landmarks")
     assert second.problem.startswith(f"{tmp_path / 'b.png'}: boxes[0]")
     assert "outside of the image" in second.problem
+
+
+# ---- names that cannot be used do not end the run
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="links and pipes are made otherwise here")
+def test_loops_of_links_pipes_and_long_names(tmp_path, out, landmarker):
+    good = photograph(tmp_path / "good.png")
+    loop = tmp_path / "loop.png"
+    loop.symlink_to(loop)
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    long = tmp_path / ("n" * 300 + ".png")
+    fits = photograph(tmp_path / ("m" * 251 + ".png"))  # as a photo, but its result has a longer suffix
+    photos = find_photos([loop, pipe, long, fits, good], out)
+    prepare_output(out, photos, [".json"])
+    outcomes = list(predict_photos(landmarker, photos, out))
+    assert [bool(outcome.problem) for outcome in outcomes] == [True, True, True, True, False]
+    assert "pipe" in outcomes[1].problem
+    assert [path.name for path in out.iterdir()] == ["good.json"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("b.json", "[" * 100_000), ("b.csv", "image,x0,y0,x1,y1\n" + "9" * 200_000)]
+)
+def test_box_files_that_no_reader_takes(tmp_path, out, name, content):
+    photos = find_photos([photograph(tmp_path / "a.png")], out)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=r"is not a (JSON|CSV) file of boxes"):
+        BoxFile(tmp_path / name, photos)

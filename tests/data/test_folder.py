@@ -1,5 +1,8 @@
 """The package's own layout."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 
@@ -116,3 +119,20 @@ def test_the_real_set(real_data):
     # z grows away from the camera: the nose's tip lies in front of both ends of the jaw.
     nose, jaw = dataset.points_px[:, 30, 2], dataset.points_px[:, [0, 16], 2]
     assert (nose < jaw.max(1)).all()
+
+
+def test_a_set_of_no_faces(tmp_path):
+    np.savez(tmp_path / "landmarks.npz", image=np.array([], "U4"), points=np.zeros((0, 68, 3), np.float32))
+    with pytest.raises(ValueError, match="names no image"):
+        read_folder(tmp_path)
+
+
+def test_an_image_with_more_pixels_than_can_be_decoded(landmark_folder):
+    """A PNG whose header says 40,000 x 40,000."""
+    header = struct.pack(">IIBBBBB", 40_000, 40_000, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + header
+    png = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    dataset = read_folder(landmark_folder.root)
+    (landmark_folder.root / landmark_folder.images[0]).write_bytes(png + b"\0" * 64)
+    with pytest.raises(ValueError, match=r"one\.jpg"):
+        dataset.read_image(0)

@@ -137,6 +137,24 @@ def test_damaged_checkpoint(tiny_recipe, faces, tmp_path):
         trainer(tiny_recipe, faces, tmp_path / "run").resume()
 
 
+@pytest.mark.parametrize("part", ["optimizer", "state", "network"])
+def test_checkpoint_without_a_part(tiny_recipe, faces, tmp_path, part):
+    run = trainer(tiny_recipe, faces, tmp_path / "run")
+    run.save()
+    path = tmp_path / "run" / CHECKPOINT
+    content = torch.load(path, weights_only=True)
+    del content[part]
+    torch.save(content, path)
+    with pytest.raises(ValueError, match="damaged, or of another version"):
+        trainer(tiny_recipe, faces, tmp_path / "run").resume()
+
+
+def test_less_than_one_step(tiny_recipe, faces, tmp_path):
+    run = trainer(changed(tiny_recipe, stages={"separate": 0.01, "joint": 0.01}), faces, tmp_path / "run")
+    with pytest.raises(ValueError, match="shorter than one step"):
+        run.run()
+
+
 def test_a_failed_save_keeps_the_last_checkpoint(tiny_recipe, faces, tmp_path, monkeypatch):
     run = trainer(tiny_recipe, faces, tmp_path / "run")
     run.save()

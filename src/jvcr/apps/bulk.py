@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import tempfile
@@ -26,6 +27,10 @@ IMAGE_SUFFIXES = frozenset(
 """What counts as an image in a folder; a file that is named itself is read whatever its suffix."""
 
 BOX_COLUMNS = ("image", "x0", "y0", "x1", "y1")
+
+
+_FAULTS_OF_A_NAME = {errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG}
+"""What can be wrong with the name of one result, while the next one can well be written."""
 
 
 @dataclass(frozen=True)
@@ -80,16 +85,17 @@ def find_photos(sources: Iterable[Path], out: Path) -> list[Photo]:
     met: set[Path] = set()
     taken: set[str] = set()
     for source in sources:
-        files = _images_in(source, out) if source.is_dir() else [source]
+        folder = os.path.isdir(source)
+        files = _images_in(source, out) if folder else [source]
         if not files:
             raise ValueError(
                 f"{source} is a folder without images (of the suffixes {', '.join(sorted(IMAGE_SUFFIXES))})"
             )
         for path in files:
-            if (real := path.resolve()) in met:
+            if (real := _real(path)) in met:
                 continue
             met.add(real)
-            inside = path.relative_to(source) if source.is_dir() else PurePath(path.name)
+            inside = path.relative_to(source) if folder else PurePath(path.name)
             result, number = inside.with_name(inside.stem), 1
             while str(result).casefold() in taken:  # some file systems do not tell A from a
                 number += 1
@@ -108,8 +114,13 @@ def _images_in(folder: Path, out: Path) -> list[Path]:
     return found
 
 
+def _real(path: Path) -> Path:
+    """The path without links; unlike ``Path.resolve`` it takes a loop of links as it is, for the reader to refuse."""
+    return Path(os.path.realpath(path))
+
+
 def _same(a: Path, b: Path) -> bool:
-    return a.resolve() == b.resolve()
+    return _real(a) == _real(b)
 
 
 def prepare_output(out: Path, photos: Sequence[Photo], suffixes: Sequence[str], keep: Iterable[Path] = ()) -> None:
@@ -131,10 +142,10 @@ def prepare_output(out: Path, photos: Sequence[Photo], suffixes: Sequence[str], 
             pass
     except OSError as error:
         raise type(error)(error.errno, f"cannot write to the output folder ({error.strerror})", str(out)) from error
-    inputs = {photo.path.resolve() for photo in photos} | {path.resolve() for path in keep}
+    inputs = {_real(photo.path) for photo in photos} | {_real(path) for path in keep}
     for photo in photos:
         for target in (photo.target(out, suffix) for suffix in suffixes):
-            if target.resolve() in inputs:
+            if _real(target) in inputs:
                 raise ValueError(
                     f"the result {target} would overwrite an input file of that name: choose another --out"
                 )
@@ -180,8 +191,9 @@ def predict_photos(
                     temporary.write_text(json.dumps(result) + "\n", encoding="utf-8")
             if write_plot:
                 write_overview(photo.target(out, ".png"), image, faces, landmarker.scheme)
-        except (IsADirectoryError, NotADirectoryError) as error:
-            # Something else of that name lies there: a fault of this one photo, unlike a disk that is full.
+        except OSError as error:
+            if error.errno not in _FAULTS_OF_A_NAME:
+                raise  # such as a full disk: the next photo would fare no better
             yield Outcome(photo, problem=f"{photo.path}: its result cannot be written: {error}")
             continue
         yield Outcome(photo, tuple(faces))
@@ -225,9 +237,11 @@ class BoxFile:
             named = read(path)
         except UnicodeDecodeError as error:
             raise ValueError(f"{path} is not a text file in UTF-8: {error}") from error
+        except csv.Error as error:
+            raise ValueError(f"{path} is not a CSV file of boxes: {error}") from error
         ways: list[dict[str, list[Photo]]] = [{}, {}, {}, {}]
         for photo in photos:
-            names = photo.path.as_posix(), photo.path.resolve().as_posix(), photo.inside.as_posix(), photo.path.name
+            names = photo.path.as_posix(), _real(photo.path).as_posix(), photo.inside.as_posix(), photo.path.name
             for way, name in zip(ways, names, strict=True):
                 way.setdefault(name, []).append(photo)
         self._boxes: dict[Path, NDArray[np.float64]] = {}
@@ -273,8 +287,8 @@ def _read_csv_boxes(path: Path) -> dict[str, NDArray[np.float64]]:
 def _read_json_boxes(path: Path) -> dict[str, NDArray[np.float64]]:
     try:
         data = json.loads(path.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not a JSON file: {error}") from error
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"{path} is not a JSON file of boxes: {error}") from error
     if not isinstance(data, dict) or not all(isinstance(boxes, list) for boxes in data.values()):
         raise ValueError(f'{path} must be an object of lists of boxes, as {{"portrait.jpg": [[182, 121, 353, 332]]}}')
     return {

@@ -118,7 +118,10 @@ class LandmarkDataset:
         """
         path = self.root / str(self.images[index])
         data = np.fromfile(path, dtype=np.uint8)
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if data.size else None
+        try:
+            image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if data.size else None
+        except cv2.error as error:  # a header that names more pixels than OpenCV takes
+            raise ValueError(f"{path} cannot be decoded: {error}") from error
         if image is None:
             raise ValueError(f"{path} is not an image, or damaged: {data.size} bytes could not be decoded")
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)

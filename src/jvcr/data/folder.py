@@ -41,8 +41,18 @@ def read_folder(root: str | Path, scheme: LandmarkScheme = FACE68) -> LandmarkDa
     try:
         with np.load(path, allow_pickle=False) as file:
             columns = {key: file[key] for key in ("image", "points", "split", "source", "yaw_deg") if key in file}
-    # TypeError: numpy also opens a file of one array, which is no context manager.
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, TypeError) as error:
+    # TypeError: numpy also opens a file of one array, which is no context manager. The last two: damaged zip headers
+    # that ask for encryption or unknown compression.
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        OSError,
+        EOFError,
+        ValueError,
+        TypeError,
+        NotImplementedError,
+        RuntimeError,
+    ) as error:
         raise ValueError(f"{path} is damaged or not an npz file: {error}") from error
     for key in ("image", "points"):
         if key not in columns:
@@ -53,6 +63,10 @@ def read_folder(root: str | Path, scheme: LandmarkScheme = FACE68) -> LandmarkDa
             f"{columns['image'].shape} and points of type {columns['points'].dtype}"
         )
     count = len(columns["image"])
+    if count == 0:
+        raise ValueError(f"{path} names no image")
+    if "yaw_deg" in columns and columns["yaw_deg"].dtype.kind not in "fiu":
+        raise ValueError(f"{path}: 'yaw_deg' should be numbers, got type {columns['yaw_deg'].dtype}")
     points = columns["points"].astype(np.float32)
     if not np.isfinite(points).all():
         bad = int((~np.isfinite(points)).reshape(len(points), -1).any(1).sum())

@@ -135,7 +135,16 @@ class Predictions:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {key: file[key] for key in file}
             about = json.loads(str(arrays["about"])) if "about" in arrays else {}
-        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, TypeError) as error:
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            OSError,
+            EOFError,
+            ValueError,
+            TypeError,
+            NotImplementedError,
+            RuntimeError,
+        ) as error:
             raise ValueError(f"{path} is damaged or not an npz file: {error}") from error
         if missing := [key for key in ("image", "points_px", "found") if key not in arrays]:
             raise ValueError(f"{path} has no {', '.join(missing)}; it has {', '.join(arrays) or 'nothing'}")

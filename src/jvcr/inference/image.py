@@ -6,6 +6,7 @@ import contextlib
 import errno
 import io
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
@@ -66,6 +67,8 @@ def read_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> NDArray[np.
         path = Path(source)
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "a folder, where an image file is expected", str(path))
+        if path.exists() and not path.is_file():
+            raise ImageError(f"{path} is a pipe or a device, not an image file")
         # An OSError of open() (no such file, no permission) names the path itself.
         with path.open("rb") as file:
             return _from_file(file, str(path), max_pixels)
@@ -110,7 +113,10 @@ def _from_file(file: io.BytesIO | io.BufferedReader, name: str, max_pixels: int)
         raise ImageError(f"{name} is empty (0 bytes): fetch or export it again")
     file.seek(0)
     try:
-        image = Image.open(file)
+        with warnings.catch_warnings():
+            # Pillow warns of large pictures before ours is asked whether it is too large.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(file)
     except UnidentifiedImageError as error:
         raise ImageError(
             f"{name} is not an image in a format that Pillow reads (JPEG, PNG, WebP, TIFF, ...), or its first bytes "

@@ -105,6 +105,7 @@ def available_cores() -> int:
 def _session(path: Path, threads: int, providers: Providers | None) -> onnxruntime.InferenceSession:
     import onnxruntime
 
+    providers = [providers] if isinstance(providers, str) else providers
     wanted = [p if isinstance(p, str) else (p[0], dict(p[1])) for p in providers or ()]
     names = [p if isinstance(p, str) else p[0] for p in wanted]
     available = onnxruntime.get_available_providers()

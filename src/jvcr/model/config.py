@@ -35,6 +35,8 @@ class VoxelConfig:
     def __post_init__(self) -> None:
         if self.unit not in ("bottleneck", "plain"):
             raise ValueError(f"unit must be 'bottleneck' or 'plain', got {self.unit!r}")
+        if self.channels < 4 or self.channels % 4:
+            raise ValueError(f"channels must be a multiple of 4, got {self.channels}")
         if not self.depths or min(self.depths) < 1:
             raise ValueError(f"depths must name one or more volumes of at least one slice, got {self.depths}")
         if self.levels < 1 or self.image_size % (4 * 2**self.levels):
@@ -62,6 +64,10 @@ class CoordinateConfig:
 
     channels: tuple[int, ...] = (64, 128, 256, 512)
     features: int = 256
+
+    def __post_init__(self) -> None:
+        if not self.channels or min(self.channels) < 1 or self.features < 1:
+            raise ValueError(f"channels and features must be at least 1, got {self.channels} and {self.features}")
 
 
 @dataclass(frozen=True)

@@ -141,6 +141,11 @@ class Trainer:
 
     def run(self) -> Outcome:
         """Trains from the current step to the end, or until it is asked to stop, and keeps the best weights."""
+        if self.total_steps == 0:
+            raise ValueError(
+                f"the stages are shorter than one step: {len(self.train_examples)} faces in batches of "
+                f"{self.recipe.batch_size} make {self.steps_per_epoch:.3g} steps an epoch; lengthen stages"
+            )
         progress = Progress(self.total_steps, enabled=self.fabric.is_global_zero)
         with progress, self._stopping_politely(progress):
             for examples, what in ((self.train_examples, "training"), (self.val_examples, "validation")):
@@ -303,20 +308,22 @@ class Trainer:
             content = torch.load(path, map_location="cpu", weights_only=True)
             old = Recipe.from_dict(content["recipe"])
         except Exception as error:
-            raise ValueError(f"{path} cannot be read as a checkpoint: {error}") from error
+            raise _no_checkpoint(path, error) from error
         if differing := differences(old, self.recipe):
             raise ValueError(
                 f"{path} was made by a recipe that differs in {', '.join(differing)}: give the same recipe, "
                 "or another --out"
             )
-        # Checkpoints made before faces were noted have none to compare.
-        if content.get("faces") not in (None, fingerprint(self.train_examples.dataset)):
+        if content.get("faces") != fingerprint(self.train_examples.dataset):
             raise ValueError(f"{path} was made with other training faces: give the same --data, or another --out")
-        self.network.load_state_dict(content["network"])
-        if self.average is not None:
-            self.average.load_state_dict(content["average"])
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.state = _State(**content["state"])
+        try:
+            self.network.load_state_dict(content["network"])
+            if self.average is not None:
+                self.average.load_state_dict(content["average"])
+            self.optimizer.load_state_dict(content["optimizer"])
+            self.state = _State(**content["state"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise _no_checkpoint(path, error) from error
         self._forget_log_after(self.state.step)
 
     def _log(self, entry: dict[str, Any]) -> None:
@@ -370,6 +377,12 @@ class Trainer:
         total = self.fabric.all_reduce(value, reduce_op="sum")
         assert isinstance(total, Tensor)
         return total
+
+
+def _no_checkpoint(path: Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"{path} cannot be read as a checkpoint ({type(error).__name__}: {error}): it is damaged, or of another version"
+    )
 
 
 def _logged_step(line: str) -> float:

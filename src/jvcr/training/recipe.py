@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -16,6 +18,10 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib  # type: ignore[import-not-found]
+
+
+PRECISIONS = ("auto", "32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true")
+"""Fabric's, and "auto"."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +144,15 @@ class Recipe:
     checkpoint_minutes: float = 3.0
 
     def __post_init__(self) -> None:
+        for name, value in _numbers(asdict(self)):
+            if not math.isfinite(value) or value < 0:
+                raise ValueError(f"{name} must be a number from 0 on, got {value}")
+        if self.optimizer.average >= 1:
+            raise ValueError(f"optimizer.average is below 1, got {self.optimizer.average}")
+        if self.optimizer.learning_rate == 0 or self.optimizer.step_epochs == 0:
+            raise ValueError("optimizer.learning_rate and optimizer.step_epochs must be above 0")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
         if self.batch_size < 1 or self.stages.separate < 0 or self.stages.joint < 0:
             raise ValueError("batch_size must be at least 1, and no stage can last less than 0 epochs")
         if self.stages.separate + self.stages.joint <= 0:
@@ -187,21 +202,35 @@ class Recipe:
         return asdict(self)
 
 
-def _network(value: str | dict[str, Any]) -> dict[str, Any]:
+def _numbers(data: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Every number of a recipe with its key."""
+    for key, value in data.items():
+        if isinstance(value, dict):
+            yield from _numbers(value, f"{prefix}{key}.")
+        elif isinstance(value, (int, float)):
+            yield prefix + key, float(value)
+
+
+def _network(value: object) -> dict[str, Any]:
     """A preset's name, or a table with ``preset`` and what differs from it, as a full table."""
+    if not isinstance(value, (str, dict)):
+        raise ValueError(f"network: a preset's name or a table, got {value!r}")
     table: dict[str, Any] = {"preset": value} if isinstance(value, str) else dict(value)
     preset = table.pop("preset", "paper")
     if preset not in PRESETS:
         raise ValueError(f"network: no preset {preset!r}; there are {', '.join(PRESETS)}")
     base = PRESETS[preset].to_dict()
     for part in ("voxel", "coordinate"):
-        base[part] = {**base[part], **table.pop(part, {})}
+        changes = table.pop(part, {})
+        if not isinstance(changes, dict):
+            raise ValueError(f"network.{part}: a table, got {changes!r}")
+        base[part] = {**base[part], **changes}
     return {**base, **table}
 
 
 def _apply(data: dict[str, Any], change: str) -> None:
     key, equals, text = change.partition("=")
-    if not equals:
+    if not equals or not key.strip():
         raise ValueError(f"a change is written key=value, got {change!r}")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
