@@ -1,6 +1,6 @@
 """Draws pipeline.png: what the shipped network makes of a photograph, step by step.
 
-    python docs/images/pipeline.py
+python docs/images/pipeline.py
 """
 
 from __future__ import annotations
