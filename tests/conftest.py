@@ -108,6 +108,10 @@ class FakeLandmarker:
         self.dataset, self.offset, self.detections = dataset, np.array(offset), detections or {}
         self.calls = []
 
+    @property
+    def scheme(self):
+        return self.dataset.scheme
+
     def index(self, image) -> int:
         for i in range(len(self.dataset)):
             try:

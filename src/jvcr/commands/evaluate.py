@@ -64,15 +64,15 @@ def evaluate(
     from jvcr.inference.landmarker import Landmarker
     from jvcr.weights import find_weights
 
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=out):
+        pass  # a folder that cannot be written to shows now, not after the run
     landmarker = Landmarker(weights, threads=threads, passes=passes)
     dataset = read_dataset(folder, landmarker.scheme)
     if split is None and dataset.splits is not None:
         split = DEFAULT_SPLIT
     if split is not None and split != ALL_SPLITS:
         dataset = dataset.split(split)
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=out):
-        pass  # a folder that cannot be written to shows now, not after the run
     command = ["jvcr", "evaluate", str(folder), "--box", box, "--out", str(out), "--weights", weights]
     command += ["--split", split] if split else []
     command += ["--threads", str(threads)] if threads else []
