@@ -1,4 +1,4 @@
-"""Writing files so that a stopped or failed write never leaves half of one, nor harms the one that was there."""
+"""Files that are whole or refused: written so that a failed write harms nothing, read so that damage is told."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ import contextlib
 import errno
 import os
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 @contextlib.contextmanager
@@ -34,6 +40,21 @@ def replacing(path: str | Path) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             os.unlink(name)
         raise
+
+
+def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """All arrays of an .npz file, without pickled ones.
+
+    Raises:
+        ValueError: it is damaged, or no npz file.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {key: file[key] for key in file}
+    # TypeError: numpy also opens a file of one array, which is no context manager. RuntimeError and its kind: damaged
+    # headers that ask for encryption or unknown compression.
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, TypeError, RuntimeError) as error:
+        raise ValueError(f"{path} is damaged or not an npz file: {error}") from error
 
 
 def _umask() -> int:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from jvcr.data.dataset import LandmarkDataset
+from jvcr.files import load_arrays
 from jvcr.scheme import FACE68, LandmarkScheme
 
 MANIFEST = "landmarks.npz"
@@ -38,22 +37,7 @@ def read_folder(root: str | Path, scheme: LandmarkScheme = FACE68) -> LandmarkDa
         raise FileNotFoundError(f"no such folder: {root}")
     if not path.is_file():
         raise FileNotFoundError(f"{root} has no {MANIFEST}: it should name the images and their landmarks")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            columns = {key: file[key] for key in ("image", "points", "split", "source", "yaw_deg") if key in file}
-    # TypeError: numpy also opens a file of one array, which is no context manager. The last two: damaged zip headers
-    # that ask for encryption or unknown compression.
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        OSError,
-        EOFError,
-        ValueError,
-        TypeError,
-        NotImplementedError,
-        RuntimeError,
-    ) as error:
-        raise ValueError(f"{path} is damaged or not an npz file: {error}") from error
+    columns = load_arrays(path)
     for key in ("image", "points"):
         if key not in columns:
             raise ValueError(f"{path} has no array {key!r}: a landmark folder needs 'image' and 'points'")

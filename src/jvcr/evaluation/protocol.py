@@ -21,8 +21,6 @@ from __future__ import annotations
 
 import json
 import time
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +30,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from jvcr.data.dataset import LandmarkDataset, Names
-from jvcr.files import replacing
+from jvcr.files import load_arrays, replacing
 from jvcr.inference.result import Face
 
 BoxRule: TypeAlias = Literal["truth", "detector"]
@@ -131,21 +129,11 @@ class Predictions:
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"no predictions: {path}")
+        arrays = load_arrays(path)
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {key: file[key] for key in file}
             about = json.loads(str(arrays["about"])) if "about" in arrays else {}
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            OSError,
-            EOFError,
-            ValueError,
-            TypeError,
-            NotImplementedError,
-            RuntimeError,
-        ) as error:
-            raise ValueError(f"{path} is damaged or not an npz file: {error}") from error
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}: 'about' is not JSON: {error}") from error
         if missing := [key for key in ("image", "points_px", "found") if key not in arrays]:
             raise ValueError(f"{path} has no {', '.join(missing)}; it has {', '.join(arrays) or 'nothing'}")
         points = arrays["points_px"].astype(np.float32)
