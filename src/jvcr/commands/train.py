@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -42,8 +43,6 @@ def train(
     threads
         Processor threads to compute with; all available by default.
     """
-    import os
-
     import torch
 
     from jvcr.data.readers import read_dataset

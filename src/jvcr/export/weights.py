@@ -15,9 +15,7 @@ from jvcr.files import replacing
 from jvcr.model.config import NetworkConfig
 from jvcr.model.network import JVCR
 from jvcr.scheme import LandmarkScheme
-from jvcr.weights import find_weights
-
-FORMAT = 1
+from jvcr.weights import FORMAT, find_weights
 
 
 @dataclass(frozen=True)

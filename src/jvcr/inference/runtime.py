@@ -18,14 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jvcr.scheme import LandmarkScheme
-from jvcr.weights import find_weights
+from jvcr.weights import FORMAT, find_weights
 
 # Imported where a network is loaded: it takes a moment, and neither help nor errors should wait for it.
 if TYPE_CHECKING:
     import onnxruntime
-
-FORMAT = 1
-"""Version of the metadata that this package reads."""
 
 Providers: TypeAlias = "Sequence[str | tuple[str, Mapping[str, Any]]]"
 """ONNX Runtime's execution providers, each a name or a name and its options."""

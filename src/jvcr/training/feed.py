@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -44,6 +45,7 @@ class StepSampler:
         if any(s < 0 for s in self.shares.values()) or (self.shares and sum(self.shares.values()) <= 0):
             raise ValueError("source_shares must not be negative, and not all 0")
 
+    @cached_property
     def _streams(self) -> list[tuple[NDArray[np.intp], int]]:
         """Per stream: its faces and how many of them go into each batch."""
         if not self.shares:
@@ -58,7 +60,7 @@ class StepSampler:
     def step(self, number: int) -> NDArray[np.intp]:
         """(batch_size,) faces of a step, counted from 0."""
         faces = []
-        for stream, (members, count) in enumerate(self._streams()):
+        for stream, (members, count) in enumerate(self._streams):
             position = np.arange(number * count, (number + 1) * count)
             rounds, places = np.divmod(position, len(members))
             orders = {r: np.random.default_rng([self.seed, stream, int(r)]).permutation(members) for r in set(rounds)}

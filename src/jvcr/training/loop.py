@@ -168,29 +168,26 @@ class Trainer:
             self.fabric.global_rank,
             self.fabric.world_size,
         )
-        clock = last_saved = time.monotonic()
+        last_saved = asked = time.monotonic()
+        started = asked - state.seconds
         every = max(1, round(recipe.validate_epochs * self.steps_per_epoch))
-        waiting = -clock
         for pixels, points in batches:
-            waiting += time.monotonic()
+            waited = time.monotonic() - asked
             losses = self._step(to_input(pixels), points)
             state.step += 1
-            now = time.monotonic()
-            state.seconds += now - clock
-            clock = now
-            progress.step(state.step, self.stage(state.step - 1), losses, recipe.batch_size, waiting)
+            state.seconds = time.monotonic() - started
+            progress.step(state.step, self.stage(state.step - 1), losses, recipe.batch_size, waited)
             ended = state.step == self.total_steps
             if state.step % every == 0 or ended:
                 self._validate(progress)
+                state.seconds = time.monotonic() - started
             stop = self._agreed(self._stop)
             if ended or stop or self._agreed(time.monotonic() - last_saved > 60 * recipe.checkpoint_minutes):
                 self.save()
                 last_saved = time.monotonic()
             if stop:
                 return
-            waiting = -time.monotonic()
-            state.seconds += -waiting - clock
-            clock = -waiting
+            asked = time.monotonic()
 
     def _step(self, image: Tensor, points: Tensor) -> Losses:
         image, points = self.fabric.to_device((image, points))

@@ -7,6 +7,9 @@ from typing import Literal
 
 FOLDER = Path(__file__).parent
 
+FORMAT = 1
+"""Version of the JSON that both kinds of file carry under the key "jvcr"."""
+
 
 def find_weights(weights: str | Path, suffix: Literal[".onnx", ".safetensors"]) -> Path:
     """The file of shipped weights by their name, such as "compact", or the path given.
