@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -48,6 +48,13 @@ class LandmarkDataset:
         yaw_deg: (F,) yaw, degrees; NaN where unknown.
         annotation: which labels these are, where a data set has several.
         scheme: the landmarks' names, mirror pairs and lines.
+        pose_deg: (F, 3) the ground truth's pitch, yaw and roll, degrees, in 300W-LP's signs; NaN where unknown. None
+            for a data set without poses.
+        boxes_xyxy: (F, 4) the face boxes that the data set comes with, x0, y0, x1, y1 in pixels; NaN where unknown.
+            None for a data set without boxes.
+        subjects: (F,) faces of one name show the same face, with the same expression, from several sides: the pairs
+            of the cross view error; "" where there is no other view. None for a data set that does not know.
+        problems: what the reader left out, and why: one line for each.
     """
 
     root: Path
@@ -58,6 +65,10 @@ class LandmarkDataset:
     yaw_deg: NDArray[np.float32]
     annotation: str = ""
     scheme: LandmarkScheme = FACE68
+    pose_deg: NDArray[np.float32] | None = None
+    boxes_xyxy: NDArray[np.float32] | None = None
+    subjects: Names | None = None
+    problems: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.images)
@@ -66,11 +77,12 @@ class LandmarkDataset:
                 f"{self.root}: {count} images of {self.scheme.points} landmarks ({self.scheme.name}) need points of "
                 f"shape {(count, self.scheme.points, 3)}, got {self.points_px.shape}"
             )
-        for name in ("sources", "splits", "yaw_deg"):
+        widths = {"sources": (), "splits": (), "yaw_deg": (), "pose_deg": (3,), "boxes_xyxy": (4,), "subjects": ()}
+        for name, width in widths.items():
             column = getattr(self, name)
-            if column is not None and column.shape != (count,):
+            if column is not None and column.shape != (count, *width):
                 raise ValueError(
-                    f"{self.root}: {name} must have one entry an image ({count}), got shape {column.shape}"
+                    f"{self.root}: {name} must have one entry an image, {(count, *width)}, got shape {column.shape}"
                 )
 
     def __len__(self) -> int:
@@ -89,14 +101,9 @@ class LandmarkDataset:
 
     def select(self, keep: NDArray[np.bool_] | NDArray[np.intp]) -> LandmarkDataset:
         """The faces of a mask or of indices, in that order."""
-        return replace(
-            self,
-            images=self.images[keep],
-            points_px=self.points_px[keep],
-            sources=self.sources[keep],
-            splits=None if self.splits is None else self.splits[keep],
-            yaw_deg=self.yaw_deg[keep],
-        )
+        columns = ("images", "points_px", "sources", "splits", "yaw_deg", "pose_deg", "boxes_xyxy", "subjects")
+        kept: dict[str, Any] = {name: v[keep] for name in columns if (v := getattr(self, name)) is not None}
+        return replace(self, **kept)
 
     def split(self, name: str) -> LandmarkDataset:
         """The faces of one split.

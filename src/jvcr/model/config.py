@@ -20,6 +20,9 @@ class VoxelConfig:
         channels: width of the hourglasses.
         depths: slices d of each stack's volume, coarse to fine; their number is M.
         levels: how often an hourglass halves its map.
+        stride: side of a cell of the hourglasses' maps, pixels of the image: 4 in the paper. With 8 the hourglasses
+            work on maps of half the volumes' width and height, a quarter of the arithmetic, and each cell's head
+            regresses 2x2 columns of the volume.
         unit: the residual unit. "bottleneck" (1x1, 3x3, 1x1, pre-activation) is the stacked hourglass's own; "plain" is
             one 3x3 convolution, which does more arithmetic a second on a CPU and folds its batch norm away for use.
     """
@@ -31,17 +34,21 @@ class VoxelConfig:
     depths: tuple[int, ...] = (1, 2, 4, 64)
     levels: int = 4
     unit: Unit = "bottleneck"
+    stride: int = 4
 
     def __post_init__(self) -> None:
+        if self.stride not in (4, 8):
+            raise ValueError(f"stride must be 4 or 8, got {self.stride}")
         if self.unit not in ("bottleneck", "plain"):
             raise ValueError(f"unit must be 'bottleneck' or 'plain', got {self.unit!r}")
         if self.channels < 4 or self.channels % 4:
             raise ValueError(f"channels must be a multiple of 4, got {self.channels}")
         if not self.depths or min(self.depths) < 1:
             raise ValueError(f"depths must name one or more volumes of at least one slice, got {self.depths}")
-        if self.levels < 1 or self.image_size % (4 * 2**self.levels):
+        smallest = self.stride * 2 ** max(self.levels, 1)
+        if self.levels < 1 or self.image_size % smallest:
             raise ValueError(
-                f"image_size must be a multiple of {4 * 2**self.levels} for hourglasses of {self.levels} levels, "
+                f"image_size must be a multiple of {smallest} for hourglasses of {self.levels} levels, "
                 f"got {self.image_size}"
             )
 
@@ -49,6 +56,11 @@ class VoxelConfig:
     def map_size(self) -> int:
         """Width and height of the volumes: a quarter of the image's side."""
         return self.image_size // 4
+
+    @property
+    def upscale(self) -> int:
+        """Columns of the volume along each side of a cell of the hourglasses' maps."""
+        return self.stride // 4
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -52,16 +54,18 @@ def _unit(config: VoxelConfig) -> nn.Module:
 
 
 def _stem(config: VoxelConfig) -> nn.Module:
-    """Image to feature maps of a quarter of its side."""
+    """Image to feature maps, ``stride`` times smaller."""
     c = config.channels
     if config.unit == "plain":
-        # Two strided convolutions: residual units on the half-size maps cost a quarter of the whole network.
-        return nn.Sequential(_conv_bn_relu(3, c // 2, 3, 2), _conv_bn_relu(c // 2, c, 3, 2), PlainUnit(c))
+        # Strided convolutions only: residual units on the half-size maps cost a quarter of the whole network.
+        widths = (3, c // 2, c) if config.stride == 4 else (3, c // 4, c // 2, c)
+        return nn.Sequential(*(_conv_bn_relu(i, o, 3, 2) for i, o in pairwise(widths)), PlainUnit(c))
     return nn.Sequential(
         _conv_bn_relu(3, c // 4, 7, 2, bias=True),
         Bottleneck(c // 4, c // 2),
         nn.MaxPool2d(2),
         Bottleneck(c // 2, c),
+        *([nn.MaxPool2d(2)] if config.stride == 8 else []),
         Bottleneck(c, c),
     )
 
@@ -84,7 +88,8 @@ class VoxelNet(nn.Module):
     """Stacked hourglasses that regress the compact volume from coarse to fine.
 
     The slices of a volume are the channels of a stack's head; there is no activation behind it. Features and volume of
-    a stack are mapped back and added to the next one's input.
+    a stack are mapped back and added to the next one's input. Where the maps are smaller than the volumes
+    (`VoxelConfig.stride`), a head has a channel for each of the cell's columns too, slices outermost.
     """
 
     def __init__(self, config: VoxelConfig) -> None:
@@ -95,9 +100,10 @@ class VoxelNet(nn.Module):
         self.hourglasses = nn.ModuleList(Hourglass(config, config.levels) for _ in config.depths)
         self.residuals = nn.ModuleList(_unit(config) for _ in config.depths)
         self.features = nn.ModuleList(_conv_bn_relu(c, c, 1, bias=True) for _ in config.depths)
-        self.heads = nn.ModuleList(nn.Conv2d(c, d, 1) for d in config.depths)
+        columns = config.upscale**2
+        self.heads = nn.ModuleList(nn.Conv2d(c, d * columns, 1) for d in config.depths)
         self.features_back = nn.ModuleList(nn.Conv2d(c, c, 1) for _ in range(last))
-        self.heads_back = nn.ModuleList(nn.Conv2d(d, c, 1) for d in config.depths[:last])
+        self.heads_back = nn.ModuleList(nn.Conv2d(d * columns, c, 1) for d in config.depths[:last])
 
     def forward(self, image: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
         """One volume a stack, each (batch, depth, height / 4, width / 4).
@@ -111,7 +117,8 @@ class VoxelNet(nn.Module):
             zip(self.hourglasses, self.residuals, self.features, self.heads, strict=True)
         ):
             y = feature(residual(hourglass(x)))
-            volumes.append(head(y))
+            columns = head(y)
+            volumes.append(F.pixel_shuffle(columns, self.config.upscale) if self.config.upscale > 1 else columns)
             if m < len(self.features_back):
-                x = x + self.features_back[m](y) + self.heads_back[m](volumes[-1])
+                x = x + self.features_back[m](y) + self.heads_back[m](columns)
         return volumes
