@@ -27,8 +27,16 @@ _COMMANDS = {
     "evaluate": "Measure the landmarks on faces whose true landmarks are known.",
     "train": "Train a network by a recipe: the volume and the coordinates each for itself, then both jointly.",
     "export": "Turn torch weights into an ONNX file, and compare the two in numbers.",
+    "data check": "Look a data set over: what is in it, and which faces deserve a look.",
+    "data basis": "Recover the Basel face model at the 68 landmarks from AFLW2000-3D, for reading 300W-LP.",
 }
-"""Sub-commands, each the function ``jvcr.commands.NAME:NAME``, and the first line of its help."""
+"""Sub-commands and the first line of their help. ``NAME`` is the function ``jvcr.commands.NAME:NAME``, ``GROUP NAME`` is
+``jvcr.commands.GROUP:NAME``; dashes are underscores there."""
+
+_GROUPS = {
+    "data": "Look data sets over, and make what reading them needs.",
+}
+"""Groups of sub-commands, and their help."""
 
 
 def make_app(called: str | None = None) -> App:
@@ -44,8 +52,14 @@ def make_app(called: str | None = None) -> App:
         version=lambda: jvcr.__version__,
         result_action="return_value",
     )
-    for name, summary in _COMMANDS.items():
-        app.command(f"jvcr.commands.{name}:{name}", name=name, help=None if name == called else summary)
+    groups = {name: App(name=name, help=text, result_action="return_value") for name, text in _GROUPS.items()}
+    for command, summary in _COMMANDS.items():
+        *group, name = command.split(" ")
+        parent, module = (groups[group[0]], group[0]) if group else (app, name)
+        function = f"jvcr.commands.{module}:{name}".replace("-", "_")
+        parent.command(function, name=name, help=None if command == called else summary)
+    for group_app in groups.values():
+        app.command(group_app)
     return app
 
 
@@ -68,7 +82,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         # As a path it would mean the current folder, and all that lies in it.
         print("jvcr: an argument is empty: is a shell variable not set?", file=sys.stderr)
         return 2
-    called = next((argument for argument in arguments if argument in _COMMANDS), None)
+    called = _called(arguments)
     try:
         code = make_app(called)(arguments, exit_on_error=False)
         sys.stdout.flush()
@@ -86,6 +100,14 @@ def _run(arguments: Sequence[str] | None) -> int:
             raise
         print(f"jvcr: {_told(error)}", file=sys.stderr)
         return 1
+
+
+def _called(arguments: Sequence[str]) -> str | None:
+    """The sub-command that the arguments name."""
+    words = [argument for argument in arguments if not argument.startswith("-")]
+    if words and words[0] in _GROUPS:
+        words[:2] = [" ".join(words[:2])]
+    return words[0] if words and words[0] in _COMMANDS else None
 
 
 def _told(error: BaseException) -> str:

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from jvcr.data.aflw2000 import read_aflw2000
+from jvcr.data.aflw2000 import REANNOTATION, read_aflw2000
 
 scipy_io = pytest.importorskip("scipy.io", reason="scipy reads and writes the .mat files")
 
@@ -38,7 +38,12 @@ def test_a_mat_cut_short_is_counted_and_named(aflw2000, keep):
     path = aflw2000.root / "image00030.mat"
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(ValueError, match=r"1 of 3 faces cannot be used: image00030\.mat"):
-        read_aflw2000(aflw2000.root)
+        read_aflw2000(aflw2000.root, strict=True)
+    dataset = read_aflw2000(aflw2000.root)
+    assert dataset.images.tolist() == ["image00004.jpg", "image00200.jpg"]
+    np.testing.assert_allclose(dataset.points_px, aflw2000.points_px[[0, 2]], atol=1e-4)
+    assert len(dataset.problems) == 1
+    assert "image00030.mat is damaged" in dataset.problems[0]
 
 
 @pytest.mark.parametrize(
@@ -47,7 +52,7 @@ def test_a_mat_cut_short_is_counted_and_named(aflw2000, keep):
         ({"pt3d_68": None}, r"image00030\.mat has no 'pt3d_68'"),
         ({"Pose_Para": None}, r"image00030\.mat has no 'Pose_Para'"),
         ({"pt3d_68": np.zeros((3, 21))}, r"image00030\.mat: pt3d_68 should be 3x68.*\(3, 21\)"),
-        ({"Pose_Para": np.zeros((1, 3))}, "Pose_Para 7 numbers"),
+        ({"Pose_Para": np.zeros((1, 3))}, "Pose_Para should be 7 numbers"),
         ({"pt3d_68": np.full((3, 68), np.nan)}, r"image00030\.mat has NaN"),
         ({"Pose_Para": np.full((1, 7), np.inf)}, r"image00030\.mat has NaN or infinite"),
         ({"pt3d_68": np.full((3, 68), 1j)}, "real numbers"),
@@ -58,14 +63,14 @@ def test_a_mat_with_wrong_content_is_counted_and_named(aflw2000, change, message
     content = {key: value for key, value in content.items() if value is not None}
     scipy_io.savemat(aflw2000.root / "image00030.mat", content)
     with pytest.raises(ValueError, match=rf"1 of 3 faces cannot be used: .*{message}"):
-        read_aflw2000(aflw2000.root)
+        read_aflw2000(aflw2000.root, strict=True)
 
 
 @pytest.mark.parametrize(("missing", "left"), [(".jpg", ".mat"), (".mat", ".jpg")])
 def test_half_of_a_pair_missing(aflw2000, missing, left):
     (aflw2000.root / f"image00004{missing}").unlink()
     with pytest.raises(ValueError, match=rf"1 of 3 .*image00004\{missing} is missing, image00004\{left} is there"):
-        read_aflw2000(aflw2000.root)
+        read_aflw2000(aflw2000.root, strict=True)
 
 
 def test_many_damaged_files_are_counted_and_some_named(aflw2000):
@@ -73,8 +78,57 @@ def test_many_damaged_files_are_counted_and_some_named(aflw2000):
         (aflw2000.root / f"x{i}.mat").write_bytes(b"not a mat file")
         (aflw2000.root / f"x{i}.jpg").write_bytes(b"")
     with pytest.raises(ValueError, match=r"10 of 13 faces .*x0\.mat.*x4\.mat.*and 5 more$") as error:
-        read_aflw2000(aflw2000.root)
+        read_aflw2000(aflw2000.root, strict=True)
     assert "x5" not in str(error.value)
+    dataset = read_aflw2000(aflw2000.root)
+    assert (len(dataset), len(dataset.problems)) == (3, 10)
+    for path in aflw2000.root.glob("image*"):
+        path.unlink()
+    with pytest.raises(ValueError, match="10 of 10 faces cannot be used"):
+        read_aflw2000(aflw2000.root)
+
+
+def test_the_pose_comes_along(aflw2000):
+    pose = read_aflw2000(aflw2000.root).pose_deg
+    np.testing.assert_allclose(pose, [np.degrees([0.1, np.radians(y), -0.2]) for y in aflw2000.yaw_deg], rtol=1e-5)
+
+
+def test_the_reannotation_replaces_x_and_y(aflw2000):
+    """Its rows are those of the sorted file names: also where one of the files cannot be used."""
+    again = np.random.default_rng(0).uniform(0, 100, (3, 2, 68)).astype(np.float32)
+    np.save(aflw2000.root / REANNOTATION, again)
+    dataset = read_aflw2000(aflw2000.root, "reannotated")
+    assert dataset.annotation == "reannotated"
+    np.testing.assert_allclose(dataset.points_px[..., :2], again.transpose(0, 2, 1))
+    np.testing.assert_allclose(dataset.points_px[..., 2], aflw2000.points_px[..., 2], atol=1e-4)
+    (aflw2000.root / "image00030.mat").write_bytes(b"")
+    np.testing.assert_allclose(
+        read_aflw2000(aflw2000.root, "reannotated").points_px[..., 0], again[[0, 2], 0], rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (np.zeros((4, 2, 68)), r"should be of shape \(3, 2, 68\).*got \(4, 2, 68\)"),
+        (np.zeros((3, 68, 2)), r"should be of shape \(3, 2, 68\)"),
+        (np.full((3, 2, 68), np.nan), "finite numbers"),
+        (b"no array", "damaged or not an npy file"),
+    ],
+)
+def test_a_reannotation_of_something_else(aflw2000, content, message):
+    path = aflw2000.root / REANNOTATION
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        np.save(path, content)
+    with pytest.raises(ValueError, match=message):
+        read_aflw2000(aflw2000.root, "reannotated")
+
+
+def test_no_reannotation(aflw2000):
+    with pytest.raises(FileNotFoundError, match="has no re-annotation: put AFLW2000-3D-Reannotated"):
+        read_aflw2000(aflw2000.root, "reannotated")
 
 
 def test_a_folder_of_something_else(tmp_path):

@@ -12,6 +12,14 @@ from jvcr.scheme import LandmarkScheme
 FACE = {"image": np.array(["a.jpg", "b.jpg"]), "points": np.zeros((2, 68, 3), np.float64)}
 
 
+@pytest.fixture
+def folder(tmp_path):
+    """An empty folder but for the images that FACE names; a reader only asks whether they are there."""
+    for name in FACE["image"]:
+        (tmp_path / name).write_bytes(b"")
+    return tmp_path
+
+
 def test_reads_every_column(landmark_folder):
     dataset = read_folder(landmark_folder.root)
     assert dataset.images.tolist() == list(landmark_folder.images)
@@ -23,30 +31,111 @@ def test_reads_every_column(landmark_folder):
     assert dataset.scheme.name == "face68"
 
 
-def test_optional_columns_may_be_missing(tmp_path):
-    np.savez(tmp_path / "landmarks.npz", **FACE)
-    dataset = read_folder(tmp_path)
+def test_optional_columns_may_be_missing(folder):
+    np.savez(folder / "landmarks.npz", **FACE)
+    dataset = read_folder(folder)
+    assert dataset.pose_deg is dataset.boxes_xyxy is dataset.subjects is None
     assert dataset.splits is None
     assert dataset.sources.tolist() == ["", ""]
     assert np.isnan(dataset.yaw_deg).all()
 
 
+def test_poses_boxes_and_views(folder):
+    columns = {"pose_deg": [[1, 2, 3], [4, 5, 6]], "box_xyxy": [[1, 2, 3, 4.5], [0, 0, 9, 9]], "subject": ["s", ""]}
+    np.savez(folder / "landmarks.npz", **FACE, **columns)
+    dataset = read_folder(folder)
+    np.testing.assert_array_equal(dataset.pose_deg, columns["pose_deg"])
+    np.testing.assert_array_equal(dataset.yaw_deg, [2, 5])  # of the pose, where there is no column of its own
+    np.testing.assert_array_equal(dataset.boxes_xyxy, columns["box_xyxy"])
+    assert dataset.subjects.tolist() == ["s", ""]
+
+
+def test_entries_that_cannot_be_used_are_left_out_and_named(folder):
+    points = np.random.default_rng(0).uniform(0, 9, (5, 68, 3))
+    points[1, 40, 2] = np.nan
+    points[4] = points[0]
+    np.savez(folder / "landmarks.npz", image=np.array(["a.jpg", "b.jpg", "c.jpg", "a.jpg", "a.jpg"]), points=points)
+    dataset = read_folder(folder)
+    assert dataset.images.tolist() == ["a.jpg", "a.jpg"]  # two faces in one image are no fault
+    np.testing.assert_allclose(dataset.points_px, points[[0, 3]], rtol=1e-6)
+    assert dataset.problems == (
+        "entry 1, b.jpg: NaN or infinite landmarks",
+        "entry 2, c.jpg: the image is missing",
+        "entry 4, a.jpg: says the same as entry 0",
+    )
+    with pytest.raises(ValueError, match=r"3 of 5 faces cannot be used: entry 1, b\.jpg: NaN"):
+        read_folder(folder, strict=True)
+
+
+def write_table(path, lines, points=2, extra=""):
+    names = ",".join(f"{axis}{i}" for i in range(points) for axis in "xyz")
+    path.write_text(f"image,{names}{extra}\n" + "\n".join(lines) + "\n", encoding="utf-8")
+
+
+STAR = LandmarkScheme("star", 2)
+
+
+def test_a_table(folder):
+    lines = ["a.jpg,1,2,3,4,5,6.5,train,30,,1,2,3,4", "b.jpg,0,0,0,1,1,1,val,-5,s7,,,,"]
+    write_table(folder / "landmarks.csv", lines, extra=",split,yaw_deg,subject,box_x0,box_y0,box_x1,box_y1")
+    dataset = read_folder(folder, STAR)
+    np.testing.assert_array_equal(dataset.points_px[0], [[1, 2, 3], [4, 5, 6.5]])
+    assert dataset.splits.tolist() == ["train", "val"]
+    np.testing.assert_array_equal(dataset.yaw_deg, [30, -5])
+    np.testing.assert_array_equal(dataset.boxes_xyxy, [[1, 2, 3, 4], [np.nan] * 4])
+    assert dataset.subjects.tolist() == ["", "s7"]
+    assert dataset.pose_deg is None
+
+
+def test_lines_of_a_table_that_cannot_be_used_are_left_out_and_named(folder):
+    lines = ["a.jpg,1,2,3,4,5,6", "a.jpg,1,2,x,4,5,6", "b.jpg,1,2,3", ",1,2,3,4,5,6", "b.jpg,1,2,3,4,5,6"]
+    write_table(folder / "landmarks.csv", lines)
+    dataset = read_folder(folder, STAR)
+    assert dataset.images.tolist() == ["a.jpg", "b.jpg"]
+    assert dataset.problems == (
+        "line 3: z0 should be a number, got 'x'",
+        "line 4: has not 7 cells",
+        "line 5: names no image",
+    )
+    with pytest.raises(ValueError, match="3 of 5 faces cannot be used: line 3"):
+        read_folder(folder, STAR, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("image,x0,y0,z0", r"2 landmarks need .* missing: x1, y1, z1 \(the file has 1 landmarks\)"),
+        ("image,x0,y0,z0,x1,y1,z1,x2,y2,z2", "unknown columns 'x2', 'y2', 'z2'; 2 landmarks go with"),
+        ("image,x0,y0,z0,x1,y1,z1,yaw", "unknown columns 'yaw'"),
+        ("", "missing: image"),
+        ("image,x0,y0,z0,x1,y1,z1", "no line that can be used"),
+    ],
+)
+def test_tables_that_cannot_be_used(folder, header, message):
+    (folder / "landmarks.csv").write_text(f"{header}\n")
+    with pytest.raises(ValueError, match=message):
+        read_folder(folder, STAR)
+
+
 def test_backslashes_of_a_manifest_made_on_windows_are_understood(tmp_path):
+    for name in ("a/x.jpg", "b/y.jpg"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"")
     np.savez(tmp_path / "landmarks.npz", image=np.array(["a\\x.jpg", "b/y.jpg"]), points=FACE["points"])
     assert read_folder(tmp_path).images.tolist() == ["a/x.jpg", "b/y.jpg"]
 
 
-def test_any_number_of_landmarks_given_its_scheme(tmp_path):
-    np.savez(tmp_path / "landmarks.npz", image=FACE["image"], points=np.ones((2, 5, 3)))
-    assert read_folder(tmp_path, LandmarkScheme("star", 5)).points_px.shape == (2, 5, 3)
+def test_any_number_of_landmarks_given_its_scheme(folder):
+    np.savez(folder / "landmarks.npz", image=FACE["image"], points=np.ones((2, 5, 3)))
+    assert read_folder(folder, LandmarkScheme("star", 5)).points_px.shape == (2, 5, 3)
     with pytest.raises(ValueError, match=r"2 images of 68 landmarks \(face68\).*\(2, 5, 3\)"):
-        read_folder(tmp_path)
+        read_folder(folder)
 
 
 def test_nothing_there(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such folder"):
         read_folder(tmp_path / "missing")
-    with pytest.raises(FileNotFoundError, match=r"has no landmarks\.npz"):
+    with pytest.raises(FileNotFoundError, match=r"has no landmarks\.npz or landmarks\.csv"):
         read_folder(tmp_path)
 
 
@@ -56,18 +145,18 @@ def test_nothing_there(tmp_path):
         ({"points": None}, "no array 'points'"),
         ({"image": None}, "no array 'image'"),
         ({"points": np.zeros((3, 68, 3))}, "2 images of 68 landmarks"),
-        ({"points": np.full((2, 68, 3), np.nan)}, "2 of 2 faces have NaN"),
+        ({"points": np.full((2, 68, 3), np.nan)}, "2 of 2 faces cannot be used: entry 0, a.jpg: NaN"),
         ({"yaw_deg": np.zeros(3)}, "yaw_deg must have one entry an image"),
         ({"source": np.array(["a"])}, "sources must have one entry"),
         ({"split": np.array([["a", "b"]])}, "splits must have one entry"),
         ({"image": np.array([{"not": "text"}, None], dtype=object)}, "damaged"),  # nothing is ever unpickled
     ],
 )
-def test_a_manifest_that_does_not_fit_together(tmp_path, change, message):
+def test_a_manifest_that_does_not_fit_together(folder, change, message):
     columns = {key: value for key, value in {**FACE, **change}.items() if value is not None}
-    np.savez(tmp_path / "landmarks.npz", **columns)
+    np.savez(folder / "landmarks.npz", **columns)
     with pytest.raises(ValueError, match=message):
-        read_folder(tmp_path)
+        read_folder(folder)
 
 
 @pytest.mark.parametrize("keep", [0, 10, 200, -30])

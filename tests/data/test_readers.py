@@ -15,13 +15,43 @@ def test_aflw2000(aflw2000):
 
 
 def test_aflw2000_with_another_scheme_is_refused(aflw2000):
-    with pytest.raises(ValueError, match="68 landmarks; face66 has 66"):
+    with pytest.raises(ValueError, match=r"68 landmarks \(face68\); face66 has 66"):
         read_dataset(aflw2000.root, FACE66)
 
 
-def test_a_folder_of_neither_layout_lists_both(tmp_path):
+def test_300wlp_finds_its_face_model_beside_it(made_300wlp, made_model):
+    with pytest.raises(FileNotFoundError, match=r"basis\.npz.*jvcr data basis AFLW2000-3D"):
+        read_dataset(made_300wlp.root)
+    made_model.save(made_300wlp.root.parent / "basis.npz")
+    assert len(read_dataset(made_300wlp.root)) == 3
+    made_model.save(made_300wlp.root / "basis.npz")
+    options = {"flips": True, "leave_out": ["IBUG"], "hold_out": ["AFW"]}
+    assert read_dataset(made_300wlp.root, **options).sources.tolist() == ["AFW", "AFW", "AFW_Flip"]
+    (made_300wlp.root / "basis.npz").rename(made_300wlp.root.parent / "other.npz")
+    assert len(read_dataset(made_300wlp.root, basis=made_300wlp.root.parent / "other.npz")) == 3
+    # One part's files lie as those of AFLW2000-3D do; what is in them tells.
+    assert (
+        read_dataset(made_300wlp.root / "AFW", basis=made_300wlp.root.parent / "other.npz").annotation == "parameters"
+    )
+
+
+def test_3dfaw(made_3dfaw):
+    assert read_dataset(made_3dfaw, FACE66).annotation == "3DFAW"
+    with pytest.raises(ValueError, match=r"66 landmarks \(face66\); face68 has 68"):
+        read_dataset(made_3dfaw)
+
+
+def test_options_of_another_layout_are_refused(landmark_folder, aflw2000):
+    with pytest.raises(ValueError, match="hold_out: for 300W-LP only"):
+        read_dataset(landmark_folder.root, hold_out=["AFW"])
+    with pytest.raises(ValueError, match="has one annotation"):
+        read_dataset(landmark_folder.root, annotation="original")
+    assert read_dataset(aflw2000.root, annotation="original").annotation == "original"
+
+
+def test_a_folder_of_no_layout_lists_all(tmp_path):
     (tmp_path / "photo.jpg").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"(?s)no data set.*landmarks\.npz.*image00002\.jpg and image00002\.mat"):
+    with pytest.raises(ValueError, match=r"(?s)no data set.*landmarks\.npz.*image00002\.mat.*AFW.*train_img"):
         read_dataset(tmp_path)
 
 

@@ -2,42 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from jvcr.data.basel import pose_deg
 from jvcr.data.dataset import LandmarkDataset
+from jvcr.data.faults import settle
+from jvcr.data.matfile import POINTS, POSE, read_pairs
 from jvcr.scheme import FACE68
 
-_POINTS, _POSE = "pt3d_68", "Pose_Para"
-_NAMED = 5
-"""How many damaged files an error names; it counts them all."""
+Annotation: TypeAlias = Literal["original", "reannotated"]
+
+REANNOTATION = "AFLW2000-3D-Reannotated.pts68.npy"
+"""The name under which the re-annotated points are published."""
 
 
-def read_aflw2000(root: str | Path) -> LandmarkDataset:
-    """Reads AFLW2000-3D as published, with its original annotation.
+def read_aflw2000(
+    root: str | Path,
+    annotation: Annotation = "original",
+    strict: bool = False,
+    advance: Callable[[int], object] | None = None,
+) -> LandmarkDataset:
+    """Reads AFLW2000-3D as published.
 
     ============= ======== ==================================================== ================================
     key of .mat   shape    in the file                                          in the data set
     ============= ======== ==================================================== ================================
     ``pt3d_68``   (3, 68)  x, y in pixels counted from 1 (Matlab), z *towards*  counted from 0, z away from the
                            the camera                                           camera with mean 0
-    ``Pose_Para`` (1, 7)   pitch, yaw, roll in radians, tx, ty, tz, scale       ``yaw_deg``, for bins
+    ``Pose_Para`` (1, 7)   pitch, yaw, roll in radians, tx, ty, tz, scale       ``yaw_deg``, for bins, and
+                                                                                ``pose_deg``
     ============= ======== ==================================================== ================================
 
-    Faces are in the order of their file names, which is that of the re-annotated points. The set has no splits and no
-    parts. Images are only checked to be there.
+    There are two annotations, and they differ by 3.4 % NME, so that a figure without the annotation's name means
+    nothing:
+
+    - "original": ``pt3d_68``, a morphable model fitted to each face. Most published figures are on it.
+    - "reannotated": 2D points set right by hand, a file of its own in the folder,
+      ``AFLW2000-3D-Reannotated.pts68.npy``, (F, 2, 68) in the order of the sorted file names, counted from 0. It has no
+      depth: z stays the original's, so that errors in three dimensions are of no use with it.
+
+    Faces are in the order of their file names. The set has no splits, no parts and no face boxes: the published figures
+    take the box of the true landmarks. Images are only checked to be there.
 
     Args:
         root: the folder.
-
-    Returns:
-        The data set; its ``annotation`` is "original".
+        annotation: which labels.
+        strict: stop at files that cannot be used, instead of leaving them out and naming them in ``problems``.
+        advance: called with 1 after each face.
 
     Raises:
-        FileNotFoundError: there is no such folder.
-        ValueError: the folder has no such pairs of files; or some cannot be used: those are counted and named.
+        FileNotFoundError: there is no such folder, or it has no re-annotation and that is asked for.
+        ValueError: the folder has no such pairs of files, none can be used, or ``strict``; or the re-annotation is
+            not one of these files.
         ModuleNotFoundError: scipy, which reads .mat files, is not installed.
     """
     root = Path(root)
@@ -49,58 +70,45 @@ def read_aflw2000(root: str | Path) -> LandmarkDataset:
             f"{root} is not AFLW2000-3D: looked for pairs such as image00002.jpg and image00002.mat directly in it, "
             f"found {len(jpgs)} .jpg and {len(mats)} .mat files, no two of one name"
         )
-    faces: dict[str, tuple[NDArray[np.float32], float]] = {}
-    damaged: list[str] = []
-    for name in sorted(mats | jpgs):
-        try:
-            if name not in jpgs:
-                raise ValueError(f"{name}.jpg is missing, {name}.mat is there")
-            if name not in mats:
-                raise ValueError(f"{name}.mat is missing, {name}.jpg is there")
-            faces[f"{name}.jpg"] = _read_mat(root / f"{name}.mat")
-        except ValueError as error:
-            damaged.append(str(error))
-    if damaged:
-        more = f"; and {len(damaged) - _NAMED} more" if len(damaged) > _NAMED else ""
-        raise ValueError(
-            f"{root}: {len(damaged)} of {len(mats | jpgs)} faces cannot be used: {'; '.join(damaged[:_NAMED])}{more}"
-        )
-    count = len(faces)
+    again = _reannotation(root, len(mats | jpgs)) if annotation == "reannotated" else None
+    pairs, faults = read_pairs(root, (POINTS, POSE), heights=False, advance=advance)
+    problems = settle(root, faults, len(mats | jpgs), strict)
+
+    x, y, z = np.stack([arrays[POINTS] for arrays, _ in pairs.values()]).transpose(1, 0, 2)
+    points = np.stack([x - 1, y - 1, z.mean(axis=1, keepdims=True) - z], axis=-1)
+    if again is not None:
+        order = {name: i for i, name in enumerate(sorted(mats | jpgs))}
+        points[..., :2] = again[[order[name] for name in pairs]]
+    pose = pose_deg(np.stack([arrays[POSE] for arrays, _ in pairs.values()]))
     return LandmarkDataset(
         root=root,
-        images=np.array(list(faces)),
-        points_px=np.stack([points for points, _ in faces.values()]),
-        sources=np.full(count, ""),
+        images=np.array([f"{name}.jpg" for name in pairs]),
+        points_px=points.astype(np.float32),
+        sources=np.full(len(pairs), ""),
         splits=None,
-        yaw_deg=np.array([yaw for _, yaw in faces.values()], dtype=np.float32),
-        annotation="original",
+        yaw_deg=pose[:, 1],
+        annotation=annotation,
         scheme=FACE68,
+        pose_deg=pose,
+        problems=problems,
     )
 
 
-def _read_mat(path: Path) -> tuple[NDArray[np.float32], float]:
-    """(68, 3) landmarks in the image frame, and the yaw in degrees."""
+def _reannotation(root: Path, faces: int) -> NDArray[np.float64]:
+    """(F, 68, 2) points of all the folder's files, damaged ones included, in the order of their names."""
+    path = root / REANNOTATION
+    if not path.is_file():
+        raise FileNotFoundError(f"{root} has no re-annotation: put {REANNOTATION} into it")
     try:
-        from scipy.io import loadmat
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            'AFLW2000-3D comes as .mat files, which scipy reads: pip install "jvcr[data]"', name=error.name
-        ) from error
-    try:
-        content = loadmat(path, variable_names=[_POINTS, _POSE])
-    except Exception as error:  # what a damaged file makes scipy raise ranges from IndexError to zlib.error
-        raise ValueError(f"{path.name} is damaged or not a .mat file ({error})") from error
-    for key in (_POINTS, _POSE):
-        if key not in content:
-            raise ValueError(f"{path.name} has no {key!r}: cut short, or of another data set")
-    points, pose = content[_POINTS], content[_POSE].ravel()
-    if points.shape != (3, 68) or pose.shape != (7,):
+        points = np.load(path, allow_pickle=False)
+    except (OSError, EOFError, ValueError) as error:
+        raise ValueError(f"{path} is damaged or not an npy file: {error}") from error
+    if not isinstance(points, np.ndarray) or points.shape != (faces, 2, 68):
+        got = points.shape if isinstance(points, np.ndarray) else "an archive of several arrays"
         raise ValueError(
-            f"{path.name}: {_POINTS} should be 3x68 and {_POSE} 7 numbers, got {points.shape}, {pose.shape}"
+            f"{path} should be of shape {(faces, 2, 68)}, for the {faces} faces of the folder in the order of their "
+            f"names, got {got}: is the folder complete?"
         )
-    if points.dtype.kind not in "fiu" or pose.dtype.kind not in "fiu":
-        raise ValueError(f"{path.name}: {_POINTS} and {_POSE} should hold real numbers")
-    if not (np.isfinite(points).all() and np.isfinite(pose[:3]).all()):
-        raise ValueError(f"{path.name} has NaN or infinite values in {_POINTS} or {_POSE}")
-    x, y, z = points.astype(np.float64)
-    return np.column_stack([x - 1, y - 1, z.mean() - z]).astype(np.float32), float(np.degrees(pose[1]))
+    if points.dtype.kind not in "fiu" or not np.isfinite(points).all():
+        raise ValueError(f"{path} should hold finite numbers, some are not")
+    return points.astype(np.float64).transpose(0, 2, 1)

@@ -105,6 +105,10 @@ class LandmarkDataset:
         kept: dict[str, Any] = {name: v[keep] for name in columns if (v := getattr(self, name)) is not None}
         return replace(self, **kept)
 
+    def with_problems(self, problems: tuple[str, ...]) -> LandmarkDataset:
+        """The same faces, with what the reader left out."""
+        return replace(self, problems=problems)
+
     def split(self, name: str) -> LandmarkDataset:
         """The faces of one split.
 

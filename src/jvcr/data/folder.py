@@ -1,43 +1,97 @@
-"""The package's own layout: a folder of images and one ``landmarks.npz``."""
+"""The package's own layout: a folder of images and one ``landmarks.npz`` or ``landmarks.csv``."""
 
 from __future__ import annotations
 
+import csv
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jvcr.data.dataset import LandmarkDataset
+from jvcr.data.faults import settle
 from jvcr.files import load_arrays
 from jvcr.scheme import FACE68, LandmarkScheme
 
 MANIFEST = "landmarks.npz"
+TABLE = "landmarks.csv"
+
+_TEXTS = ("split", "source", "subject")
+_NUMBERS = {"yaw_deg": (), "pose_deg": (3,), "box_xyxy": (4,)}
+_AXES = "xyz"
+_POSE, _BOX = ("pitch_deg", "yaw_deg", "roll_deg"), ("box_x0", "box_y0", "box_x1", "box_y1")
 
 
-def read_folder(root: str | Path, scheme: LandmarkScheme = FACE68) -> LandmarkDataset:
-    """Reads a folder whose ``landmarks.npz`` names the images and their landmarks.
+def read_folder(root: str | Path, scheme: LandmarkScheme = FACE68, strict: bool = False) -> LandmarkDataset:
+    """Reads a folder of images whose ``landmarks.npz`` or ``landmarks.csv`` names them and their landmarks.
 
-    ============ ============== ==========================================================================
-    key          shape          meaning
-    ============ ============== ==========================================================================
-    ``image``    (F,) str       path below the folder
-    ``points``   (F, N, 3)      pixels of that image, integer = pixel centre, x right, y down, z away from
-                                the camera with mean 0
-    ``split``    (F,) str       "train", "val" ... (optional)
-    ``source``   (F,) str       name of a part, reported apart (optional)
-    ``yaw_deg``  (F,)           yaw, degrees (optional)
-    ============ ============== ==========================================================================
+    ============= ============== ==========================================================================
+    key of .npz   shape          meaning
+    ============= ============== ==========================================================================
+    ``image``     (F,) str       path below the folder
+    ``points``    (F, N, 3)      pixels of that image, integer = pixel centre, x right, y down, z away from
+                                 the camera with mean 0
+    ``split``     (F,) str       "train", "val" ... (optional, like all that follow)
+    ``source``    (F,) str       name of a part, reported apart
+    ``yaw_deg``   (F,)           yaw, degrees
+    ``pose_deg``  (F, 3)         pitch, yaw and roll, degrees, in 300W-LP's signs
+    ``box_xyxy``  (F, 4)         the face's box, pixels
+    ``subject``   (F,) str       faces of one name are views of one face with one expression
+    ============= ============== ==========================================================================
+
+    A CSV file has a header and a line for each face: ``image``, then ``x0``, ``y0``, ``z0`` to ``x67``, ``y67``,
+    ``z67`` (as many as the scheme has), and of the optional ones ``split``, ``source``, ``subject``, ``pitch_deg``,
+    ``yaw_deg``, ``roll_deg``,
+    ``box_x0``, ``box_y0``, ``box_x1``, ``box_y1``; an empty cell is an unknown value.
+
+    An image may show several faces, each with an entry of its own. Left out and named are entries whose landmarks are
+    not finite, whose image is missing, or that say the same as one before them. Image paths may have Windows's
+    separators.
+
+    Args:
+        root: the folder.
+        scheme: what the N landmarks are.
+        strict: stop at entries that cannot be used, instead of leaving them out and naming them in ``problems``.
 
     Raises:
         FileNotFoundError: the folder or its manifest is missing.
-        ValueError: the manifest is damaged, lacks a key, or its arrays do not fit together.
+        ValueError: the manifest is damaged, lacks a key, or its arrays do not fit together; no entry can be used; or
+            ``strict`` and some cannot.
     """
     root = Path(root)
-    path = root / MANIFEST
     if not root.is_dir():
         raise FileNotFoundError(f"no such folder: {root}")
-    if not path.is_file():
-        raise FileNotFoundError(f"{root} has no {MANIFEST}: it should name the images and their landmarks")
-    columns = load_arrays(path)
+    present = [name for name in (MANIFEST, TABLE) if (root / name).is_file()]
+    if not present:
+        raise FileNotFoundError(f"{root} has no {MANIFEST} or {TABLE}: one should name the images and their landmarks")
+    path = root / present[0]
+    faults: list[str] = []
+    columns = _checked(path, load_arrays(path)) if present[0] == MANIFEST else _read_table(path, scheme.points, faults)
+    total = len(columns["image"]) + len(faults)
+    images = np.char.replace(columns["image"].astype(str), "\\", "/")
+    points = columns["points"].astype(np.float32)
+    dataset = LandmarkDataset(
+        root=root,
+        images=images,
+        points_px=points,
+        sources=columns["source"].astype(str) if "source" in columns else np.full(len(images), ""),
+        splits=columns["split"].astype(str) if "split" in columns else None,
+        yaw_deg=_yaw(columns, len(images)),
+        scheme=scheme,
+        pose_deg=columns["pose_deg"].astype(np.float32) if "pose_deg" in columns else None,
+        boxes_xyxy=columns["box_xyxy"].astype(np.float32) if "box_xyxy" in columns else None,
+        subjects=columns["subject"].astype(str) if "subject" in columns else None,
+    )
+    keep = _usable(dataset, faults)
+    problems = settle(root, faults, total, strict)
+    kept = dataset if keep.all() else dataset.select(keep)
+    return kept.with_problems(problems)
+
+
+def _checked(path: Path, columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     for key in ("image", "points"):
         if key not in columns:
             raise ValueError(f"{path} has no array {key!r}: a landmark folder needs 'image' and 'points'")
@@ -46,21 +100,109 @@ def read_folder(root: str | Path, scheme: LandmarkScheme = FACE68) -> LandmarkDa
             f"{path}: 'image' should be a list of paths and 'points' numbers, got an image array of shape "
             f"{columns['image'].shape} and points of type {columns['points'].dtype}"
         )
-    count = len(columns["image"])
-    if count == 0:
+    if len(columns["image"]) == 0:
         raise ValueError(f"{path} names no image")
-    if "yaw_deg" in columns and columns["yaw_deg"].dtype.kind not in "fiu":
-        raise ValueError(f"{path}: 'yaw_deg' should be numbers, got type {columns['yaw_deg'].dtype}")
-    points = columns["points"].astype(np.float32)
-    if not np.isfinite(points).all():
-        bad = int((~np.isfinite(points)).reshape(len(points), -1).any(1).sum())
-        raise ValueError(f"{path}: {bad} of {count} faces have NaN or infinite landmarks")
-    return LandmarkDataset(
-        root=root,
-        images=np.char.replace(columns["image"].astype(str), "\\", "/"),
-        points_px=points,
-        sources=columns["source"].astype(str) if "source" in columns else np.full(count, ""),
-        splits=columns["split"].astype(str) if "split" in columns else None,
-        yaw_deg=columns["yaw_deg"].astype(np.float32) if "yaw_deg" in columns else np.full(count, np.nan, np.float32),
-        scheme=scheme,
-    )
+    for key in _NUMBERS:
+        if key in columns and columns[key].dtype.kind not in "fiu":
+            raise ValueError(f"{path}: {key!r} should be numbers, got type {columns[key].dtype}")
+    return columns
+
+
+def _yaw(columns: Mapping[str, NDArray[Any]], count: int) -> NDArray[np.float32]:
+    if "yaw_deg" in columns:
+        return columns["yaw_deg"].astype(np.float32)
+    if "pose_deg" in columns and columns["pose_deg"].shape == (count, 3):
+        return columns["pose_deg"][:, 1].astype(np.float32)
+    return np.full(count, np.nan, np.float32)
+
+
+def _usable(dataset: LandmarkDataset, faults: list[str]) -> NDArray[np.bool_]:
+    """(F,) which entries can be used; adds a line to ``faults`` for each of the others."""
+    keep = np.ones(len(dataset), bool)
+    missing: dict[str, bool] = {}
+    seen: dict[tuple[str, bytes], int] = {}
+    finite = np.asarray(np.isfinite(dataset.points_px).all(axis=(1, 2)))
+    for i, image in enumerate(dataset.images.tolist()):
+        if image not in missing:
+            missing[image] = not (dataset.root / image).is_file()
+        same = seen.setdefault((image, dataset.points_px[i].tobytes()), i)
+        if missing[image]:
+            fault = "the image is missing"
+        elif not finite[i]:
+            fault = "NaN or infinite landmarks"
+        elif same != i:
+            fault = f"says the same as entry {same}"
+        else:
+            continue
+        keep[i] = False
+        faults.append(f"entry {i}, {image}: {fault}")
+    return keep
+
+
+def _read_table(path: Path, points: int, faults: list[str]) -> dict[str, NDArray[Any]]:
+    """The columns of a CSV file as `read_folder` names them; lines that cannot be read are added to ``faults``."""
+    coordinates = [f"{axis}{i}" for i in range(points) for axis in _AXES]
+    values: dict[str, list[Any]] = {"image": [], "points": []}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            header = list(reader.fieldnames or [])
+            _check_header(path, header, points)
+            texts = [name for name in _TEXTS if name in header]
+            groups = {"pose_deg": _POSE, "box_xyxy": _BOX}
+            numbers = {key: names for key, names in groups.items() if set(names) <= set(header)}
+            if "yaw_deg" in header:
+                numbers["yaw_deg"] = ("yaw_deg",)
+            for row in reader:
+                try:
+                    if None in row or None in row.values():
+                        raise ValueError(f"has not {len(header)} cells")
+                    if not row["image"]:
+                        raise ValueError("names no image")
+                    line = [_number(row, name) for name in coordinates]
+                    others = {key: [_number(row, name, np.nan) for name in names] for key, names in numbers.items()}
+                except ValueError as error:
+                    faults.append(f"line {reader.line_num}: {error}")
+                    continue
+                values["image"].append(row["image"])
+                values["points"].append(line)
+                for key, numbers_of_row in others.items():
+                    values.setdefault(key, []).append(numbers_of_row)
+                for name in texts:
+                    values.setdefault(name, []).append(row[name])
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is damaged or not a CSV file: {error}") from error
+    if not values["image"]:
+        first = f"; {faults[0]}" if faults else ""
+        raise ValueError(f"{path} has no line that can be used{first}")
+    columns = {key: np.array(value) for key, value in values.items()}
+    columns["points"] = columns["points"].reshape(-1, points, 3)
+    if "yaw_deg" in columns:
+        columns["yaw_deg"] = columns["yaw_deg"][:, 0]
+    return columns
+
+
+def _check_header(path: Path, header: list[str], points: int) -> None:
+    wanted = ["image", *(f"{axis}{i}" for i in range(points) for axis in _AXES)]
+    if missing := [name for name in wanted if name not in header]:
+        have = len([name for name in header if re.fullmatch(r"x\d+", name)])
+        raise ValueError(
+            f"{path}: {points} landmarks need the columns image, x0, y0, z0 to z{points - 1}; missing: "
+            f"{', '.join(missing[:6])}{' ...' if len(missing) > 6 else ''} (the file has {have} landmarks)"
+        )
+    known = {*wanted, *_TEXTS, *_POSE, *_BOX}
+    if unknown := [name for name in header if name not in known]:
+        raise ValueError(
+            f"{path}: unknown columns {', '.join(map(repr, unknown[:6]))}{' ...' if len(unknown) > 6 else ''}; "
+            f"{points} landmarks go with {', '.join([*_TEXTS, *_POSE, *_BOX])}"
+        )
+
+
+def _number(row: Mapping[str, str], name: str, empty: float | None = None) -> float:
+    text = row[name].strip()
+    if not text and empty is not None:
+        return empty
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{name} should be a number, got {row[name]!r}") from None

@@ -2,41 +2,130 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from jvcr.data.aflw2000 import read_aflw2000
+from jvcr.data.aflw2000 import REANNOTATION, Annotation, read_aflw2000
 from jvcr.data.dataset import LandmarkDataset
-from jvcr.data.folder import MANIFEST, read_folder
-from jvcr.scheme import FACE68, LandmarkScheme
+from jvcr.data.folder import MANIFEST, TABLE, read_folder
+from jvcr.data.threedfaw import IMAGES, SPLITS, read_3dfaw
+from jvcr.data.w300lp import PARTS, find_parts, read_300wlp
+from jvcr.scheme import FACE66, FACE68, LandmarkScheme
+
+if TYPE_CHECKING:
+    from jvcr.data.basel import LandmarkModel
+
+BASIS = "basis.npz"
+"""The face model that 300W-LP needs, where nothing else is said: in its folder, or beside that."""
 
 
-def read_dataset(root: str | Path, scheme: LandmarkScheme = FACE68) -> LandmarkDataset:
+def read_dataset(
+    root: str | Path,
+    scheme: LandmarkScheme = FACE68,
+    annotation: Annotation | None = None,
+    basis: str | Path | None = None,
+    flips: bool = False,
+    leave_out: Sequence[str] = (),
+    hold_out: Sequence[str] = (),
+    strict: bool = False,
+    advance: Callable[[int], object] | None = None,
+) -> LandmarkDataset:
     """Reads a data set of any layout the package knows.
 
     Args:
         root: the folder.
-        scheme: the landmarks of a folder of the package's own layout; AFLW2000-3D always has the 68 of a face.
+        scheme: the landmarks wanted. A folder of the package's own layout has just these; 300W-LP and AFLW2000-3D
+            have the 68 of a face, 3DFAW has 66, and a scheme that derives further ones from those will do.
+        annotation: AFLW2000-3D: which of its annotations; None is the original. Other sets have one.
+        basis: 300W-LP: the face model at the landmarks, see `jvcr.data.basel.LandmarkModel.load`; None looks for
+            ``basis.npz`` in the folder and beside it.
+        flips: 300W-LP: read the mirrored folders too.
+        leave_out: 300W-LP: parts not to read.
+        hold_out: 300W-LP: parts that make up the split "val".
+        strict: stop at faces that cannot be used, instead of leaving them out and naming them in ``problems``.
+        advance: called with 1 after each face of a layout of many files.
 
     Raises:
-        FileNotFoundError: there is no such folder.
+        FileNotFoundError: there is no such folder, or a file that was asked for is missing.
         ValueError: the folder has none of the layouts (the message lists them), or the wrong landmarks for ``scheme``,
-            or its reader refuses it.
+            or an option is for another layout, or its reader refuses it.
     """
     root = Path(root)
     if not root.exists():
         raise FileNotFoundError(f"no such folder: {root}")
     if not root.is_dir():
         raise ValueError(f"{root} is a file: give the folder of a data set")
-    if (root / MANIFEST).is_file():
-        return read_folder(root, scheme)
+    layout = find_layout(root)
+    for_300wlp = {"basis": basis is not None, "flips": flips, "leave_out": leave_out, "hold_out": hold_out}
+    if layout != "300W-LP" and (given := [name for name, value in for_300wlp.items() if value]):
+        raise ValueError(f"{', '.join(given)}: for 300W-LP only, and {root} is {layout}")
+    if layout != "AFLW2000-3D" and annotation is not None:
+        raise ValueError(f"{root} is {layout}, which has one annotation; only AFLW2000-3D has several")
+    if layout == "folder":
+        return read_folder(root, scheme, strict)
+    own = FACE66 if layout == "3DFAW" else FACE68
+    if scheme != own and not getattr(scheme, "extends", lambda _: False)(own):
+        raise ValueError(
+            f"{root} is {layout}, whose faces have {own.points} landmarks ({own.name}); {scheme.name} has "
+            f"{scheme.points}"
+        )
+    if layout == "AFLW2000-3D":
+        dataset = read_aflw2000(root, annotation or "original", strict, advance)
+    elif layout == "300W-LP":
+        dataset = read_300wlp(root, _model(root, basis), flips, leave_out, hold_out, strict, advance)
+    else:
+        dataset = read_3dfaw(root, strict, advance)
+    return dataset if scheme == own else dataset.extended(scheme)
+
+
+def find_layout(root: Path) -> str:
+    """What a folder is: "folder" (the package's own layout), "AFLW2000-3D", "300W-LP" or "3DFAW".
+
+    Raises:
+        ValueError: none of these; the message lists what was looked for.
+    """
+    if (root / MANIFEST).is_file() or (root / TABLE).is_file():
+        return "folder"
+    if find_parts(root):
+        return "300W-LP"
     if any(root.glob("*.mat")) and any(root.glob("*.jpg")):
-        if scheme.points != FACE68.points:
-            raise ValueError(
-                f"{root} looks like AFLW2000-3D, whose faces have 68 landmarks; {scheme.name} has {scheme.points}"
-            )
-        return read_aflw2000(root)
+        return "AFLW2000-3D" if _has_points(root) else "300W-LP"
+    if any((root / (name + IMAGES)).is_dir() for name in SPLITS):
+        return "3DFAW"
     raise ValueError(
         f"{root} is no data set of a known layout: looked for\n"
-        f"  {MANIFEST}, which names images and landmarks (the package's own layout), or\n"
-        f"  pairs such as image00002.jpg and image00002.mat (AFLW2000-3D)"
+        f"  {MANIFEST} or {TABLE}, which names images and landmarks (the package's own layout),\n"
+        f"  pairs such as image00002.jpg and image00002.mat (AFLW2000-3D; {REANNOTATION} beside them),\n"
+        f"  the folders {', '.join(PARTS)} (300W-LP), or\n"
+        f"  the folders {', '.join(name + IMAGES for name in SPLITS)} (3DFAW)"
+    )
+
+
+def _has_points(root: Path) -> bool:
+    """Whether the .mat files of a folder are those of AFLW2000-3D: the first that can be read decides."""
+    from jvcr.data.matfile import POINTS, SHAPE, read_mat
+
+    for path in sorted(root.glob("*.mat")):
+        for key in (POINTS, SHAPE):
+            try:
+                read_mat(path, (key,))
+            except ValueError:
+                continue
+            return key == POINTS
+    return True
+
+
+def _model(root: Path, basis: str | Path | None) -> LandmarkModel:
+    from jvcr.data.basel import LandmarkModel
+
+    if basis is not None:
+        return LandmarkModel.load(basis)
+    for path in (root / BASIS, root.resolve().parent / BASIS):
+        if path.is_file():
+            return LandmarkModel.load(path)
+    raise FileNotFoundError(
+        f"{root} is 300W-LP, which has parameters and no 3D points: give the face model that makes them, as basis or "
+        f"as {BASIS} in that folder or beside it; `jvcr data basis AFLW2000-3D --out {BASIS}` recovers it from that "
+        f"data set"
     )

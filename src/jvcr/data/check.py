@@ -1,0 +1,208 @@
+"""Looking a data set over before anything is trained or measured on it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jvcr.data.dataset import LandmarkDataset
+from jvcr.geometry.pose import similarity_transform
+
+YAW_EDGES = (0, 15, 30, 45, 60, 75, 90)
+"""Of the histogram of |yaw|, degrees; the last band has all beyond 90 too."""
+
+MOST_OUTSIDE = 0.25
+"""Share of a face's landmarks that may lie outside of its image, as those of faces at an edge do."""
+
+_SHAPE_LIMIT = 6.0
+"""Robust standard deviations above the median from which on a face's shape counts as odd."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A face that deserves a look.
+
+    Attributes:
+        face: its index in the data set.
+        image: its image's path.
+        kind: "damaged", "outside", "same image", "same landmarks" or "odd shape".
+        text: what was found.
+    """
+
+    face: int
+    image: str
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class DatasetCheck:
+    """What a data set holds.
+
+    Attributes:
+        faces: how many.
+        images: how many different image files.
+        scheme: the landmarks' scheme.
+        annotation: which labels, where there are several.
+        sources: part -> faces.
+        splits: split -> faces.
+        image_sizes: "WIDTHxHEIGHT" -> images, the commonest first.
+        face_sizes: 0, 5, 50, 95 and 100 % quantiles of the faces' sizes: square root of the landmarks' box, pixels.
+        yaw: band of |yaw| -> faces; "unknown" too.
+        outside: faces with a landmark outside of their image.
+        findings: faces that deserve a look.
+        problems: what the reader left out.
+    """
+
+    faces: int
+    images: int
+    scheme: str
+    annotation: str
+    sources: dict[str, int]
+    splits: dict[str, int]
+    image_sizes: dict[str, int]
+    face_sizes: tuple[float, ...]
+    yaw: dict[str, int]
+    outside: int
+    findings: tuple[Finding, ...]
+    problems: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return asdict(self)
+
+
+def check_dataset(dataset: LandmarkDataset, advance: Callable[[int], object] | None = None) -> DatasetCheck:
+    """Reads every image of a data set and compares its labels with it and with each other.
+
+    Five things make a `Finding`:
+
+    - "damaged": the image cannot be read.
+    - "outside": more than a quarter of the landmarks lie outside of the image: often labels of another size of it.
+    - "same image": two files with the same bytes.
+    - "same landmarks": one face's landmarks on two images, to the last bit.
+    - "odd shape": the landmarks differ, after the best similarity in 3D, from the set's average face by more than
+      nearly all others do: often a wrong order of the points, or a fit that went astray.
+
+    Args:
+        dataset: what is looked over.
+        advance: called with 1 after each face.
+    """
+    findings: list[Finding] = []
+    images = [str(name) for name in dataset.images]
+
+    def add(face: int, kind: str, text: str) -> None:
+        findings.append(Finding(face, images[face], kind, text))
+
+    sizes: Counter[str] = Counter()
+    contents: dict[bytes, int] = {}
+    seen: set[str] = set()
+    outside = 0
+    with ThreadPoolExecutor(4) as pool:
+        for i, read in enumerate(pool.map(lambda i: _look(dataset, i), range(len(dataset)))):
+            if advance is not None:
+                advance(1)
+            if isinstance(read, str):
+                add(i, "damaged", read)
+                continue
+            (width, height), digest = read
+            if images[i] not in seen:
+                seen.add(images[i])
+                sizes[f"{width}x{height}"] += 1
+                first = contents.setdefault(digest, i)
+                if first != i:
+                    add(i, "same image", f"has the very bytes of {images[first]}")
+            share = _share_outside(dataset.points_px[i], width, height)
+            outside += share > 0
+            if share > MOST_OUTSIDE:
+                add(i, "outside", f"{share:.0%} of the landmarks lie outside of its {width} x {height} pixels")
+    labels: dict[bytes, int] = {}
+    for i, points in enumerate(dataset.points_px):
+        first = labels.setdefault(points.tobytes(), i)
+        if first != i and images[first] != images[i]:
+            add(i, "same landmarks", f"has the landmarks of {images[first]}")
+    for i, text in _odd_shapes(dataset.points_px):
+        add(i, "odd shape", text)
+    box = np.ptp(dataset.points_px[..., :2], axis=1)
+    quantiles = np.quantile(np.sqrt(box[:, 0] * box[:, 1]), (0, 0.05, 0.5, 0.95, 1)) if len(dataset) else ()
+    return DatasetCheck(
+        faces=len(dataset),
+        images=len(set(images)),
+        scheme=dataset.scheme.name,
+        annotation=dataset.annotation,
+        sources=_counts(dataset.sources),
+        splits={} if dataset.splits is None else _counts(dataset.splits),
+        image_sizes=dict(sizes.most_common()),
+        face_sizes=tuple(round(float(q), 2) for q in quantiles),
+        yaw=_yaw_histogram(dataset.yaw_deg),
+        outside=outside,
+        findings=tuple(findings),
+        problems=dataset.problems,
+    )
+
+
+def _look(dataset: LandmarkDataset, index: int) -> tuple[tuple[int, int], bytes] | str:
+    """Size (width, height) and digest of a face's image; or what is wrong with it."""
+    try:
+        height, width = dataset.read_image(index).shape[:2]
+        data = (dataset.root / str(dataset.images[index])).read_bytes()
+    except (OSError, ValueError) as error:
+        return str(error)
+    return (width, height), hashlib.blake2b(data, digest_size=16).digest()
+
+
+def _share_outside(points_px: NDArray[np.float32], width: int, height: int) -> float:
+    x, y = points_px[:, 0], points_px[:, 1]
+    return float(((x < -0.5) | (y < -0.5) | (x > width - 0.5) | (y > height - 0.5)).mean())
+
+
+def _odd_shapes(points_px: NDArray[np.float32]) -> list[tuple[int, str]]:
+    """Faces far from the average shape after the best similarity, and how far."""
+    extent = np.ptp(points_px, axis=1).max(axis=1)
+    usable = np.flatnonzero(extent > 0)
+    if len(usable) < 20 or points_px.shape[1] < 4:  # no average to speak of
+        return []
+    # A frontal face is a better first guess of the average than any other: the one with the smallest depth.
+    average = points_px[usable[np.argmin(np.ptp(points_px[usable, :, 2], axis=1) / extent[usable])]].astype(np.float64)
+    for _ in range(2):
+        moved = np.stack([_moved(points_px[i], average) for i in usable])
+        average = np.median(moved, axis=0)
+    size = np.sqrt(((average - average.mean(0)) ** 2).sum(1).mean())
+    distance = np.linalg.norm(moved - average, axis=2).mean(1) / size
+    middle = np.median(distance)
+    spread = 1.4826 * np.median(np.abs(distance - middle))
+    limit = middle + _SHAPE_LIMIT * max(spread, 1e-6)
+    return [
+        (int(i), f"its shape is {d / middle:.1f} times as far from the average face as usual")
+        for i, d in zip(usable, distance, strict=True)
+        if d > limit
+    ]
+
+
+def _moved(points: NDArray[np.float32], onto: NDArray[np.float64]) -> NDArray[np.float64]:
+    scale, rotation, shift = similarity_transform(points, onto)
+    return np.asarray(scale * points @ rotation.T + shift, dtype=np.float64)
+
+
+def _counts(names: NDArray[Any]) -> dict[str, int]:
+    return {str(k): int(v) for k, v in sorted(Counter(names.tolist()).items()) if k}
+
+
+def _yaw_histogram(yaw_deg: NDArray[np.float32]) -> dict[str, int]:
+    yaw = np.abs(yaw_deg)
+    bands = {}
+    for low, high in pairwise(YAW_EDGES):
+        above = yaw > low if low else yaw >= 0
+        below = yaw <= high if high < YAW_EDGES[-1] else yaw < np.inf
+        bands[f"{low}-{high}"] = int((above & below).sum())
+    if unknown := int(np.isnan(yaw).sum()):
+        bands["unknown"] = unknown
+    return bands
