@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -274,3 +275,61 @@ def _write_tiny_network(
         helper.set_model_props(model, {"jvcr": text})
     onnx.save(model, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def schema_faults():
+    """Checks a value against a JSON Schema: the faults found, an empty list for none.
+
+    Only the keywords that our schemas use; any other is refused, so that none is silently left unchecked.
+    """
+    return _schema_faults
+
+
+_JSON_TYPES = {
+    "object": dict,
+    "array": list,
+    "string": str,
+    "number": (int, float),
+    "integer": int,
+    "null": type(None),
+}
+_SCHEMA_WORDS = {"$schema", "title", "description", "$defs", "$ref", "anyOf", "type", "enum", "minimum", "maximum"} | {
+    "pattern", "required", "properties", "additionalProperties", "items"
+}  # fmt: skip
+
+
+def _schema_faults(value, schema, root=None, where="$"):
+    root = root or schema
+    assert set(schema) <= _SCHEMA_WORDS, f"keywords not checked here: {set(schema) - _SCHEMA_WORDS}"
+    faults = []
+    if "$ref" in schema:
+        part = root
+        for name in schema["$ref"].removeprefix("#/").split("/"):
+            part = part[name]
+        faults += _schema_faults(value, part, root, where)
+    if "anyOf" in schema:
+        tried = [_schema_faults(value, option, root, where) for option in schema["anyOf"]]
+        faults += tried[0] if all(tried) else []
+    types = [schema["type"]] if isinstance(schema.get("type"), str) else schema.get("type", list(_JSON_TYPES))
+    if not any(isinstance(value, _JSON_TYPES[name]) for name in types) or (isinstance(value, bool)):
+        return [*faults, f"{where}: {value!r} is not {' or '.join(types)}"]
+    if "enum" in schema and value not in schema["enum"]:
+        faults.append(f"{where}: {value!r} is none of {schema['enum']}")
+    low, high = schema.get("minimum", -np.inf), schema.get("maximum", np.inf)
+    if isinstance(value, (int, float)) and not low <= value <= high:
+        faults.append(f"{where}: {value} is out of range")
+    if isinstance(value, str) and not re.search(schema.get("pattern", ""), value):
+        faults.append(f"{where}: {value!r} does not match {schema['pattern']}")
+    if isinstance(value, dict):
+        faults += [f"{where}: {key!r} is missing" for key in schema.get("required", []) if key not in value]
+        for key, entry in value.items():
+            known = schema.get("properties", {}).get(key, schema.get("additionalProperties", True))
+            if known is False:
+                faults.append(f"{where}: {key!r} is not known")
+            elif known is not True:
+                faults += _schema_faults(entry, known, root, f"{where}.{key}")
+    if isinstance(value, list) and "items" in schema:
+        for i, entry in enumerate(value):
+            faults += _schema_faults(entry, schema["items"], root, f"{where}[{i}]")
+    return faults

@@ -27,13 +27,21 @@ _COMMANDS = {
     "evaluate": "Measure the landmarks on faces whose true landmarks are known.",
     "train": "Train a network by a recipe: the volume and the coordinates each for itself, then both jointly.",
     "export": "Turn torch weights into an ONNX file, and compare the two in numbers.",
+    "import-weights": "Turn the checkpoint that the paper's authors released into weights of this package.",
+    "figure volume": "Draw a face's landmarks and its volume in 3D: Figure 2 of the paper, from one photograph.",
+    "figure examples": "Draw photographs, volumes and landmarks of several faces, as Figures 4 and 5 of the paper do.",
     "data check": "Look a data set over: what is in it, and which faces deserve a look.",
     "data basis": "Recover the Basel face model at the 68 landmarks from AFLW2000-3D, for reading 300W-LP.",
+    "data synthetic": "Draw a set of synthetic faces with exact 3D landmarks, to try and to test everything without a "
+    "download.",
 }
-"""Sub-commands and the first line of their help. ``NAME`` is the function ``jvcr.commands.NAME:NAME``, ``GROUP NAME`` is
-``jvcr.commands.GROUP:NAME``; dashes are underscores there."""
+"""Sub-commands and the first line of their help.
+
+``NAME`` is the function ``jvcr.commands.NAME:NAME``, ``GROUP NAME`` is ``jvcr.commands.GROUP:NAME``; dashes are
+underscores there."""
 
 _GROUPS = {
+    "figure": "Draw the paper's figures of your own photographs.",
     "data": "Look data sets over, and make what reading them needs.",
 }
 """Groups of sub-commands, and their help."""

@@ -3,7 +3,27 @@
 import numpy as np
 import pytest
 
-from jvcr.evaluation.metrics import BinSummary, bin_summary, gte, nme_2d, yaw_bins
+from jvcr.evaluation.metrics import (
+    BinSummary,
+    PoseErrors,
+    auc,
+    bin_summary,
+    ced_curve,
+    cvgtce,
+    failure_rate,
+    gte,
+    gte_similarity,
+    head_pose_mae,
+    nme_2d,
+    nme_3d,
+    nme_interocular,
+    paired_difference,
+    similarity_aligned,
+    spearman,
+    view_pairs,
+    yaw_bins,
+)
+from jvcr.geometry.pose import HeadPose, euler_to_rotation, similarity_transform
 
 # Three landmarks; box 8 wide, 2 high: sqrt(16) = 4. Landmarks 0 and 1 are 10 apart (8, 0, 6).
 TRIANGLE = np.array([[0, 0, 0], [8, 0, 6], [4, 2, 0]], dtype=np.float32)
@@ -131,3 +151,188 @@ def test_bin_summary_of_empty_bands_is_none_never_nan(errors, bins, mean, std, i
 def test_bin_summary_refuses(errors, bins, message):
     with pytest.raises(ValueError, match=message):
         bin_summary(errors, bins)
+
+
+# -- three dimensions
+
+
+def test_nme_3d_aligns_the_mean_depth_and_divides_by_the_box():
+    truth = TRIANGLE[None]  # box sqrt(8 * 2) = 4
+    pred = truth + np.array([[[0, 0, 9], [0, 0, 9], [0, 4, 0]]])
+    np.testing.assert_allclose(nme_3d(pred, truth), [(3 + 3 + np.sqrt(52)) / 3 / 4])
+    np.testing.assert_allclose(nme_3d(truth + np.array([3, 4, 100]), truth), [5 / 4])
+
+
+def test_interocular_nme_measures_the_eyes_in_the_image():
+    truth = TRIANGLE[None]  # landmarks 0 and 1 are 8 apart in the image, 10 in space
+    np.testing.assert_allclose(nme_interocular(truth + np.array([3, 4, 9]), truth, (0, 1)), [5 / 8])
+    np.testing.assert_allclose(nme_interocular(truth[..., :2] + [0, 4], truth[..., :2], (0, 1)), [4 / 8])
+    behind = np.array([[[0, 0, 0], [0, 0, 6], [4, 2, 0]]])  # one eye behind the other
+    with pytest.raises(ValueError, match="landmarks 0 and 1 lie on one spot of the image"):
+        nme_interocular(behind, behind, (0, 1))
+
+
+def moved(points, scale=1.0, pose=(0.0, 0.0, 0.0), shift=(0.0, 0.0, 0.0)):
+    return scale * points @ euler_to_rotation(HeadPose(*map(float, pose))).T + shift
+
+
+def test_similarity_alignment_of_many_is_that_of_each():
+    generator = np.random.default_rng(1)
+    source, target = generator.normal(size=(2, 5, 7, 3))
+    target[3] = source[3] * [1, 1, -1]  # a mirror image: rotated at the most, never reflected
+    aligned = similarity_aligned(source, target)
+    for i in range(5):
+        scale, rotation, shift = similarity_transform(source[i], target[i])
+        np.testing.assert_allclose(aligned[i], scale * source[i] @ rotation.T + shift)
+    assert np.abs(aligned[3] - target[3]).max() > 0.1
+
+
+def test_gte_of_shape_alone_forgives_scale_pose_and_place():
+    generator = np.random.default_rng(2)
+    truth = generator.normal(size=(3, 9, 3))
+    truth[:, 0], truth[:, 1] = [0, 0, 0], [0, 3, 4]
+    pred = np.stack([truth[0], moved(truth[1], 2.5, (70, -20, 10), (5, 6, 7)), moved(truth[2], 0.1, (0, 0, 120))])
+    np.testing.assert_allclose(gte_similarity(pred, truth, (0, 1)), np.zeros(3), atol=1e-9)
+    # Two landmarks on a line with scale free: nothing is left. Four, one of them off: something is.
+    square = np.array([[[0, 0, 0], [5, 0, 0], [5, 5, 0], [0, 5, 0]]], float)
+    bent = square + np.array([[[0, 0, 1], [0, 0, -1], [0, 0, 1], [0, 0, -1]]])
+    # No turn or shift helps a saddle; the scale that fits best is <b, s> / <b, b> = 50 / 54 of centred points.
+    flat = 2.5 * np.sqrt(2) * (1 - 50 / 54)
+    np.testing.assert_allclose(gte_similarity(bent, square, (0, 1)), [np.hypot(flat, 50 / 54) / 5])
+
+
+def test_a_face_not_found_stays_nan_through_the_alignment():
+    truth = np.random.default_rng(3).normal(size=(2, 6, 3))
+    pred = truth.copy()
+    pred[0] = np.nan
+    error = gte_similarity(pred, truth, (0, 1))
+    assert np.isnan(error[0])
+    assert error[1] == pytest.approx(0, abs=1e-12)
+    assert similarity_aligned(np.zeros((0, 6, 3)), np.zeros((0, 6, 3))).shape == (0, 6, 3)
+    with pytest.raises(ValueError, match="1 of 2 faces, the first at index 1"):
+        similarity_aligned(np.stack([truth[0], np.ones((6, 3))]), truth)
+
+
+def test_view_pairs_are_ordered_pairs_within_a_subject():
+    assert view_pairs(["b", "a", "b", "", "c", "b", ""]).tolist() == [[0, 2], [0, 5], [2, 0], [2, 5], [5, 0], [5, 2]]
+    assert view_pairs(["a", "b", ""]).shape == view_pairs([]).shape == (0, 2)
+
+
+def test_cvgtce_compares_a_prediction_with_the_other_view_s_truth():
+    generator = np.random.default_rng(4)
+    face = generator.normal(size=(8, 3))
+    face[0], face[1] = [0, 0, 0], [3, 4, 0]
+    # The other view is turned and twice as large; both predictions have the first view's shape, but one landmark off.
+    truth = np.stack([face, moved(face, 2, (40, 5, 0), (1, 2, 3))])
+    off = face.copy()
+    off[5] += [0.5, 0, 0]
+    pred = np.stack([off, moved(face, 3, (-60, 0, 0))])
+    errors = cvgtce(pred, truth, view_pairs(["one", "one"]), (0, 1))
+    # (0, 1): the bent one on the second truth, which is the same shape and scale-free error as on the first truth.
+    assert errors[0] == pytest.approx(gte_similarity(off[None], face[None], (0, 1))[0])
+    assert errors[1] == pytest.approx(0, abs=1e-9)
+    assert errors[0] > 0.001
+    with pytest.raises(ValueError, match=r"\(P, 2\)"):
+        cvgtce(pred, truth, [0, 1], (0, 1))
+
+
+# -- distributions
+
+
+def test_the_ced_curve_counts_faces_not_found_as_beyond_everything():
+    errors = [2.0, np.nan, 4.0, 2.0, 10.0]
+    np.testing.assert_allclose(ced_curve(errors, [0, 1.99, 2, 4, 9, 10, 1e9]), [0, 0, 0.4, 0.6, 0.6, 0.8, 0.8])
+    assert failure_rate(errors, 4.0) == 0.4
+    assert failure_rate(errors, 3.9) == 0.6
+    assert auc(errors, 8.0) == pytest.approx((0.75 + 0 + 0.5 + 0.75 + 0) / 5)
+
+
+def test_auc_is_the_area_under_the_curve():
+    errors = np.random.default_rng(5).gamma(3, size=200)
+    at = np.linspace(0, 7, 70_001)
+    assert auc(errors, 7.0) == pytest.approx(np.trapezoid(ced_curve(errors, at), at) / 7, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "measure", [lambda e: ced_curve(e, [1]), lambda e: auc(e, 1.0), lambda e: failure_rate(e, 1.0)]
+)
+def test_distributions_need_a_face(measure):
+    with pytest.raises(ValueError, match="at least one face"):
+        measure([])
+
+
+def test_auc_needs_a_threshold():
+    with pytest.raises(ValueError, match="above 0, got 0"):
+        auc([1.0], 0.0)
+
+
+# -- head pose, confidence, two systems
+
+
+def test_head_pose_mae_by_hand():
+    truth = [[0, 0, 0], [10, -99, 0], [0, 0, 99.1], [np.nan, 0, 0], [0, 0, -98]]
+    pred = [[1, -2, 3], [8, -90, 4], [0, 0, 0], [0, 0, 0], [0, 10, 178]]
+    # Of 0, 1 and 4: pitch 1, 2, 0; yaw 2, 9, 10; roll 3, 4 and 84, the short way from -98 to 178.
+    errors = head_pose_mae(pred, truth)
+    assert (errors.pitch, errors.yaw, errors.faces, errors.left_out) == (1.0, 7.0, 3, 1)
+    assert errors.roll == pytest.approx(91 / 3)
+    assert errors.mean == pytest.approx(115 / 9)
+    assert head_pose_mae([[0, 0, 0]], [[0, 120, 0]]) == PoseErrors(None, None, None, None, 0, 1)
+    assert head_pose_mae(pred, truth, limit_deg=180.0).faces == 4
+    with pytest.raises(ValueError, match=r"\(faces, 3\)"):
+        head_pose_mae([1, 2, 3], [1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ([1, 2, 3, 4], [10, 30, 20, 40], 0.8),
+        ([1, 2, 3], [9, 4, 1], -1.0),
+        ([1, 1, 2, 3], [1, 2, 3, 3], 8 / 9),  # ranks 1.5 1.5 3 4 and 1 2 3.5 3.5: 4 over sqrt(4.5 * 4.5)
+        ([1, np.nan, 2, 3], [2, 0, 4, np.nan], 1.0),
+        ([1, 1, 1], [1, 2, 3], None),
+        ([1.0], [2.0], None),
+    ],
+)
+def test_spearman(a, b, expected):
+    assert spearman(a, b) == (None if expected is None else pytest.approx(expected, abs=1e-6))
+
+
+def test_spearman_refuses_lists_of_two_lengths():
+    with pytest.raises(ValueError, match="one length"):
+        spearman([1, 2], [1, 2, 3])
+
+
+def test_two_systems_on_the_same_faces():
+    first = [1.0, 2.0, 3.0, np.nan, 5.0, 4.0]
+    second = [2.0, 2.0, 5.0, 1.0, np.nan, 3.0]
+    # Differences -1, 0, -2 and 1.
+    difference = paired_difference(first, second)
+    assert (difference.faces, difference.wins, difference.losses, difference.ties) == (4, 2, 1, 1)
+    assert difference.mean == pytest.approx(-0.5)
+    assert difference.low < -0.5 < difference.high
+    assert difference.low >= -2
+    assert difference.high <= 1
+    assert paired_difference(first, second) == difference
+    assert paired_difference(second, first).low == pytest.approx(-difference.high)
+    assert paired_difference([np.nan], [1.0]).mean is None
+
+
+def test_the_bootstrap_interval_is_that_of_the_mean():
+    generator = np.random.default_rng(6)
+    first = generator.normal(0.3, 2, 400)
+    difference = paired_difference(first, np.zeros(400), resamples=4000)
+    half = 1.96 * first.std() / 20  # of a normal mean of 400
+    assert difference.low == pytest.approx(first.mean() - half, abs=0.03)
+    assert difference.high == pytest.approx(first.mean() + half, abs=0.03)
+    narrow = paired_difference(first, np.zeros(400), confidence=0.5, resamples=4000)
+    assert narrow.high - narrow.low < 0.5 * (difference.high - difference.low)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(([1], [1, 2]), "same faces"), (([1.0], [1.0], 1.0), "between 0 and 1"), (([1.0], [1.0], 0.9, 0), "at least 1")],
+)
+def test_paired_difference_refuses(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        paired_difference(*arguments)

@@ -1,12 +1,17 @@
 """Which box a face is given, which faces count as found, and the file of predictions."""
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 
 from jvcr.data.folder import read_folder
 from jvcr.evaluation.protocol import FOUND_OVERLAP, Predictions, best_detection, landmark_box, predict
+from jvcr.evaluation.report import summarise
+from jvcr.evaluation.shards import predict_in_processes
 from jvcr.inference import Landmarker
-from jvcr.scheme import LandmarkScheme
+from jvcr.scheme import LandmarkScheme, load_scheme
 
 
 @pytest.fixture
@@ -57,7 +62,7 @@ def test_images_that_cannot_be_used_are_named_and_the_rest_is_done(dataset, fake
     assert predictions.found.tolist() == [True, False, False]
     missing, outside = predictions.about["unusable"]
     assert "two.jpg" in missing
-    assert "three.jpg: the true landmarks lie outside of the image of 150 x 120 pixels" in outside
+    assert "three.jpg: the box of the true landmarks lies outside of the image of 150 x 120 pixels" in outside
 
 
 def test_an_empty_set_and_other_landmarks_are_refused(dataset, fake_landmarker):
@@ -69,8 +74,21 @@ def test_an_empty_set_and_other_landmarks_are_refused(dataset, fake_landmarker):
         predict(fake_landmarker(dataset), few)
 
 
+def test_landmarks_that_the_landmarker_derives_are_not_compared(dataset, fake_landmarker):
+    face71 = load_scheme("face71")
+    landmarker = fake_landmarker(dataset.extended(face71), offset=(1.0, 0.0, 0.0))
+    predictions = predict(landmarker, dataset)
+    assert predictions.points_px.shape == dataset.points_px.shape and predictions.confidence.shape == (len(dataset), 68)
+    np.testing.assert_allclose(predictions.points_px, dataset.points_px + np.float32([1, 0, 0]), atol=1e-4)
+    # Without a scheme of its own nothing says that the first 68 are the data set's.
+    landmarker = fake_landmarker(dataset.extended(replace(face71, name="other")))
+    landmarker.dataset = replace(landmarker.dataset, scheme=LandmarkScheme("other", 71))
+    with pytest.raises(ValueError, match="but the landmarker finds 71"):
+        predict(landmarker, dataset)
+
+
 def test_more_faces_than_one_batch(dataset, fake_landmarker, monkeypatch):
-    monkeypatch.setattr("jvcr.evaluation.protocol._BATCH", 2)
+    monkeypatch.setattr("jvcr.evaluation.protocol.BATCH", 2)
     steps = []
     predictions = predict(fake_landmarker(dataset), dataset, progress=steps.append)
     np.testing.assert_array_equal(predictions.points_px, dataset.points_px)
@@ -148,6 +166,10 @@ def test_a_failed_write_leaves_the_old_file(dataset, fake_landmarker, tmp_path, 
     ("arrays", "message"),
     [
         ({"image": np.array(["a"])}, "has no points_px, found"),
+        ({"about": np.array("[1]")}, "must be a JSON object, got list"),
+        ({"points_px": np.ones((1, 68, 2))}, r"shape \(faces, landmarks, 3\), got \(1, 68, 2\)"),
+        ({"points_px": np.float32(1)}, r"shape \(faces, landmarks, 3\), got \(\)"),
+        ({"points_px": np.full((1, 68, 3), "x")}, "could not convert"),
         ({"points_px": np.ones((2, 68, 3))}, r"points_px should be \(1, 68, 3\)"),
         ({"found": np.ones(2, bool)}, r"found should be \(1,\)"),
         ({"points_px": np.full((1, 68, 3), np.nan)}, "marked as found but its points_px are not finite"),
@@ -166,3 +188,79 @@ def test_missing_and_damaged_files_are_named(tmp_path):
     (tmp_path / "p.npz").write_bytes(b"PK\x03\x04 cut short")
     with pytest.raises(ValueError, match=r"p\.npz is damaged"):
         Predictions.load(tmp_path / "p.npz")
+
+
+# -- boxes of the data set and of a file
+
+
+def test_the_data_set_s_own_boxes(dataset, fake_landmarker):
+    own = np.array([[30, 20, 110, 100], [np.nan] * 4, [500, 20, 600, 100]], np.float32)
+    landmarker = fake_landmarker(dataset)
+    predictions = predict(landmarker, replace(dataset, boxes_xyxy=own), "dataset", box_kind="landmarks")
+    assert landmarker.calls == [(0, [30, 20, 110, 100], "landmarks")]
+    assert predictions.found.tolist() == [True, False, False]
+    (outside,) = predictions.about["unusable"]
+    assert "three.jpg: the data set's box lies outside of the image" in outside
+    with pytest.raises(ValueError, match="comes without face boxes: use the box rule truth, detector or file"):
+        predict(landmarker, dataset, "dataset")
+
+
+def test_boxes_of_a_file_are_taken_as_detections(dataset, fake_landmarker):
+    right = landmark_box(dataset.points_px[1])
+    boxes_of = [np.zeros((0, 4)), [[0, 0, 9, 9], right.tolist()], [[0, 0, 9, 9]]]
+    landmarker = fake_landmarker(dataset)
+    predictions = predict(landmarker, dataset, "file", boxes_of=boxes_of)
+    assert landmarker.calls == [(1, right.tolist(), "detector")]
+    assert predictions.found.tolist() == [False, True, False]
+    for box, boxes in (("file", None), ("truth", boxes_of), ("file", boxes_of[:2])):
+        with pytest.raises(ValueError, match="boxes_of is for the box rule"):
+            predict(landmarker, dataset, box, boxes_of=boxes)
+
+
+def test_strict_stops_at_the_first_unusable_image(dataset, fake_landmarker):
+    (dataset.root / "b" / "two.jpg").unlink()
+    with pytest.raises(FileNotFoundError, match=r"two\.jpg"):
+        predict(fake_landmarker(dataset), dataset, strict=True)
+
+
+# -- several processes
+
+
+def test_several_processes_give_what_one_gives(dataset, tiny_weights):
+    """Five pieces of uneven length in two processes, with a missing image among them."""
+    many = dataset.select(np.arange(9) % 3)
+    names = many.images.tolist()
+    names[4] = "b/missing.jpg"
+    many = replace(many, images=np.array(names))
+    make = partial(Landmarker, tiny_weights, threads=1)
+    steps = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jvcr.evaluation.shards.BATCH", 2)
+        split = predict_in_processes(make, many, "truth", 2, steps.append)
+    whole = predict(make(), many, "truth")
+    assert (len(steps), steps[-1]) == (5, 9)
+    for name in ("images", "points_px", "found", "confidence", "box_xyxy"):
+        np.testing.assert_array_equal(getattr(split, name), getattr(whole, name))
+    assert split.about["unusable"] == whole.about["unusable"] and len(whole.about["unusable"]) == 1
+    first, second = (summarise(many, p) for p in (split, whole))
+    assert first | {"seconds": 0} == second | {"seconds": 0}
+
+
+def test_an_error_in_a_process_is_told_as_it_is(dataset, tiny_weights):
+    make = partial(Landmarker, tiny_weights, threads=1)
+    (dataset.root / "b" / "two.jpg").unlink()
+    with pytest.raises(FileNotFoundError, match=r"two\.jpg"):
+        predict_in_processes(make, dataset, "truth", 2, strict=True)
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        predict_in_processes(make, dataset, "truth", 0)
+
+
+def test_parts_are_put_together_in_order(dataset, fake_landmarker):
+    whole = predict(fake_landmarker(dataset, detections={1: []}), dataset, "detector")
+    pieces = [dataset.select(np.array(piece)) for piece in ([0], [1, 2])]
+    parts = [predict(fake_landmarker(dataset, detections={1: []}), piece, "detector") for piece in pieces]
+    again = Predictions.merged(parts)
+    for name in ("images", "points_px", "found", "confidence", "box_xyxy"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(whole, name))
+    with pytest.raises(ValueError, match="got 0 parts"):
+        Predictions.merged([])

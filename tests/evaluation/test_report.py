@@ -1,7 +1,9 @@
 """The figures, against values worked out by hand; their file, table and picture."""
 
+import copy
 import json
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -9,8 +11,24 @@ import pytest
 from rich.console import Console
 
 from jvcr.data.folder import read_folder
-from jvcr.evaluation.protocol import predict
-from jvcr.evaluation.report import face_errors, summarise, summary_table, worst_faces, write_summary, write_worst
+from jvcr.evaluation.metrics import cvgtce
+from jvcr.evaluation.protocol import Predictions, predict
+from jvcr.evaluation.report import (
+    CED_STEPS,
+    compare,
+    comparison_table,
+    face_errors,
+    runs_table,
+    summarise,
+    summary_lines,
+    summary_schema,
+    summary_table,
+    worst_faces,
+    write_summary,
+    write_worst,
+)
+from jvcr.geometry.pose import head_pose
+from jvcr.scheme import FACE68, LandmarkScheme
 
 
 @pytest.fixture
@@ -69,7 +87,7 @@ def test_nothing_found_is_a_summary_without_figures_and_without_nan(dataset, fak
     predictions = predict(fake_landmarker(dataset, detections={0: [], 1: [], 2: []}), dataset, "detector")
     summary = summarise(dataset, predictions)
     assert summary["nme"]["image_mean"] is None
-    assert summary["gte"] == {"aligned_z": None, "raw": None}
+    assert summary["gte"] == {"aligned_z": None, "raw": None, "similarity": None}
     write_summary(tmp_path / "summary.json", summary)
     assert json.loads((tmp_path / "summary.json").read_text()) == summary
     assert worst_faces(dataset, predictions).shape == (240, 240, 3)
@@ -126,3 +144,177 @@ def test_worst_faces_are_drawn_worst_first(dataset, fake_landmarker, tmp_path):
     assert green[:, :240].sum() > 10 * max(1, green[:, 240:].sum())
     write_worst(tmp_path / "worst.jpg", dataset, predictions)
     assert cv2.imread(str(tmp_path / "worst.jpg")).shape == (240, 720, 3)
+
+
+def test_the_tile_of_an_image_that_is_gone_is_dark(dataset, fake_landmarker):
+    predictions = predict(fake_landmarker(dataset, offset=(1, 0, 0)), dataset)
+    (dataset.root / "b" / "two.jpg").unlink()
+    worst = int(np.argsort(-face_errors(dataset, predictions)).tolist().index(1))
+    tile = worst_faces(dataset, predictions)[:, 240 * worst : 240 * (worst + 1)]
+    assert (tile[20:] == 30).all()
+
+
+# -- the further figures
+
+
+def test_errors_in_other_measures(dataset, box_sizes, fake_landmarker):
+    summary = summarise(dataset, predict(fake_landmarker(dataset, offset=(3, 4, 12)), dataset))
+    assert summary["nme_3d"]["image_mean"] == pytest.approx((500 / box_sizes).mean(), rel=1e-5)  # z is aligned
+    eyes = np.linalg.norm((dataset.points_px[:, 36] - dataset.points_px[:, 45])[:, :2], axis=1)
+    assert summary["nme_interocular"]["bins"]["60-90"] == pytest.approx(500 / eyes[2], rel=1e-5)
+    assert summary["gte"]["similarity"] == pytest.approx(0, abs=1e-3)  # a shift is forgiven
+
+
+def test_percentiles_and_distributions_by_hand(dataset, box_sizes, fake_landmarker):
+    landmarker = fake_landmarker(dataset, offset=(0, 3, 0), detections={2: []})
+    summary = summarise(dataset, predict(landmarker, dataset, "detector"))
+    first, second = sorted(300 / box_sizes[:2])
+    assert summary["percentiles"]["nme"]["p50"] == pytest.approx((first + second) / 2, rel=1e-5)
+    assert summary["percentiles"]["nme"]["p95"] == pytest.approx(first + 0.95 * (second - first), rel=1e-5)
+    ced = summary["ced"]["nme"]
+    assert ced["auc"] == {"7": pytest.approx(((1 - first / 7) + (1 - second / 7) + 0) / 3, rel=1e-4)}
+    assert ced["failure_rate"] == {"7": pytest.approx(1 / 3)}  # the face that was not found
+    assert len(ced["at"]) == len(ced["share"]) == CED_STEPS + 1
+    assert (ced["at"][0], ced["at"][-1], ced["share"][0], ced["share"][-1]) == (0, 7, 0, pytest.approx(2 / 3, abs=1e-5))
+    assert list(summary["ced"]["nme_interocular"]["auc"]) == ["8", "10"]
+
+
+def test_head_pose_is_measured_from_the_landmarks(dataset, fake_landmarker):
+    poses = [head_pose(points, np.array(FACE68.template)) for points in dataset.points_px]
+    truth = np.array([(p.pitch_deg - 1, p.yaw_deg + 2, p.roll_deg) for p in poses], np.float32)
+    truth[2] = [100, 0, 0]
+    pose = summarise(replace(dataset, pose_deg=truth), predict(fake_landmarker(dataset), dataset))["head_pose"]
+    assert (pose["faces"], pose["left_out"]) == (2, 1)
+    assert [pose[a] for a in ("pitch", "yaw", "roll", "mean")] == pytest.approx([1, 2, 0, 1], abs=1e-3)
+
+
+def test_cvgtce_of_views_of_one_face(dataset, fake_landmarker):
+    predictions = predict(fake_landmarker(dataset, detections={1: []}), dataset, "detector")
+    views = replace(dataset, subjects=np.array(["ann", "ann", "ann"]))
+    figure = summarise(views, predictions)["cvgtce"]
+    # The view that was not found has no prediction, but a truth for those of the others.
+    pairs = np.array([[0, 1], [0, 2], [2, 0], [2, 1]])
+    assert figure["pairs"] == 4
+    expected = 100 * cvgtce(predictions.points_px, dataset.points_px, pairs).mean()
+    assert figure["mean"] == pytest.approx(expected, abs=1e-6)
+    assert summarise(replace(dataset, subjects=np.array(["", "a", "b"])), predictions)["cvgtce"] is None
+
+
+def test_confidence_that_knows_its_errors(dataset, fake_landmarker):
+    predictions = predict(fake_landmarker(dataset), dataset)
+    predictions.points_px[:, :, 0] += np.float32([1, 5, 9])[:, None]
+    predictions.confidence[:] = np.float32([0.9, 0.5, 0.1])[:, None]
+    correlation = summarise(dataset, predictions)["confidence"]
+    assert correlation["per_face"] == pytest.approx(-1)
+    assert correlation["per_landmark"] < -0.95  # rounding puts a face's equal errors into some order
+    predictions.confidence[:] = np.nan  # another system's file has none
+    assert summarise(dataset, predictions)["confidence"] == {"per_face": None, "per_landmark": None}
+
+
+def test_labels_without_depth_of_their_own_have_no_figures_in_3d(dataset, fake_landmarker):
+    flat = replace(dataset, annotation="reannotated", subjects=np.array(["a"] * 3))
+    summary = summarise(flat, predict(fake_landmarker(dataset), dataset))
+    assert summary["annotation"] == "reannotated"
+    assert summary["nme_3d"] is summary["cvgtce"] is summary["ced"]["gte"] is None
+    assert set(summary["gte"].values()) | set(summary["percentiles"]["gte"].values()) == {None}
+    assert summary["nme"]["image_mean"] == 0
+
+
+def test_a_scheme_of_its_own_without_eyes_and_template(dataset, fake_landmarker):
+    plain = LandmarkScheme("things", 68)
+    summary = summarise(
+        replace(dataset, scheme=plain, pose_deg=np.zeros((3, 3), np.float32)),
+        predict(fake_landmarker(dataset), dataset),
+    )
+    assert summary["nme_interocular"] is summary["head_pose"] is summary["ced"]["nme_interocular"] is None
+    assert summary["nme"]["image_mean"] == 0
+    assert not any("GTE" in line or "eye" in line for line in summary_lines(summary))
+
+
+def test_lines_say_what_the_table_leaves_out(dataset, fake_landmarker):
+    pose = np.zeros((3, 3), np.float32)
+    whole = replace(dataset, pose_deg=pose, subjects=np.array(["a"] * 3))
+    text = "\n".join(summary_lines(summarise(whole, predict(fake_landmarker(dataset, offset=(1, 2, 3)), dataset))))
+    for word in ("GTE, %", "best similarity", "CVGTCE", "6 pairs", "AUC", "3D, mean z aligned", "head pose", "3 faces"):
+        assert word in text
+
+
+# -- two systems, several runs
+
+
+def test_two_systems_face_by_face(dataset, box_sizes, fake_landmarker):
+    ours = predict(fake_landmarker(dataset, offset=(1, 0, 0)), dataset)
+    theirs = predict(fake_landmarker(dataset, offset=(0, 3, 0), detections={2: []}), dataset, "detector")
+    comparison = compare(dataset, ours, theirs)
+    assert list(comparison) == ["all", "0-30", "30-60", "60-90"]
+    every = comparison["all"]
+    assert (every.faces, every.wins, every.losses) == (2, 2, 0)
+    assert every.mean == pytest.approx(-(200 / box_sizes[:2]).mean(), rel=1e-4)
+    assert comparison["0-30"].mean == pytest.approx(-200 / box_sizes[0], rel=1e-4)
+    assert (comparison["60-90"].faces, comparison["60-90"].mean) == (0, None)
+    console = Console(width=140)
+    with console.capture() as capture:
+        console.print(comparison_table(comparison, "ours", "theirs"))
+    assert "ours against theirs" in capture.get()
+    with pytest.raises(ValueError, match="another data set or split"):
+        compare(dataset, ours, Predictions.merged([ours, ours]))
+
+
+def test_a_row_for_each_run(dataset, fake_landmarker):
+    summary = summarise(dataset, predict(fake_landmarker(dataset), dataset))
+    console = Console(width=140)
+    with console.capture() as capture:
+        console.print(runs_table({"one": summary, "two": summary}))
+    assert capture.get().count("3 of 3") == 2
+
+
+# -- the schema
+
+
+def test_summaries_keep_to_the_schema(dataset, fake_landmarker, schema_faults):
+    schema = summary_schema()
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    full = replace(dataset, pose_deg=np.zeros((3, 3), np.float32), subjects=np.array(["a"] * 3))
+    for labels in (
+        dataset,
+        full,
+        replace(full, annotation="reannotated"),
+        replace(full, scheme=LandmarkScheme("x", 68)),
+    ):
+        for detections in ({}, {0: []}, {0: [], 1: [], 2: []}):
+            predictions = predict(fake_landmarker(dataset, (1, 2, 3), detections), dataset, "detector")
+            summary = json.loads(json.dumps(summarise(labels, predictions)))
+            assert schema_faults(summary, schema) == []
+
+
+def test_the_schema_describes_every_figure():
+    for name, part in summary_schema()["properties"].items():
+        assert part.get("description", "").endswith("."), name
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "fault"),
+    [
+        (("nme",), None, "$.nme: None is not object"),
+        (("nme", "bins", "0-30"), "2.1", "$.nme.bins.0-30: '2.1' is not number or null"),
+        (("nme", "bins", "0-45"), 2.1, "$.nme.bins: '0-45' is not known"),
+        (("gte", "raw"), -1, "$.gte.raw: -1 is out of range"),
+        (("found",), 1.5, "$.found: 1.5 is not integer"),
+        (("found",), True, "$.found: True is not integer"),
+        (("ced", "nme", "auc", "7"), 70, "$.ced.nme.auc.7: 70 is out of range"),
+        (("ced", "nme", "share"), [0.5, None], "$.ced.nme.share[1]: None is not number"),
+        (("box",), "mine", "$.box: 'mine' is none of"),
+        (("nme_3d",), {}, "$.nme_3d: 'bins' is missing"),
+        (("weights_sha256",), "abc", "$.weights_sha256: 'abc' does not match"),
+    ],
+)
+def test_wrong_summaries_do_not_keep_to_the_schema(dataset, fake_landmarker, schema_faults, path, value, fault):
+    summary = json.loads(json.dumps(summarise(dataset, predict(fake_landmarker(dataset), dataset))))
+    wrong = copy.deepcopy(summary)
+    part = wrong
+    for name in path[:-1]:
+        part = part[name]
+    part[path[-1]] = value
+    assert any(found.startswith(fault) for found in schema_faults(wrong, summary_schema()))
+    del summary["counts"]
+    assert schema_faults(summary, summary_schema()) == ["$: 'counts' is missing"]

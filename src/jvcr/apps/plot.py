@@ -53,7 +53,7 @@ def draw_faces(
         extent = _extent(face.points)
         box = _fixed_point(face.box.reshape(2, 2))
         cv2.rectangle(canvas, box[0], box[1], _BOX, max(1, round(extent / 250)), cv2.LINE_AA, _SUBPIXEL_BITS)
-        _draw_landmarks(canvas, face.points, _depth_colors(face), _edges(face, scheme), extent, outline=_INK)
+        draw_landmarks(canvas, face.points, _depth_colors(face), _edges(face, scheme), extent, outline=_INK)
         if len(faces) > 1:
             place = (round(float(face.box[0])), round(float(face.box[1]) - extent / 25))
             _write(canvas, str(number), place, max(0.4, extent / 250), _BOX, outline=_INK)
@@ -85,7 +85,7 @@ def draw_views(face: Face, size: int, scheme: LandmarkScheme | None = None, titl
     for name, turn_deg in VIEWS:
         view = np.full((size, size, 3), _PAPER, np.uint8)
         turned = points @ _about_y(turn_deg).T + np.array([size / 2, size * 0.47, 0])
-        _draw_landmarks(view, turned, colors, edges, size * 0.75)
+        draw_landmarks(view, turned, colors, edges, size * 0.75)
         _write(view, name, (round(size * 0.05), round(size * 0.95)), text_size, _TEXT)
         views.append(view)
     _write(views[0], title, (round(size * 0.05), round(size * 0.1)), text_size, _TEXT)
@@ -147,7 +147,7 @@ def write_overview(
         temporary.write_bytes(data.tobytes())
 
 
-def _draw_landmarks(
+def draw_landmarks(
     canvas: NDArray[np.uint8],
     points: NDArray[np.floating],
     colors: NDArray[np.uint8],
@@ -155,7 +155,16 @@ def _draw_landmarks(
     extent: float,
     outline: tuple[int, int, int] | None = None,
 ) -> None:
-    """Lines and dots for points (N, 3) in the canvas's pixels, the far ones first; ``extent`` sets their thickness."""
+    """Draws landmarks onto a picture, in place: lines and dots, the far ones first.
+
+    Args:
+        canvas: (h, w, 3) RGB.
+        points: (N, 3) places in the canvas's pixels, and depth.
+        colors: (N, 3) RGB of each.
+        edges: index pairs to join.
+        extent: size of the object in pixels, which sets the thickness.
+        outline: colour of a rim around all of it; None for none.
+    """
     thickness = max(1, round(extent / 160))
     radius = max(1.0, extent / 110)
     places = _fixed_point(points[:, :2])
@@ -185,11 +194,18 @@ def _fixed_point(points_px: NDArray[np.floating]) -> list[tuple[int, int]]:
 def _depth_colors(face: Face) -> NDArray[np.uint8]:
     """(N, 3) RGB for each landmark by its z: from blue, the farthest, over green to red, the nearest."""
     z = face.points[:, 2]
-    reach = float(np.ptp(z)) or 1.0
+    return turbo(z, (float(z.min()), float(z.max())))
+
+
+def turbo(depth: NDArray[np.floating], reach: tuple[float, float]) -> NDArray[np.uint8]:
+    """(n, 3) RGB for depths: red at the near end of the reach, over green to blue at the far end and beyond."""
+    if not len(depth):
+        return np.zeros((0, 3), np.uint8)
+    near, far = reach
     # The ends of the colour map are too dark to be seen.
-    levels = 235 - (z - z.min()) / reach * 200
+    levels = 235 - np.clip((depth - near) / ((far - near) or 1.0), 0, 1) * 200
     bgr = cv2.applyColorMap(np.rint(levels).astype(np.uint8)[:, None], cv2.COLORMAP_TURBO)
-    return np.ascontiguousarray(bgr[:, 0, ::-1])
+    return np.ascontiguousarray(bgr.reshape(-1, 3)[:, ::-1])
 
 
 def _edges(face: Face, scheme: LandmarkScheme | None) -> tuple[tuple[int, int], ...]:

@@ -16,6 +16,9 @@ YAW_BINS = ("0-30", "30-60", "60-90")
 
 _YAW_EDGES = (30.0, 60.0)
 
+POSE_LIMIT_DEG = 99.0
+"""Faces with an angle beyond this, either way, are left out of head pose errors, as is common: 31 of AFLW2000-3D."""
+
 
 def nme_2d(pred: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
     """Normalised mean error of each face in the image plane, as Table IV has it for AFLW2000-3D (section IV-C).
@@ -43,6 +46,64 @@ def nme_2d(pred: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
     size = np.sqrt(width * height)
     _refuse_zero(size, "the box of the true landmarks has no area")
     return np.linalg.norm(p[..., :2] - t[..., :2], axis=-1).mean(axis=1) / size
+
+
+def nme_3d(pred: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
+    """Normalised mean error of each face in three dimensions, mean depth aligned, normalised by the box.
+
+    The mean distance in x, y and z over all N landmarks after each prediction was moved in depth so that its mean z is
+    the truth's, divided by sqrt(width * height) of the box of the true landmarks. "3D NME" has no common definition:
+    compare it only with figures that say these two things.
+
+    Args:
+        pred: (F, N, 3) predicted landmarks in the image frame, pixels.
+        truth: (F, N, 3) the true ones.
+
+    Returns:
+        (F,) fractions; NaN where the prediction is NaN.
+
+    Raises:
+        ValueError: the shapes differ or are not (F, N, 3), or a true face has a box without area.
+
+    Example:
+        >>> square = np.array([[[0, 0, 0], [10, 0, 0], [10, 10, 0], [0, 10, 0]]])
+        >>> nme_3d(square + [3, 4, 50], square)
+        array([0.5])
+    """
+    p, t = _faces(pred, truth, (3,))
+    width, height = np.ptp(t[..., :2], axis=1).T
+    size = np.sqrt(width * height)
+    _refuse_zero(size, "the box of the true landmarks has no area")
+    return np.linalg.norm(_z_aligned(p - t), axis=-1).mean(axis=1) / size
+
+
+def nme_interocular(pred: ArrayLike, truth: ArrayLike, interocular: tuple[int, int] = (36, 45)) -> NDArray[np.float64]:
+    """Normalised mean error of each face in the image plane, over the distance of the outer eye corners.
+
+    The measure of 300-W and other sets of frontal faces. In a profile the two corners come close to each other in the
+    image, and the figure loses its meaning: `nme_2d` is for such faces.
+
+    Args:
+        pred: (F, N, 3) or (F, N, 2) predicted landmarks in the image frame, pixels.
+        truth: the true ones, of the same shape.
+        interocular: the landmarks of the outer eye corners.
+
+    Returns:
+        (F,) fractions; NaN where the prediction is NaN.
+
+    Raises:
+        ValueError: the shapes differ or are none of these, or a face's true eye corners lie on one spot of the image.
+
+    Example:
+        >>> truth = np.array([[[0, 0, 5], [6, 8, 90]]])
+        >>> nme_interocular(truth + [3, 4, 7], truth, interocular=(0, 1))
+        array([0.5])
+    """
+    p, t = _faces(pred, truth, (2, 3))
+    a, b = interocular
+    scale = np.linalg.norm(t[:, a, :2] - t[:, b, :2], axis=-1)
+    _refuse_zero(scale, f"the true landmarks {a} and {b} lie on one spot of the image, and their distance normalises")
+    return np.linalg.norm(p[..., :2] - t[..., :2], axis=-1).mean(axis=1) / scale
 
 
 def gte(
@@ -74,10 +135,299 @@ def gte(
     a, b = interocular
     scale = np.linalg.norm(t[:, a] - t[:, b], axis=-1)
     _refuse_zero(scale, f"the true landmarks {a} and {b}, whose distance normalises the error, lie on one spot")
-    error = p - t
-    if align_z:
-        error[..., 2] -= error[..., 2].mean(axis=1, keepdims=True)
+    error = _z_aligned(p - t) if align_z else p - t
     return np.linalg.norm(error, axis=-1).mean(axis=1) / scale
+
+
+def similarity_aligned(source: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:
+    """The source of each face, moved onto its target by the similarity of least squared error (Umeyama, 1991).
+
+    Scale, rotation and shift; the rotation is a proper one, never a reflection. For one face it is what
+    `jvcr.geometry.pose.similarity_transform` gives.
+
+    Args:
+        source: (F, N, 3) points.
+        target: (F, N, 3) points, in the same order.
+
+    Returns:
+        (F, N, 3) the moved source; NaN where a face's source or target is NaN.
+
+    Raises:
+        ValueError: the shapes differ or are not (F, N, 3), or the source points of a face all lie on one spot.
+    """
+    a, b = _faces(source, target, (3,))
+    mean_a, mean_b = a.mean(axis=1, keepdims=True), b.mean(axis=1, keepdims=True)
+    usable = np.isfinite(mean_a + mean_b).all(axis=(1, 2))
+    da, db = (np.where(usable[:, None, None], points, 0) for points in (a - mean_a, b - mean_b))
+    variance = (da**2).sum(axis=(1, 2))
+    _refuse_zero(np.where(usable, variance, 1), "the points to align all lie on one spot")
+    u, s, vt = np.linalg.svd(db.swapaxes(1, 2) @ da)
+    sign = np.ones((len(a), 3))
+    sign[:, 2] = np.sign(np.linalg.det(u) * np.linalg.det(vt))
+    rotation = (u * sign[:, None]) @ vt
+    scale = np.divide((s * sign).sum(axis=1), variance, out=np.full(len(a), np.nan), where=usable)
+    return scale[:, None, None] * (da @ rotation.swapaxes(1, 2)) + mean_b
+
+
+def gte_similarity(pred: ArrayLike, truth: ArrayLike, interocular: tuple[int, int] = (36, 45)) -> NDArray[np.float64]:
+    """`gte` after each prediction was moved onto the truth by the best similarity: the error of shape alone.
+
+    This is no `cvgtce`: that one needs another view of the same face.
+
+    Args:
+        pred: (F, N, 3) predicted landmarks in the image frame, pixels.
+        truth: (F, N, 3) the true ones.
+        interocular: the landmarks of the outer eye corners.
+
+    Returns:
+        (F,) fractions; NaN where the prediction is NaN.
+
+    Raises:
+        ValueError: as `gte` and `similarity_aligned`.
+    """
+    return gte(similarity_aligned(pred, truth), truth, interocular, align_z=False)
+
+
+def view_pairs(subjects: ArrayLike) -> NDArray[np.intp]:
+    """Every ordered pair of different views of the same face.
+
+    Args:
+        subjects: (F,) names; views of one face have the same, "" has no other view.
+
+    Returns:
+        (P, 2) indices i, j of views, in rising order; both (i, j) and (j, i) are there.
+
+    Example:
+        >>> view_pairs(["ann", "bob", "ann", ""]).tolist()
+        [[0, 2], [2, 0]]
+    """
+    names = np.asarray(subjects)
+    order = np.argsort(names, kind="stable")
+    starts = np.flatnonzero(np.concatenate([[True] * bool(len(names)), names[order][1:] != names[order][:-1]]))
+    pairs = [
+        np.stack(np.meshgrid(group, group, indexing="ij"), axis=-1)[~np.eye(len(group), dtype=bool)]
+        for group in np.split(order, starts)[1:]
+        if len(group) > 1 and names[group[0]] != ""
+    ]
+    found = np.concatenate(pairs) if pairs else np.zeros((0, 2), np.intp)
+    return found[np.lexsort(found.T[::-1])].astype(np.intp)
+
+
+def cvgtce(
+    pred: ArrayLike, truth: ArrayLike, pairs: ArrayLike, interocular: tuple[int, int] = (36, 45)
+) -> NDArray[np.float64]:
+    """Cross view ground truth consistency error of each pair of views (section IV-C, the 3DFAW challenge's).
+
+    The prediction of one view is moved by the best similarity onto the truth of *another view* of the same face; the
+    mean 3D distance is divided by the 3D distance of that view's true outer eye corners.
+
+    Args:
+        pred: (F, N, 3) predicted landmarks in the image frame, pixels.
+        truth: (F, N, 3) the true ones.
+        pairs: (P, 2) indices: the view of the prediction, the view of the truth; see `view_pairs`.
+        interocular: the landmarks of the outer eye corners.
+
+    Returns:
+        (P,) fractions; NaN where the prediction is NaN.
+
+    Raises:
+        ValueError: pairs has another shape; else as `gte_similarity`.
+    """
+    p, t = _faces(pred, truth, (3,))
+    views = np.asarray(pairs)
+    if views.ndim != 2 or views.shape[1] != 2:
+        raise ValueError(f"pairs must have the shape (P, 2), a prediction's and a truth's index, got {views.shape}")
+    views = views.astype(np.intp)
+    return gte_similarity(p[views[:, 0]], t[views[:, 1]], interocular)
+
+
+def ced_curve(errors: ArrayLike, at: ArrayLike) -> NDArray[np.float64]:
+    """The cumulative error distribution (Fig. 3): which share of the faces has at most this error.
+
+    Args:
+        errors: (F,) one error a face; NaN, a face not found, is above every threshold and counts among the faces.
+        at: (T,) thresholds, in the unit of the errors.
+
+    Returns:
+        (T,) shares of all F faces, 0 to 1.
+
+    Raises:
+        ValueError: there are no faces.
+
+    Example:
+        >>> ced_curve([1.0, 3.0, np.nan, 3.0], [0, 1, 2, 3]).tolist()
+        [0.0, 0.25, 0.25, 0.75]
+    """
+    e = _errors(errors)
+    return np.searchsorted(np.sort(e), np.asarray(at, dtype=np.float64), side="right") / len(e)
+
+
+def auc(errors: ArrayLike, threshold: float) -> float:
+    """The area under the `ced_curve` from 0 to a threshold, over the threshold: 1 if no face has any error.
+
+    It is exact, not a sum over steps: a face of error e leaves max(0, 1 - e / threshold) of a share of 1 / F.
+
+    Raises:
+        ValueError: there are no faces, or the threshold is not positive.
+
+    Example:
+        >>> auc([0.0, 4.0, 9.0, np.nan], 8.0)
+        0.375
+    """
+    e = _errors(errors)
+    if not threshold > 0:
+        raise ValueError(f"threshold must be above 0, got {threshold}")
+    return float(np.clip(1 - e / threshold, 0, None).mean())
+
+
+def failure_rate(errors: ArrayLike, threshold: float) -> float:
+    """The share of faces with an error above a threshold; faces not found, NaN, are among them.
+
+    Raises:
+        ValueError: there are no faces.
+
+    Example:
+        >>> failure_rate([1.0, 7.0, 9.0, np.nan], 7.0)
+        0.5
+    """
+    return float((_errors(errors) > threshold).mean())
+
+
+@dataclass(frozen=True)
+class PoseErrors:
+    """Mean absolute errors of head pose, degrees; None where there is no face to average.
+
+    Attributes:
+        pitch: of the pitch.
+        yaw: of the yaw.
+        roll: of the roll.
+        mean: mean of the three.
+        faces: how many faces they are over.
+        left_out: faces of known pose with an angle beyond the limit, which are not among them.
+    """
+
+    pitch: float | None
+    yaw: float | None
+    roll: float | None
+    mean: float | None
+    faces: int
+    left_out: int
+
+
+def head_pose_mae(pred_deg: ArrayLike, truth_deg: ArrayLike, limit_deg: float = POSE_LIMIT_DEG) -> PoseErrors:
+    """Mean absolute error of each angle of head pose, over faces whose true angles are all within a limit.
+
+    The common protocol on AFLW2000-3D; its limit of 99 degrees leaves 1969 of the 2000 faces. Differences are taken
+    the short way round, so that 179 and -179 degrees are 2 apart.
+
+    Args:
+        pred_deg: (F, 3) predicted pitch, yaw and roll, degrees; faces with NaN are left aside.
+        truth_deg: (F, 3) the true ones; faces with NaN, unknown, are left aside.
+        limit_deg: faces with a true angle beyond this, either way, are left out.
+
+    Raises:
+        ValueError: the shapes differ or are not (F, 3).
+
+    Example:
+        >>> head_pose_mae([[1, 2, 3], [0, 100, 0]], [[0, 0, 0], [0, 110, 0]])
+        PoseErrors(pitch=1.0, yaw=2.0, roll=3.0, mean=2.0, faces=1, left_out=1)
+    """
+    p, t = np.asarray(pred_deg, dtype=np.float64), np.asarray(truth_deg, dtype=np.float64)
+    if p.shape != t.shape or p.ndim != 2 or p.shape[1] != 3:
+        raise ValueError(f"pred_deg and truth_deg must both have the shape (faces, 3), got {p.shape} and {t.shape}")
+    known = np.isfinite(p).all(axis=1) & np.isfinite(t).all(axis=1)
+    counted = known & (np.abs(np.nan_to_num(t)) <= limit_deg).all(axis=1)
+    left_out = int((known & ~counted).sum())
+    if not counted.any():
+        return PoseErrors(None, None, None, None, 0, left_out)
+    apart = np.abs(p[counted] - t[counted]) % 360
+    pitch, yaw, roll = np.minimum(apart, 360 - apart).mean(axis=0).tolist()
+    return PoseErrors(pitch, yaw, roll, (pitch + yaw + roll) / 3, int(counted.sum()), left_out)
+
+
+def spearman(a: ArrayLike, b: ArrayLike) -> float | None:
+    """Spearman's rank correlation of two lists of numbers; equal ones share their mean rank.
+
+    Args:
+        a: (n,) numbers.
+        b: (n,) numbers; places where either is NaN are left out.
+
+    Returns:
+        -1 to 1; None with fewer than two places, or where one list is all the same.
+
+    Raises:
+        ValueError: they are not two lists of one length.
+
+    Example:
+        >>> spearman([1, 2, 3, 4], [10, 30, 20, 40])
+        0.8
+    """
+    x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if x.shape != y.shape or x.ndim != 1:
+        raise ValueError(f"expected two lists of one length, got shapes {x.shape} and {y.shape}")
+    known = np.isfinite(x) & np.isfinite(y)
+    x, y = _ranks(x[known]), _ranks(y[known])
+    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return None
+    x, y = x - x.mean(), y - y.mean()
+    return float((x @ y) / np.sqrt((x @ x) * (y @ y)))
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """How two systems differ on the same faces; errors of the first minus those of the second.
+
+    Attributes:
+        faces: faces that both have an error of.
+        mean: mean difference: below 0, the first is better. None, as the next, without faces.
+        low: lower end of the bootstrap interval of the mean.
+        high: upper end.
+        wins: faces on which the first has the smaller error.
+        losses: faces on which the second has.
+        ties: faces on which they are equal.
+    """
+
+    faces: int
+    mean: float | None
+    low: float | None
+    high: float | None
+    wins: int
+    losses: int
+    ties: int
+
+
+def paired_difference(
+    first: ArrayLike, second: ArrayLike, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
+) -> PairedDifference:
+    """The mean difference of two errors of the same faces, with a bootstrap interval (percentile method).
+
+    Args:
+        first: (F,) errors of one system; NaN where it has none.
+        second: (F,) errors of another system on the same faces.
+        confidence: how often the interval should hold the mean.
+        resamples: how many times the faces are drawn again.
+        seed: of those draws: the same arguments give the same interval.
+
+    Raises:
+        ValueError: they are not two lists of one length, or the confidence is not between 0 and 1.
+    """
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if a.shape != b.shape or a.ndim != 1:
+        raise ValueError(f"first and second must be errors of the same faces, got shapes {a.shape} and {b.shape}")
+    if not 0 < confidence < 1 or resamples < 1:
+        raise ValueError(
+            f"confidence must be between 0 and 1 and resamples at least 1, got {confidence} and {resamples}"
+        )
+    difference = (a - b)[np.isfinite(a) & np.isfinite(b)]
+    wins, losses = int((difference < 0).sum()), int((difference > 0).sum())
+    faces = len(difference)
+    if not faces:
+        return PairedDifference(0, None, None, None, 0, 0, 0)
+    generator = np.random.default_rng(seed)
+    # One draw of faces at a time: all of them at once would not fit in memory.
+    means = np.array([difference[generator.integers(0, faces, faces)].mean() for _ in range(resamples)])
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2]).tolist()
+    return PairedDifference(faces, float(difference.mean()), low, high, wins, losses, faces - wins - losses)
 
 
 def yaw_bins(yaw_deg: ArrayLike) -> NDArray[np.intp]:
@@ -166,3 +516,21 @@ def _faces(pred: ArrayLike, truth: ArrayLike, axes: tuple[int, ...]) -> tuple[ND
 def _refuse_zero(scale: NDArray[np.float64], what: str) -> None:
     if bad := np.flatnonzero(~(scale > 0)).tolist():
         raise ValueError(f"{what}: {len(bad)} of {len(scale)} faces, the first at index {bad[0]}")
+
+
+def _z_aligned(error: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(F, N, 3) errors whose mean in z is taken out."""
+    return error - error.mean(axis=1, keepdims=True) * [0, 0, 1]
+
+
+def _errors(errors: ArrayLike) -> NDArray[np.float64]:
+    """(F,) errors with infinity for faces not found."""
+    e = np.asarray(errors, dtype=np.float64)
+    if e.ndim != 1 or not len(e):
+        raise ValueError(f"errors must be a list of at least one face's, got shape {e.shape}")
+    return np.where(np.isnan(e), np.inf, e)
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(count) - (count - 1) / 2)[place]

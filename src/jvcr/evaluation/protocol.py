@@ -11,6 +11,8 @@ truth    the box of the true landmarks: how published numbers on AFLW2000-3D are
 detector the landmarker's own detector looks at the image as it is stored, and the detection with the largest overlap
          with the true landmarks' box (intersection over union) is taken. If none overlaps by `FOUND_OVERLAP` the face
          is *not found*: it has no prediction, counts in no average, and is reported as a count beside the averages.
+dataset  the face box that the data set comes with, as 3DFAW does. A face without one is not found.
+file     the boxes of a caller's file, which are taken as detections: that of the largest overlap, if large enough.
 ======== ==============================================================================================================
 
 The detector gets the image without a border around it, also where a data set's crops are so tight that they cut heads
@@ -32,8 +34,12 @@ from numpy.typing import ArrayLike, NDArray
 from jvcr.data.dataset import LandmarkDataset, Names
 from jvcr.files import load_arrays, replacing
 from jvcr.inference.result import Face
+from jvcr.scheme import LandmarkScheme
 
-BoxRule: TypeAlias = Literal["truth", "detector"]
+BoxRule: TypeAlias = Literal["truth", "detector", "dataset", "file"]
+
+BoxKind: TypeAlias = Literal["detector", "landmarks"]
+"""What given boxes surround: a face as detectors box it, forehead to chin, or the landmarks themselves."""
 
 FOUND_OVERLAP = 0.3
 """Least overlap (intersection over union) of a detection with the true landmarks' box.
@@ -41,7 +47,7 @@ FOUND_OVERLAP = 0.3
 The two boxes differ, as detectors include the forehead: on 800 training faces of ``faces3d`` the overlap of right
 detections is 0.7 in the median and above 0.5 for 99 of 100."""
 
-_BATCH = 64
+BATCH = 64
 """Images handed over at once."""
 
 
@@ -99,6 +105,20 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.images)
 
+    @classmethod
+    def merged(cls, parts: Sequence[Predictions]) -> Predictions:
+        """The predictions of a data set's parts in order; ``about`` is the first part's, with all that were unusable.
+
+        Raises:
+            ValueError: there is no part, or they have different numbers of landmarks.
+        """
+        if not parts or len({part.points_px.shape[1] for part in parts}) != 1:
+            raise ValueError(f"expected predictions of one number of landmarks, got {len(parts)} parts")
+        columns = ("images", "points_px", "found", "confidence", "box_xyxy")
+        arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in columns}
+        unusable = [reason for part in parts for reason in part.about.get("unusable", [])]
+        return cls(**arrays, about={**parts[0].about, "unusable": unusable})
+
     def save(self, path: str | Path) -> None:
         """Writes ``predictions.npz``: the arrays by the attributes' names (``images`` as ``image``), ``about`` as JSON.
 
@@ -134,11 +154,15 @@ class Predictions:
             about = json.loads(str(arrays["about"])) if "about" in arrays else {}
         except json.JSONDecodeError as error:
             raise ValueError(f"{path}: 'about' is not JSON: {error}") from error
+        if not isinstance(about, dict):
+            raise ValueError(f"{path}: 'about' must be a JSON object, got {type(about).__name__}")
         if missing := [key for key in ("image", "points_px", "found") if key not in arrays]:
             raise ValueError(f"{path} has no {', '.join(missing)}; it has {', '.join(arrays) or 'nothing'}")
-        points = arrays["points_px"].astype(np.float32)
-        unknown = np.full((*points.shape[:2], 4), np.nan, np.float32)
         try:
+            points = arrays["points_px"].astype(np.float32)
+            if points.ndim != 3 or points.shape[2] != 3:
+                raise ValueError(f"points_px must have the shape (faces, landmarks, 3), got {points.shape}")
+            unknown = np.full((*points.shape[:2], 4), np.nan, np.float32)
             return cls(
                 images=arrays["image"].astype(str),
                 points_px=points,
@@ -147,7 +171,7 @@ class Predictions:
                 box_xyxy=arrays.get("box_xyxy", unknown[:, 0]).astype(np.float32),
                 about=about,
             )
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise ValueError(f"{path}: {error}") from error
 
 
@@ -156,6 +180,10 @@ def predict(
     dataset: LandmarkDataset,
     box: BoxRule = "truth",
     progress: Callable[[int], object] | None = None,
+    *,
+    boxes_of: Sequence[ArrayLike] | None = None,
+    box_kind: BoxKind = "detector",
+    strict: bool = False,
 ) -> Predictions:
     """Runs a landmarker over every face of a data set.
 
@@ -167,25 +195,40 @@ def predict(
         dataset: faces with their true landmarks.
         box: where each face's box comes from, as the module says.
         progress: called with the number of faces done, now and then.
+        boxes_of: for each face the boxes (n, 4) of its image, x0, y0, x1, y1 in pixels, n may be 0; for "file" only.
+        box_kind: what the boxes of "dataset" and "file" surround.
+        strict: stop at the first unusable image.
 
     Returns:
-        One prediction a face. ``about`` holds ``box``, ``seconds``, ``unusable`` and, of the data set, ``annotation``.
+        One prediction a face, of the data set's landmarks: those that the landmarker's scheme derives from them
+        (`LandmarkScheme.extends`) are left out. ``about`` holds ``box``, ``seconds``, ``unusable`` and, of the data
+        set, ``annotation``.
 
     Raises:
-        ValueError: the data set has no faces, or the landmarker's landmarks are not those of the data set.
+        ValueError: the data set has no faces, or has no boxes though the rule asks for them; the landmarker's landmarks
+            are not those of the data set; or, if strict, an image is unusable (or OSError, where it cannot be read).
     """
     if not len(dataset):
         raise ValueError(f"{dataset.root} has no faces to evaluate")
+    check_box_rule(dataset, box)
+    if (box == "file") != (boxes_of is not None) or (boxes_of is not None and len(boxes_of) != len(dataset)):
+        given = "none" if boxes_of is None else f"those of {len(boxes_of)} faces"
+        raise ValueError(
+            f'boxes_of is for the box rule "file", with an entry for each of {len(dataset)} faces; {given}'
+        )
     count, landmarks = dataset.points_px.shape[:2]
     points = np.full((count, landmarks, 3), np.nan, np.float32)
     confidence = np.full((count, landmarks), np.nan, np.float32)
     boxes = np.full((count, 4), np.nan, np.float32)
     found = np.zeros(count, bool)
+    scheme = getattr(landmarker, "scheme", None)
+    # What a network's scheme derives from the data set's landmarks comes last, and has no truth of its own.
+    derived = len(scheme.derived) if isinstance(scheme, LandmarkScheme) and scheme.extends(dataset.scheme) else 0
     unusable: list[str] = []
 
     start = time.perf_counter()
-    for first in range(0, count, _BATCH):
-        faces = range(first, min(first + _BATCH, count))
+    for first in range(0, count, BATCH):
+        faces = range(first, min(first + BATCH, count))
         looked_at: list[int] = []
         images: list[NDArray[np.uint8]] = []
         for i in faces:
@@ -193,23 +236,32 @@ def predict(
             try:
                 image = dataset.read_image(i)
                 _check_on_image(true_box, image, f"{dataset.root / str(dataset.images[i])}")
+                if box == "truth":
+                    around: NDArray[np.float32] | None = true_box
+                elif box == "dataset":
+                    around = _own_box(dataset, i, image)
+                else:
+                    detections = landmarker.detector(image)[0] if boxes_of is None else boxes_of[i]
+                    around = best_detection(detections, true_box)
             except (OSError, ValueError) as error:
+                if strict:
+                    raise
                 unusable.append(str(error))
                 continue
-            around = true_box if box == "truth" else best_detection(landmarker.detector(image)[0], true_box)
             if around is not None:
                 boxes[i] = around
                 looked_at.append(i)
                 images.append(image)
-        kind: Literal["detector", "landmarks"] = "landmarks" if box == "truth" else "detector"
+        kinds: dict[str, BoxKind] = {"truth": "landmarks", "detector": "detector"}
+        kind = kinds.get(box, box_kind)
         results = landmarker.batch(images, [boxes[i : i + 1] for i in looked_at], box_kind=kind) if images else []
         for i, (face,) in zip(looked_at, results, strict=True):
-            if face.points.shape != (landmarks, 3):
+            if len(face.points) != landmarks + derived:
                 raise ValueError(
                     f"{dataset.root} has {landmarks} landmarks a face ({dataset.scheme.name}), but the landmarker "
                     f"finds {len(face.points)}: use weights of the data set's scheme"
                 )
-            points[i], confidence[i], found[i] = face.points, face.confidence, True
+            points[i], confidence[i], found[i] = face.points[:landmarks], face.confidence[:landmarks], True
         if progress is not None:
             progress(faces.stop)
     return Predictions(
@@ -227,13 +279,35 @@ def predict(
     )
 
 
-def _check_on_image(true_box_xyxy: NDArray[np.float32], image: NDArray[np.uint8], name: str) -> None:
-    x0, y0, x1, y1 = true_box_xyxy.tolist()
+def check_box_rule(dataset: LandmarkDataset, box: BoxRule) -> None:
+    """Sees to it that the data set has the boxes that the rule asks for.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if box == "dataset" and dataset.boxes_xyxy is None:
+        raise ValueError(f"{dataset.root} comes without face boxes: use the box rule truth, detector or file")
+
+
+def _own_box(dataset: LandmarkDataset, index: int, image: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+    """The box that the data set gives a face; None where it gives none."""
+    assert dataset.boxes_xyxy is not None
+    box_xyxy = dataset.boxes_xyxy[index]
+    if not np.isfinite(box_xyxy).all():
+        return None
+    _check_on_image(box_xyxy, image, f"{dataset.root / str(dataset.images[index])}", "the data set's box")
+    return box_xyxy
+
+
+def _check_on_image(
+    box_xyxy: NDArray[np.float32], image: NDArray[np.uint8], name: str, what: str = "the box of the true landmarks"
+) -> None:
+    x0, y0, x1, y1 = box_xyxy.tolist()
     height, width = image.shape[:2]
     if not (x1 > x0 and y1 > y0):
-        raise ValueError(f"{name}: the box of the true landmarks has no area")
+        raise ValueError(f"{name}: {what} has no area")
     if x1 <= -0.5 or y1 <= -0.5 or x0 >= width - 0.5 or y0 >= height - 0.5:
-        raise ValueError(f"{name}: the true landmarks lie outside of the image of {width} x {height} pixels")
+        raise ValueError(f"{name}: {what} lies outside of the image of {width} x {height} pixels")
 
 
 def landmark_box(points_px: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,0 +1,119 @@
+"""The curves of an evaluation: the cumulative error distribution (Fig. 3) and the error by yaw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jvcr.data.dataset import LandmarkDataset
+from jvcr.drawing import write_picture
+from jvcr.evaluation.chart import Line, line_chart
+from jvcr.evaluation.metrics import auc, ced_curve, failure_rate
+from jvcr.evaluation.protocol import Predictions
+from jvcr.evaluation.report import THRESHOLDS, face_errors, gte_errors
+
+Runs: TypeAlias = Mapping[str, tuple[LandmarkDataset, Predictions]]
+"""Name of a run -> the labels and what was predicted."""
+
+GTE_END, NME_END = 20.0, 10.0
+"""Ends of the error axes, percent."""
+
+YAW_STEP_DEG = 10
+"""Width of the bands of the curve by yaw."""
+
+
+def ced_chart(runs: Runs) -> NDArray[np.uint8]:
+    """Cumulative error curves, a line for each run: of the GTE, as in Fig. 3, and beside it of the NME.
+
+    The paper's figure stands with its comparison of the GTE. Without eye corners in the scheme, or depth in the labels,
+    there is no GTE, and a run is in the second chart alone. Faces not found count as beyond every error.
+
+    Returns:
+        (height, width, 3) uint8 RGB.
+
+    Raises:
+        ValueError: there is no run, or one without faces.
+    """
+    charts = []
+    numbers = {name: number for number, name in enumerate(runs)}
+    gte = {name: errors for name, run in runs.items() if (errors := gte_errors(*run)) is not None}
+    if gte:
+        lines = [
+            _ced_line(name, 100 * errors, GTE_END, THRESHOLDS["gte"][0], numbers[name]) for name, errors in gte.items()
+        ]
+        charts.append(
+            line_chart(
+                lines,
+                "GTE: 3D error, % of the outer eye corners' distance",
+                "faces with at most this error, %",
+                "Cumulative error, three dimensions (mean depth aligned)",
+                GTE_END,
+                100.0,
+                legend_low=True,
+            )
+        )
+    lines = [
+        _ced_line(name, 100 * face_errors(dataset, predictions), NME_END, THRESHOLDS["nme"][0], numbers[name])
+        for name, (dataset, predictions) in runs.items()
+    ]
+    charts.append(
+        line_chart(
+            lines,
+            "NME: 2D error, % of the landmarks' box",
+            "faces with at most this error, %",
+            "Cumulative error, image plane",
+            NME_END,
+            100.0,
+            legend_low=True,
+        )
+    )
+    return np.hstack(charts)
+
+
+def _ced_line(name: str, errors: NDArray[np.float64], end: float, threshold: float, color: int) -> Line:
+    at = np.linspace(0, end, 401)
+    label = (
+        f"{name}: AUC {auc(errors, threshold):.3f}, {100 * failure_rate(errors, threshold):.1f} % above {threshold:g}"
+    )
+    return Line(label, at, 100 * ced_curve(errors, at), color=color)
+
+
+def yaw_chart(runs: Runs) -> NDArray[np.uint8] | None:
+    """The mean NME of faces by their |yaw|, in bands of 10 degrees; faces beyond 90 count with the last.
+
+    Returns:
+        (height, width, 3) uint8 RGB; None if no run has a face that was found and whose yaw is known. The small numbers
+        are the faces of each band, of the first run.
+    """
+    bands = np.arange(0, 90, YAW_STEP_DEG)
+    middles = bands + YAW_STEP_DEG / 2
+    lines: list[Line] = []
+    notes: list[tuple[float, str]] = []
+    for name, (dataset, predictions) in runs.items():
+        errors = 100 * face_errors(dataset, predictions)
+        yaw = np.minimum(np.abs(dataset.yaw_deg.astype(np.float64)), 89.999)
+        parts = [errors[(yaw >= low) & (yaw < low + YAW_STEP_DEG) & predictions.found] for low in bands]
+        means = np.array([part.mean() if len(part) else np.nan for part in parts])
+        lines.append(Line(name, middles, means, dots=True))
+        notes = notes or [(float(x), str(len(part))) for x, part in zip(middles, parts, strict=True)]
+    if not any(np.isfinite(line.y).any() for line in lines):
+        return None
+    return line_chart(
+        lines,
+        f"|yaw|, degrees, in bands of {YAW_STEP_DEG} (grey: faces found in each)",
+        "NME, % of the landmarks' box",
+        "Mean error by yaw",
+        90.0,
+        notes=notes,
+    )
+
+
+def write_curves(folder: Path, runs: Runs) -> None:
+    """Writes `ced_chart` as ``ced.png`` and, where there is one, `yaw_chart` as ``yaw.png`` into a folder."""
+    write_picture(folder / "ced.png", ced_chart(runs))
+    if (chart := yaw_chart(runs)) is not None:
+        write_picture(folder / "yaw.png", chart)

@@ -1,0 +1,246 @@
+"""The paper's tables, to put figures of an evaluation into, and what such figures differ in from the published ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from rich.markup import escape
+from rich.table import Table
+
+from jvcr.evaluation.metrics import YAW_BINS
+
+TableName: TypeAlias = Literal["table1", "table2", "table3", "table4"]
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """A method's line.
+
+    Attributes:
+        method: its name, with the paper's reference number.
+        values: one for each column, percent; None where it was not published.
+        in_paper: False for figures that are not in the paper's table: published later, or measured again.
+    """
+
+    method: str
+    values: tuple[float | None, ...]
+    in_paper: bool = True
+
+
+@dataclass(frozen=True)
+class PublishedTable:
+    """One of the paper's tables and how its figures were made.
+
+    Attributes:
+        title: what it compares.
+        columns: names of its columns.
+        rows: its lines, in its order; those that are not in the paper last.
+        layout: the data set, as `jvcr.data.readers.find_layout` names it.
+        faces: how many faces that set, or part of it, has.
+        split: the part; None for the whole.
+        annotation: of the data set; "" where it has one.
+        box: the rule for boxes behind the published figures; None where the paper does not say.
+        trained_on: the training set of the paper's own row, with its size.
+        bands: faces in each yaw band, for the tables that have bands.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[PublishedRow, ...]
+    layout: str
+    faces: int
+    split: str | None
+    annotation: str
+    box: str | None
+    trained_on: str
+    bands: tuple[int, ...] = ()
+
+
+_300W_LP = "300W-LP (61,225 images)"
+_3DFAW = "3DFAW's training part (13,969 images)"
+
+TABLES: dict[TableName, PublishedTable] = {
+    "table1": PublishedTable(
+        title="Table I: GTE (%) on the 3DFAW validation set",
+        columns=("GTE",),
+        rows=(
+            PublishedRow("SDM+3DMM [10]", (6.34,)),
+            PublishedRow("Gou et al. [10]", (5.90,)),
+            PublishedRow("Bulat et al. [9]", (4.94,)),
+            PublishedRow("JVCR", (4.36,)),
+        ),
+        layout="3DFAW",
+        faces=4725,
+        split="val",
+        annotation="",
+        box=None,
+        trained_on=_3DFAW,
+    ),
+    "table2": PublishedTable(
+        title="Table II: CVGTCE and GTE (%) on the 3DFAW test set",
+        columns=("CVGTCE", "GTE"),
+        rows=(
+            PublishedRow("Zavan et al. [36]", (5.90, 10.80)),
+            PublishedRow("Gou et al. [10]", (4.94, 6.20)),
+            PublishedRow("Zhao et al. [8]", (3.97, 5.88)),
+            PublishedRow("Bulat et al. [9]", (3.47, 4.56)),
+            PublishedRow("Tulyakov et al. [22]", (3.80, 5.10)),
+            PublishedRow("JVCR", (3.46, 4.35)),
+        ),
+        layout="3DFAW",
+        faces=4912,
+        split="test",
+        annotation="",
+        box=None,
+        trained_on=_3DFAW,
+    ),
+    "table3": PublishedTable(
+        title="Table III: GTE (%) on AFLW2000-3D",
+        columns=("GTE",),
+        rows=(
+            PublishedRow("FAN+Depth [2]", (7.45,)),
+            PublishedRow("JVCR", (7.28,)),
+            PublishedRow("3DDFA_V2 x0.5", (7.51,), in_paper=False),
+        ),
+        layout="AFLW2000-3D",
+        faces=2000,
+        split=None,
+        annotation="original",
+        box="truth",
+        trained_on=_300W_LP,
+    ),
+    "table4": PublishedTable(
+        title="Table IV: NME (%) on AFLW2000-3D, 68 landmarks, x and y only",
+        columns=(*(f"{band}°" for band in YAW_BINS), "mean", "std"),
+        rows=(
+            PublishedRow("RCPR [37]", (4.26, 5.96, 13.18, 7.80, 4.74)),
+            PublishedRow("ESR [4]", (4.60, 6.70, 12.67, 7.99, 4.19)),
+            PublishedRow("SDM [3]", (3.67, 4.94, 9.76, 6.12, 3.21)),
+            PublishedRow("3DDFA [13]", (3.78, 4.54, 7.93, 5.42, 2.21)),
+            PublishedRow("3DDFA+SDM [13]", (3.43, 4.24, 7.17, 4.94, 1.97)),
+            PublishedRow("3DSTN [35]", (3.15, 4.33, 5.98, 4.49, 1.42)),
+            PublishedRow("FAN [2]", (2.77, 3.48, 4.60, 3.62, 0.92)),
+            PublishedRow("JVCR", (2.94, 3.46, 4.53, 3.64, 0.81)),
+            PublishedRow("3DDFA_V2 x0.5", (2.93, 3.67, 4.78, 3.79, None), in_paper=False),
+            PublishedRow("PRNet", (None, None, None, 3.62, None), in_paper=False),
+            PublishedRow("3DDFA_V2", (None, None, None, 3.51, None), in_paper=False),
+            PublishedRow("SynergyNet", (None, None, None, 3.41, None), in_paper=False),
+        ),
+        layout="AFLW2000-3D",
+        faces=2000,
+        split=None,
+        annotation="original",
+        box="truth",
+        trained_on=_300W_LP,
+        bands=(1312, 383, 305),
+    ),
+}
+"""Tables I-IV, and under III and IV figures for AFLW2000-3D's original annotation that are not the paper's."""
+
+
+def like_published(name: TableName, runs: Mapping[str, Mapping[str, Any]]) -> tuple[Table, list[str]]:
+    """A table of the paper with a row for each run, and what the runs differ in from the published figures.
+
+    Args:
+        name: which table.
+        runs: name of a run -> its summary, see `jvcr.evaluation.report.summarise`.
+
+    Returns:
+        The table for the terminal; lines of text to print under it.
+    """
+    published = TABLES[name]
+    table = Table("method", title=published.title, title_justify="left")
+    for column in published.columns:
+        table.add_column(column, justify="right")
+    later = [row for row in published.rows if not row.in_paper]
+    for row in published.rows:
+        mark = "" if row.in_paper else " *"
+        table.add_row(row.method + mark, *map(_cell, row.values), end_section=row is published.rows[-1])
+    notes = ["* not in the paper"] if later else []
+    for run, summary in runs.items():
+        comparable, differences = protocol_differences(name, summary)
+        table.add_row(escape(run), *map(_cell, _values(name, summary)))
+        verdict = "" if comparable else "no comparison with the rows above"
+        notes.append(f"{run}: {verdict or 'the published data set and faces'}")
+        notes += [f"  - {difference}" for difference in differences]
+    return table, notes
+
+
+def protocol_differences(name: TableName, summary: Mapping[str, Any]) -> tuple[bool, list[str]]:
+    """What the protocol of a run differs in from that of a published table.
+
+    Args:
+        name: which table.
+        summary: of the run. Of what predictions say of themselves it reads ``layout``, ``annotation``, ``box``,
+            ``split``, ``passes`` and ``training``, where they are there.
+
+    Returns:
+        Whether the run is on the table's faces with its labels, so that the figures can be compared at all; and a line
+        for each difference, the training set's included.
+    """
+    published = TABLES[name]
+    lines = []
+    comparable = True
+    layout, images = summary.get("layout"), summary["images"]
+    if layout != published.layout:
+        comparable = False
+        lines.append(f"data set: {layout or 'not stated'} ({summary.get('data', '?')}), not {published.layout}")
+    elif summary.get("split") not in (published.split, None):
+        comparable = False
+        lines.append(f"part: {summary['split']}, not {published.split or 'all faces'}")
+    if images != published.faces:
+        comparable = False
+        lines.append(f"faces: {images}, not {published.faces}")
+    if (lost := images - summary["found"]) > 0:
+        lines.append(f"faces not found: {lost} of {images}, left out of the averages")
+    annotation = summary.get("annotation") or "the data set's only one"
+    if published.annotation and layout == published.layout and annotation != published.annotation:
+        comparable = False
+        lines.append(f"annotation: {annotation}, not {published.annotation}: a number belongs to its annotation")
+    box = summary.get("box", "not stated")
+    if published.box is None:
+        lines.append(f"input box: {box}; the paper does not say whose boxes it used")
+    elif box != published.box:
+        lines.append(f"input box: {box}, not {published.box}")
+    if published.bands and published.layout == layout and images == published.faces:
+        counts = tuple(sum(counts.values()) for counts in summary["counts"]["bins"].values())
+        if counts != published.bands:
+            lines.append(f"faces in the yaw bands: {_listed(counts)}, not {_listed(published.bands)}")
+    if published.bands and (empty := [band for band, mean in summary["nme"]["bins"].items() if mean is None]):
+        comparable = False
+        lines.append(f"no face in {', '.join(f'{band}°' for band in empty)}: the mean is over the other bands")
+    if name == "table2" and summary.get("cvgtce") is None:
+        lines.append("CVGTCE: the data set names no views of the same face")
+    if (summary.get("passes") or 1) > 1:
+        lines.append(f"passes: {summary['passes']}; the paper's is one")
+    lines.append(f"trained on {_trained_on(summary)}; the paper's JVCR on {published.trained_on}")
+    return comparable, lines
+
+
+def _trained_on(summary: Mapping[str, Any]) -> str:
+    training = summary.get("training") or {}
+    faces = training.get("train_faces")
+    recipe = f" (recipe {training['recipe']})" if training.get("recipe") else ""
+    return (
+        f"{faces:,} faces{recipe}" if faces else f"faces that the weights ({summary.get('weights', '?')}) do not name"
+    )
+
+
+def _values(name: TableName, summary: Mapping[str, Any]) -> tuple[float | None, ...]:
+    if name == "table4":
+        nme = summary["nme"]
+        return (*nme["bins"].values(), nme["bin_mean"], nme["bin_std"])
+    error = summary["gte"]["aligned_z"]
+    if name == "table2":
+        return (summary["cvgtce"]["mean"] if summary.get("cvgtce") else None, error)
+    return (error,)
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _listed(numbers: tuple[int, ...]) -> str:
+    return " / ".join(map(str, numbers))
