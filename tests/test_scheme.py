@@ -56,7 +56,73 @@ def test_face66_is_face68_without_the_inner_corners_of_the_mouth():
     assert FACE66.groups["inner_lips"] == tuple(kept.index(i) for i in (61, 62, 63, 65, 66, 67))
 
 
-@pytest.mark.parametrize("scheme", [FACE68, FACE66, LandmarkScheme("dots", 3)], ids=lambda s: s.name)
+def test_face71_derives_three_landmarks_from_face68():
+    face71 = load_scheme("face71")
+    assert (face71.points, face71.base_points, face71.base) == (71, 68, "face68")
+    assert face71.extends(FACE68) and not face71.extends(FACE66) and not FACE68.extends(FACE68)
+    assert face71.without_derived() == FACE68
+    assert FACE68.without_derived() is FACE68
+    assert face71.names == (*FACE68.names, "right_eye_center", "left_eye_center", "mouth_center")
+    assert face71.edges == FACE68.edges
+    assert face71.mirror[68:].tolist() == [69, 68, 70]
+    template = np.array(face71.template)
+    np.testing.assert_allclose((template * [-1, 1, 1])[face71.mirror], template, atol=1e-9)
+    np.testing.assert_allclose(face71.completed(template[:68]), template, atol=1.1e-3)  # stored to three digits
+    np.testing.assert_allclose(template[68], template[36:42].mean(0), atol=6e-4)
+    np.testing.assert_allclose(template[70], template[48:68].mean(0), atol=6e-4)
+
+
+DERIVED = {"derived": {"middle": [0, 1], "all": [0, 1, 2]}, "base": "three"}
+
+
+def test_derived_landmarks_are_means():
+    scheme = LandmarkScheme.from_dict({"name": "five", "points": 5, "mirror_pairs": [[0, 1]], **DERIVED})
+    points = np.array([[[0, 0, 0], [2, 4, 6], [4, 2, 3]], [[1, 1, 1], [3, 1, 1], [5, 1, 4]]], np.float32)
+    completed = scheme.completed(points)
+    assert completed.shape == (2, 5, 3) and completed.dtype == np.float32
+    np.testing.assert_array_equal(completed[:, :3], points)
+    np.testing.assert_array_equal(completed[:, 3:], [[[1, 2, 3], [2, 2, 3]], [[2, 1, 1], [3, 1, 2]]])
+    # Whole ones, and those of something else, are left as they are.
+    assert scheme.completed(completed) is completed
+    assert scheme.completed(points[:, :2]).shape == (2, 2, 3)
+    assert scheme.names == ("landmark_0", "landmark_1", "landmark_2", "middle", "all")
+    base = scheme.without_derived()
+    assert (base.name, base.points, base.mirror_pairs, base.derived) == ("three", 3, ((0, 1),), {})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"derived": {"middle": [0, 4]}}, r"middle must be the mean .* 0\.\.3, got \[0, 4\]"),
+        ({"derived": {"middle": []}}, "middle must be the mean"),
+        ({"derived": {"middle": [-1]}}, "middle must be the mean"),
+        ({"derived": {}}, "base and derived go together"),
+        ({"base": None}, "base and derived go together"),
+        ({"derived": [0, 1]}, "wrong kind"),
+    ],
+)
+def test_derived_landmarks_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        LandmarkScheme.from_dict({"name": "five", "points": 5, **DERIVED, **change})
+
+
+def test_what_a_base_cannot_keep_is_left_out():
+    scheme = LandmarkScheme(
+        "three",
+        3,
+        mirror_pairs=((0, 1),),
+        groups={"line": (0, 1), "all": (0, 2)},
+        closed_groups=frozenset({"all"}),
+        interocular=(0, 2),
+        derived={"middle": (0, 1)},
+        base="two",
+    )
+    assert scheme.without_derived() == LandmarkScheme("two", 2, mirror_pairs=((0, 1),), groups={"line": (0, 1)})
+
+
+@pytest.mark.parametrize(
+    "scheme", [FACE68, FACE66, load_scheme("face71"), LandmarkScheme("dots", 3)], ids=lambda s: s.name
+)
 def test_to_dict_and_back(scheme):
     assert LandmarkScheme.from_dict(scheme.to_dict()) == scheme
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import resources
 from itertools import pairwise
@@ -32,6 +32,9 @@ class LandmarkScheme:
         interocular: the two landmarks whose 3D distance normalises the ground truth error (GTE, section IV-C).
         template: N points (x right, y down, z away from the camera, any unit) of an average object seen from
             the front, for its pose; None where there is none, and results then carry no angles.
+        derived: name -> the landmarks whose mean it is. These are the last landmarks of the scheme, in this order.
+        base: name of the scheme of the landmarks before them; None where none are derived. Data labelled by that
+            scheme can train and measure networks of this one.
 
     Example:
         >>> FACE68.points, FACE68.mirror[36]
@@ -45,6 +48,8 @@ class LandmarkScheme:
     closed_groups: frozenset[str] = frozenset()
     interocular: tuple[int, int] | None = None
     template: tuple[tuple[float, float, float], ...] | None = None
+    derived: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    base: str | None = None
 
     def __post_init__(self) -> None:
         if self.points < 1:
@@ -58,6 +63,14 @@ class LandmarkScheme:
             raise ValueError(f"scheme {self.name!r}: landmarks {wrong} are not in 0..{self.points - 1}")
         if self.template is not None and np.shape(self.template) != (self.points, 3):
             raise ValueError(f"scheme {self.name!r}: template must be {self.points} points of three numbers")
+        if bool(self.derived) != (self.base is not None):
+            raise ValueError(f"scheme {self.name!r}: base and derived go together, one is missing")
+        for name, sources in self.derived.items():
+            if not sources or min(sources) < 0 or max(sources) >= self.base_points:
+                raise ValueError(
+                    f"scheme {self.name!r}: {name} must be the mean of one or more of the landmarks before the derived "
+                    f"ones, 0..{self.base_points - 1}, got {list(sources)}"
+                )
 
     @cached_property
     def mirror(self) -> NDArray[np.intp]:
@@ -82,11 +95,60 @@ class LandmarkScheme:
         for group, indices in self.groups.items():
             for place, i in enumerate(indices):
                 names[i] = f"{group}_{place}"
+        names[self.base_points :] = self.derived
         return tuple(names)
+
+    @property
+    def base_points(self) -> int:
+        """Number of landmarks that are not derived: they come first."""
+        return self.points - len(self.derived)
+
+    def extends(self, other: LandmarkScheme) -> bool:
+        """Whether this scheme is the landmarks of the other one, by name and number, and further ones derived of them.
+
+        Example:
+            >>> load_scheme("face71").extends(FACE68)
+            True
+        """
+        return self.base == other.name and self.base_points == other.points
+
+    def completed(self, points: NDArray[np.floating]) -> NDArray[np.floating]:
+        """The landmarks with the derived ones behind them.
+
+        Args:
+            points: (..., B, 3) landmarks of the base, B = `base_points`. Others, (..., N, 3) for one, are given back
+                as they are: who takes them sees whether they fit.
+
+        Returns:
+            (..., N, 3) in the type of ``points``.
+        """
+        if not self.derived or points.ndim < 2 or points.shape[-2] != self.base_points:
+            return points
+        means = [points[..., list(sources), :].mean(axis=-2, keepdims=True) for sources in self.derived.values()]
+        return np.concatenate([points, *means], axis=-2)
+
+    def without_derived(self) -> LandmarkScheme:
+        """The scheme of the base's landmarks; a scheme that derives none is its own."""
+        if self.base is None:
+            return self
+        count = self.base_points
+        groups = {name: group for name, group in self.groups.items() if all(i < count for i in group)}
+        return replace(
+            self,
+            name=self.base,
+            points=count,
+            mirror_pairs=tuple(pair for pair in self.mirror_pairs if max(pair) < count),
+            groups=groups,
+            closed_groups=frozenset(name for name in groups if name in self.closed_groups),
+            interocular=self.interocular if max(self.interocular or (0,)) < count else None,
+            template=None if self.template is None else self.template[:count],
+            derived={},
+            base=None,
+        )
 
     @classmethod
     def load(cls, path: str | Path) -> LandmarkScheme:
-        """Reads a scheme from a TOML file; ``jvcr/schemes/face68.toml`` shows every key.
+        """Reads a scheme from a TOML file; ``jvcr/schemes/face68.toml`` and ``face71.toml`` show every key.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -102,7 +164,7 @@ class LandmarkScheme:
     def from_dict(cls, data: dict[str, Any]) -> LandmarkScheme:
         """A scheme from the content of such a file; the opposite of `to_dict`."""
         data = dict(data)
-        known = {"name", "points", "mirror_pairs", "groups", "interocular", "template"}
+        known = {"name", "points", "mirror_pairs", "groups", "interocular", "template", "derived", "base"}
         if unknown := sorted(set(data) - known):
             raise ValueError(f"a landmark scheme has no {', '.join(unknown)}; it has {', '.join(sorted(known))}")
         try:
@@ -117,6 +179,8 @@ class LandmarkScheme:
                 template=tuple(tuple(float(v) for v in p) for p in data["template"]["points"])  # type: ignore[misc]
                 if data.get("template")
                 else None,
+                derived={name: tuple(int(i) for i in sources) for name, sources in data.get("derived", {}).items()},
+                base=str(data["base"]) if data.get("base") is not None else None,
             )
         except KeyError as error:
             raise ValueError(f"a landmark scheme needs the key {error}") from error
@@ -125,7 +189,7 @@ class LandmarkScheme:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data of the layout of the TOML file, for a weight file's header."""
-        return {
+        data: dict[str, Any] = {
             "name": self.name,
             "points": self.points,
             "mirror_pairs": [list(p) for p in self.mirror_pairs],
@@ -133,10 +197,13 @@ class LandmarkScheme:
             "interocular": list(self.interocular) if self.interocular else None,
             "template": {"points": [list(p) for p in self.template]} if self.template else None,
         }
+        if self.derived:  # only where there are any, so that versions which know of none read all other schemes
+            data |= {"derived": {name: list(sources) for name, sources in self.derived.items()}, "base": self.base}
+        return data
 
 
 def load_scheme(name: str) -> LandmarkScheme:
-    """The scheme of a built-in name ("face68", "face66") or of a TOML file's path.
+    """The scheme of a built-in name ("face68", "face66", "face71") or of a TOML file's path.
 
     Raises:
         ValueError: it is neither.

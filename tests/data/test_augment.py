@@ -108,3 +108,38 @@ def test_nothing_is_done_when_all_is_off():
 def test_refuses(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         dataclasses.replace(NONE, **wrong)
+
+
+def test_colour_offset_moves_each_colour_by_itself():
+    pixels = np.full((8, 8, 3), (10, 120, 250), np.uint8)
+    settings = dataclasses.replace(NONE, colour_offset=0.3)
+    moved = np.stack([augmented_pixels(pixels, settings, np.random.default_rng(seed))[0, 0] for seed in range(200)])
+    middle = moved[:, 1].astype(int) - 120
+    assert middle.min() >= -77 and middle.max() <= 77  # 0.3 of 255 is 76.5
+    assert middle.min() < -70 and middle.max() > 70 and abs(middle.mean()) < 10
+    assert moved[:, 0].min() == 0 and moved[:, 2].max() == 255  # stopped at the ends of the range
+    assert abs(np.corrcoef(moved[:, 1], moved[:, 0])[0, 1]) < 0.3
+
+
+def test_the_crop_s_rule_and_the_stretched_range(picture):
+    rng = np.random.default_rng(0)
+    dim = picture // 3 + 20
+    _, longer = make_example(dim, POINTS, SIZE, DOTS, None, rng)
+    pixels, points = make_example(dim, POINTS, SIZE, DOTS, None, rng, "width", True)
+    # 70 pixels wide and 40 high: the crops are equal in x and y, and lie 0.5 (mid-range) and 0 (mean) deep.
+    np.testing.assert_allclose(points[:, :2], longer[:, :2], atol=1e-6)
+    np.testing.assert_allclose(points[:, 2], POINTS[:, 2] / (70 * 1.25 / 2), atol=1e-6)
+    np.testing.assert_allclose(longer[:, 2], (POINTS[:, 2] + 0.5) / (70 * 1.25 / 2), atol=1e-6)
+    assert (pixels.min(), pixels.max()) == (0, 255)
+    turned = POINTS[:, [1, 0, 2]]
+    _, narrow = make_example(dim, turned, SIZE, DOTS, None, rng, "width")
+    assert np.ptp(narrow[:, 0]) == pytest.approx(2 / 1.25) and np.ptp(narrow[:, 1]) > 2
+
+
+def test_the_range_is_stretched_last(picture):
+    bright = dataclasses.replace(NONE, light=0.1)
+    for seed in range(4):
+        pixels, _ = make_example(
+            picture // 3 + 20, POINTS, SIZE, DOTS, bright, np.random.default_rng(seed), stretch=True
+        )
+        assert (pixels.min(), pixels.max()) == (0, 255)

@@ -7,6 +7,7 @@ from PIL import Image
 
 from jvcr.data.dataset import LandmarkDataset
 from jvcr.data.folder import read_folder
+from jvcr.scheme import FACE66, FACE68, load_scheme
 
 
 @pytest.fixture
@@ -75,3 +76,18 @@ def test_a_missing_image_is_named(dataset):
     (dataset.root / "b" / "two.jpg").unlink()
     with pytest.raises(FileNotFoundError, match=r"two\.jpg"):
         dataset.read_image(1)
+
+
+def test_landmarks_that_a_scheme_derives_come_and_go(dataset):
+    face71 = load_scheme("face71")
+    extended = dataset.extended(face71)
+    assert (extended.scheme, extended.points_px.shape) == (face71, (3, 71, 3))
+    np.testing.assert_array_equal(extended.points_px[:, :68], dataset.points_px)
+    np.testing.assert_allclose(extended.points_px[1, 69], dataset.points_px[1, 42:48].mean(0), rtol=1e-6)
+    assert extended.images is dataset.images
+    again = extended.without_derived()
+    assert again.scheme == FACE68
+    np.testing.assert_array_equal(again.points_px, dataset.points_px)
+    assert dataset.without_derived().points_px.shape == (3, 68, 3)
+    with pytest.raises(ValueError, match=r"68 landmarks of face68, and face66 does not derive its 66"):
+        dataset.extended(FACE66)

@@ -87,6 +87,14 @@ def test_a_table(folder):
     assert dataset.pose_deg is None
 
 
+def test_landmarks_that_the_scheme_derives_need_not_be_in_the_file(folder):
+    scheme = LandmarkScheme("star3", 3, derived={"middle": (0, 1)}, base="star")
+    write_table(folder / "landmarks.csv", ["a.jpg,1,2,3,4,5,6.5"])
+    np.testing.assert_array_equal(read_folder(folder, scheme).points_px[0, 2], [2.5, 3.5, 4.75])
+    np.savez(folder / "landmarks.npz", image=["b.jpg"], points=[[[1, 2, 3], [5, 6, 7]]])
+    np.testing.assert_array_equal(read_folder(folder, scheme).points_px[0, 2], [3, 4, 5])
+
+
 def test_lines_of_a_table_that_cannot_be_used_are_left_out_and_named(folder):
     lines = ["a.jpg,1,2,3,4,5,6", "a.jpg,1,2,x,4,5,6", "b.jpg,1,2,3", ",1,2,3,4,5,6", "b.jpg,1,2,3,4,5,6"]
     write_table(folder / "landmarks.csv", lines)

@@ -1,9 +1,10 @@
 """The reader is chosen by what lies in the folder."""
 
+import numpy as np
 import pytest
 
 from jvcr.data.readers import read_dataset
-from jvcr.scheme import FACE66
+from jvcr.scheme import FACE66, load_scheme
 
 
 def test_the_package_s_own_layout(landmark_folder):
@@ -17,6 +18,12 @@ def test_aflw2000(aflw2000):
 def test_aflw2000_with_another_scheme_is_refused(aflw2000):
     with pytest.raises(ValueError, match=r"68 landmarks \(face68\); face66 has 66"):
         read_dataset(aflw2000.root, FACE66)
+
+
+def test_landmarks_derived_from_those_of_the_set(aflw2000):
+    dataset = read_dataset(aflw2000.root, load_scheme("face71"))
+    assert dataset.points_px.shape == (3, 71, 3)
+    np.testing.assert_allclose(dataset.points_px[:, 68], aflw2000.points_px[:, 36:42].mean(1), atol=1e-3)
 
 
 def test_300wlp_finds_its_face_model_beside_it(made_300wlp, made_model):

@@ -77,6 +77,19 @@ def test_from_detection_goes_down_and_in():
     assert crop.side == pytest.approx(1.25 * 80 / DETECTOR_SCALE)
 
 
+def test_crops_that_go_by_the_width_lie_around_the_mean_depth():
+    points = [[10, 100, -5], [30, 150, 7], [12, 104, 1]]
+    assert Crop.around_landmarks(points) == Crop((20.0, 125.0, 1.0), 62.5)
+    assert Crop.around_landmarks(points, rule="width") == Crop((20.0, 125.0, 1.0), 25.0)
+    points[1][2] = 10
+    assert Crop.around_landmarks(points, rule="width").center == (20.0, 125.0, 2.0)
+    assert Crop.around_landmarks([[10, 100], [30, 150]], 2.0, "width") == Crop((20.0, 125.0, 0.0), 40.0)
+    assert Crop.from_box([10, 20, 30, 60], rule="width") == Crop((20.0, 40.0, 0.0), 25.0)
+    # A detection counts as being as wide as the landmarks' box, and lies above it as ever.
+    crop = Crop.from_detection([-32, 0, 32, 100], rule="width")
+    assert (crop.center, crop.side) == (Crop.from_detection([-32, 0, 32, 100]).center, 1.25 * 64)
+
+
 def test_jittered():
     crop = Crop((10.0, 20.0, 30.0), 40.0, angle_deg=5.0).jittered(
         (0.1, -0.2, 0.5), scale=2.0, angle_deg=-15.0, mirror=True
@@ -96,6 +109,7 @@ def test_jittered():
         (lambda: Crop.around_landmarks(np.zeros((4, 5))), "shape"),
         (lambda: Crop.around_landmarks([[0, 0, 0], [1, np.nan, 0]]), "NaN"),
         (lambda: Crop.around_landmarks([[3, 3, 0], [3, 3, 9]]), "one spot"),
+        (lambda: Crop.around_landmarks([[3, 3, 0], [3, 4, 9]], rule="width"), "one vertical line"),
         (lambda: Crop.from_box([0, 0, 1]), "four numbers"),
         (lambda: Crop.from_box([0, 0, np.nan, 1]), "finite"),
         (lambda: Crop.from_box([5, 0, 5, 1]), "x0 < x1"),

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from jvcr.geometry.crop import Crop
-from jvcr.geometry.warp import cut
+from jvcr.geometry.warp import cut, stretched
 
 
 def image_with_mark(height, width, x, y, radius):
@@ -73,3 +73,13 @@ def test_images_longer_than_opencv_can_address():
     pixels = cut(image, Crop((35_004.5, 1.0, 0.0), 40.0), 40)
     assert pixels[20, 15:25].min() == 255
     assert pixels[20, :14].max() == 0
+
+
+def test_stretching_goes_over_all_colours_together():
+    pixels = np.array([[[100, 130, 150]], [[110, 100, 101]]], np.uint8)  # (2, 1, 3)
+    expected = np.rint((pixels.astype(float) - 100) * 255 / 50)
+    np.testing.assert_array_equal(stretched(pixels), expected)
+    assert stretched(pixels).dtype == np.uint8
+    full = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
+    np.testing.assert_array_equal(stretched(full), full)
+    np.testing.assert_array_equal(stretched(np.full((2, 3, 3), 77, np.uint8)), np.zeros((2, 3, 3)))

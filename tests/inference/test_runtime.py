@@ -173,3 +173,17 @@ def test_landmarks_that_are_not_finite(make_network, crops):
     )
     with pytest.raises(ValueError, match="not finite: its weights are damaged"):
         OnnxNetwork(broken).run(crops)
+
+
+def test_what_the_crops_are(make_network, tiny_weights, shipped_weights):
+    for path in (tiny_weights, shipped_weights):  # files that do not say take the first rule, and pixels as they are
+        info = OnnxNetwork(path).info
+        assert (info.crop, info.stretch) == ("longer", False)
+    info = OnnxNetwork(make_network(metadata={"network": {"crop": "width", "stretch": True, "points": 68}})).info
+    assert (info.crop, info.stretch) == ("width", True)
+
+
+@pytest.mark.parametrize("network", [{"crop": "round"}, {"stretch": 1}, {"crop": None}, "paper"])
+def test_unknown_crops_are_refused(make_network, network):
+    with pytest.raises(ValueError, match="cannot be used"):
+        OnnxNetwork(make_network(metadata={"network": network}))

@@ -1,5 +1,7 @@
 """Sizes, shapes and gradients of the networks."""
 
+from dataclasses import asdict
+
 import pytest
 import torch
 
@@ -72,6 +74,8 @@ def test_configuration_round_trip():
         (lambda: NetworkConfig(voxel=VoxelConfig(depths=(1, 32))), "cube"),
         (lambda: NetworkConfig(coordinate=CoordinateConfig(channels=(2,) * 7)), "halved 7 times"),
         (lambda: NetworkConfig(points=0), "points"),
+        (lambda: VoxelConfig(image_mean=1.5), "image_mean"),
+        (lambda: NetworkConfig.from_dict({"crop": "round"}), "crop"),
         (lambda: NetworkConfig.from_dict({"voxl": {}}), "voxl"),
         (lambda: NetworkConfig.from_dict({"voxel": {"chanels": 3}}), "chanels"),
     ],
@@ -79,3 +83,24 @@ def test_configuration_round_trip():
 def test_refuses_what_cannot_be_built(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_image_mean_is_what_is_subtracted(tiny_config):
+    torch.manual_seed(0)
+    plain = JVCR(tiny_config).eval()
+    other = JVCR(
+        NetworkConfig.from_dict({**tiny_config.to_dict(), "voxel": {**asdict(tiny_config.voxel), "image_mean": 0.0}})
+    )
+    other.load_state_dict(plain.state_dict())
+    image = torch.rand(2, 3, 32, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(other.eval()(image - 0.5)[1], plain(image)[1])
+
+
+def test_files_of_before_read_as_they_did():
+    """Configurations without the keys of what a network's input is."""
+    old = COMPACT.to_dict()
+    del old["crop"], old["stretch"], old["voxel"]["image_mean"]
+    config = NetworkConfig.from_dict(old)
+    assert config == COMPACT
+    assert (config.crop, config.stretch, config.voxel.image_mean) == ("longer", False, 0.5)

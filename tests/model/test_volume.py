@@ -38,6 +38,16 @@ def test_peak_is_one_at_a_voxel_centre_and_indices_are_z_y_x():
     assert volume[0].argmax() == 2 * 40 + 1 * 8 + 4
 
 
+@pytest.mark.parametrize(("index", "drawn_at"), [(5.0, 4), (5.4, 4), (5.9, 4), (6.0, 5), (1.2, 0)])
+def test_towards_the_origin_by_one_to_two_voxels(index, drawn_at):
+    """The third voxel along y, x at ``index`` voxels: y is drawn at the second."""
+    point = torch.tensor([[[(index + 0.5) / 8 * 2 - 1, (2 + 0.5) / 5 * 2 - 1, (1 + 0.5) / 2 * 2 - 1]]]) + 1e-6
+    volume = draw_volume(point, (2, 5, 8), centre="towards-origin")
+    assert volume[0, 0, 1, drawn_at] == 1
+    assert volume[0, 0, 1, drawn_at + 1] == pytest.approx(math.exp(-0.5), abs=1e-6)
+    assert volume[0].argmax() == 1 * 8 + drawn_at
+
+
 def test_landmarks_on_one_voxel_count_once():
     point = torch.tensor([[[0.1, 0.2, 0.3]]])
     torch.testing.assert_close(draw_volume(point.repeat(1, 6, 1), (5, 6, 7)), draw_volume(point, (5, 6, 7)))

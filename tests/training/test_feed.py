@@ -57,3 +57,14 @@ def test_input_is_rgb_in_0_1():
     image = to_input(pixels)
     assert image.shape == (2, 3, 4, 4) and image.dtype == torch.float32
     assert image[1, 2, 3, 0].item() == pytest.approx(pixels[1, 3, 0, 2].item() / 255)
+
+
+def test_crops_go_by_the_rule_and_are_stretched(faces):
+    plain, other = (Examples(faces, 32, None, 5, False, *how) for how in ((), ("width", True)))
+    points, (pixels_2, points_2) = plain[0, 0][1], other[0, 0]
+    extent = np.ptp(faces.points_px[0][:, :2], axis=0)
+    # The crop of the width: as much smaller as the face is higher than wide.
+    assert np.ptp(points_2[:, 0]) == pytest.approx(2 / 1.25, rel=1e-4)
+    assert np.ptp(points[:, 0]) == pytest.approx(2 / 1.25 * extent[0] / extent.max(), rel=1e-4)
+    assert (pixels_2.min(), pixels_2.max()) == (0, 255)
+    assert points_2[:, 2].mean() == pytest.approx(0, abs=1e-5)

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from jvcr.geometry.crop import Crop
-from jvcr.geometry.warp import cut
+from jvcr.geometry.crop import Crop, CropRule
+from jvcr.geometry.warp import cut, stretched
 from jvcr.scheme import LandmarkScheme
 
 
@@ -29,6 +29,7 @@ class Augmentation:
         shift: standard deviation of the crop's movement, along x and along y, over its side.
         light: standard deviation of the logarithm of the gain (shared and, half as much, per colour), of an offset and
             of the logarithm of gamma.
+        colour_offset: greatest offset of each colour, either way, of its full range; evenly distributed.
         grey: probability of a face without colour.
         low_resolution: probability of a face that was small: reduced up to 4 times and enlarged again.
         blur: probability of blur, out of focus or along a line.
@@ -46,6 +47,7 @@ class Augmentation:
     scale: float = 0.08
     shift: float = 0.0
     light: float = 0.0
+    colour_offset: float = 0.0
     grey: float = 0.0
     low_resolution: float = 0.0
     blur: float = 0.0
@@ -58,7 +60,7 @@ class Augmentation:
         for name in ("flip", "rotate", "grey", "low_resolution", "blur", "noise", "compress", "occlude"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"augmentation.{name} is a probability, 0 to 1, got {getattr(self, name)}")
-        for name in ("rotate_deg", "scale", "shift", "light", "noise_level"):
+        for name in ("rotate_deg", "scale", "shift", "light", "colour_offset", "noise_level"):
             if getattr(self, name) < 0:
                 raise ValueError(f"augmentation.{name} must not be negative, got {getattr(self, name)}")
 
@@ -82,6 +84,8 @@ def make_example(
     scheme: LandmarkScheme,
     settings: Augmentation | None,
     rng: np.random.Generator,
+    rule: CropRule = "longer",
+    stretch: bool = False,
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """One training example: the crop around a face's landmarks, disturbed where ``settings`` says so.
 
@@ -92,11 +96,13 @@ def make_example(
         scheme: says which landmarks change places in a mirror.
         settings: None for the plain crop, as validation uses it.
         rng: where all chance comes from.
+        rule: what the size of the crop goes by, `NetworkConfig.crop`.
+        stretch: stretch the crop's pixels to the full range, after all that disturbs them, `NetworkConfig.stretch`.
 
     Returns:
         The crop (size, size, 3) uint8 RGB, and the landmarks (N, 3) float32 in its unit frame.
     """
-    crop = Crop.around_landmarks(points_px)
+    crop = Crop.around_landmarks(points_px, rule=rule)
     if settings is not None:
         crop = augmented_crop(crop, settings, rng)
     points = crop.to_unit(points_px).astype(np.float32)
@@ -105,7 +111,7 @@ def make_example(
     pixels = cut(image, crop, size)
     if settings is not None:
         pixels = augmented_pixels(pixels, settings, rng)
-    return pixels, points
+    return stretched(pixels) if stretch else pixels, points
 
 
 def augmented_pixels(pixels: NDArray[np.uint8], settings: Augmentation, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -127,6 +133,9 @@ def augmented_pixels(pixels: NDArray[np.uint8], settings: Augmentation, rng: np.
         ramp = (np.arange(256) / 255.0) ** gamma
         table = np.clip((ramp[:, None] * gain + offset) * 255, 0, 255).astype(np.uint8)
         pixels = _uint8(cv2.LUT(pixels, table[None]))
+    if settings.colour_offset > 0:
+        offsets = np.rint(255 * rng.uniform(-settings.colour_offset, settings.colour_offset, 3))
+        pixels = np.clip(pixels + offsets, 0, 255).astype(np.uint8)
     if rng.random() < settings.grey:
         pixels = _uint8(cv2.cvtColor(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB))
     if rng.random() < settings.noise:

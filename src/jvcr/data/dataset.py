@@ -109,6 +109,25 @@ class LandmarkDataset:
         """The same faces, with what the reader left out."""
         return replace(self, problems=problems)
 
+    def extended(self, scheme: LandmarkScheme) -> LandmarkDataset:
+        """The same faces with the landmarks that a scheme derives from those of this one, as their means.
+
+        Raises:
+            ValueError: the scheme does not extend that of the data set (`LandmarkScheme.extends`).
+        """
+        if not scheme.extends(self.scheme):
+            raise ValueError(
+                f"{self.root} has the {self.scheme.points} landmarks of {self.scheme.name}, and {scheme.name} does not "
+                f"derive its {scheme.points} from them"
+            )
+        return replace(self, points_px=scheme.completed(self.points_px), scheme=scheme)
+
+    def without_derived(self) -> LandmarkDataset:
+        """The same faces without the landmarks that their scheme derives from others, if it does."""
+        return replace(
+            self, points_px=self.points_px[:, : self.scheme.base_points], scheme=self.scheme.without_derived()
+        )
+
     def split(self, name: str) -> LandmarkDataset:
         """The faces of one split.
 

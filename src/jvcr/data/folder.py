@@ -53,7 +53,7 @@ def read_folder(root: str | Path, scheme: LandmarkScheme = FACE68, strict: bool 
 
     Args:
         root: the folder.
-        scheme: what the N landmarks are.
+        scheme: what the N landmarks are; those that it derives from others need not be in the file.
         strict: stop at entries that cannot be used, instead of leaving them out and naming them in ``problems``.
 
     Raises:
@@ -69,10 +69,10 @@ def read_folder(root: str | Path, scheme: LandmarkScheme = FACE68, strict: bool 
         raise FileNotFoundError(f"{root} has no {MANIFEST} or {TABLE}: one should name the images and their landmarks")
     path = root / present[0]
     faults: list[str] = []
-    columns = _checked(path, load_arrays(path)) if present[0] == MANIFEST else _read_table(path, scheme.points, faults)
+    columns = _checked(path, load_arrays(path)) if present[0] == MANIFEST else _read_table(path, scheme, faults)
     total = len(columns["image"]) + len(faults)
     images = np.char.replace(columns["image"].astype(str), "\\", "/")
-    points = columns["points"].astype(np.float32)
+    points = scheme.completed(columns["points"].astype(np.float32))
     dataset = LandmarkDataset(
         root=root,
         images=images,
@@ -139,15 +139,16 @@ def _usable(dataset: LandmarkDataset, faults: list[str]) -> NDArray[np.bool_]:
     return keep
 
 
-def _read_table(path: Path, points: int, faults: list[str]) -> dict[str, NDArray[Any]]:
+def _read_table(path: Path, scheme: LandmarkScheme, faults: list[str]) -> dict[str, NDArray[Any]]:
     """The columns of a CSV file as `read_folder` names them; lines that cannot be read are added to ``faults``."""
-    coordinates = [f"{axis}{i}" for i in range(points) for axis in _AXES]
     values: dict[str, list[Any]] = {"image": [], "points": []}
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             header = list(reader.fieldnames or [])
+            points = scheme.points if f"x{scheme.points - 1}" in header else scheme.base_points
             _check_header(path, header, points)
+            coordinates = [f"{axis}{i}" for i in range(points) for axis in _AXES]
             texts = [name for name in _TEXTS if name in header]
             groups = {"pose_deg": _POSE, "box_xyxy": _BOX}
             numbers = {key: names for key, names in groups.items() if set(names) <= set(header)}

@@ -65,7 +65,7 @@ def read_dataset(
     if layout == "folder":
         return read_folder(root, scheme, strict)
     own = FACE66 if layout == "3DFAW" else FACE68
-    if scheme != own and not getattr(scheme, "extends", lambda _: False)(own):
+    if scheme != own and not scheme.extends(own):
         raise ValueError(
             f"{root} is {layout}, whose faces have {own.points} landmarks ({own.name}); {scheme.name} has "
             f"{scheme.points}"

@@ -22,8 +22,8 @@ from jvcr.files import replacing
 from jvcr.model.network import JVCR
 
 EXACT = {"coordinates": 2e-5, "volume": 2e-4}
-"""Greatest difference between the two with the same weights: of landmarks in the unit frame, and of voxels as a share
-of the volume's greatest value, or of 1 if that is less."""
+"""Greatest difference between the two with the same weights: of landmarks in the unit frame and of voxels, each as a
+share of the greatest value, or of 1 if that is less, as it is for the landmarks of a trained network."""
 
 TOLERANCE = {"coordinates": 1e-3, "volume": 1e-2}
 """The same for weights stored as float16; 0.001 is a fifteenth of a pixel in a 128-pixel crop."""
@@ -47,7 +47,7 @@ class Comparison:
 
     Attributes:
         batch: images in the batch.
-        coordinates: greatest difference of a coordinate, unit frame.
+        coordinates: greatest difference of a coordinate, unit frame, over the greatest coordinate (at least 1).
         volume: greatest difference of a voxel, over the volume's greatest value (at least 1).
     """
 
@@ -114,7 +114,7 @@ def compare(network: JVCR, path: str | Path, batches: Sequence[int] = (1, 7), se
         compared.append(
             Comparison(
                 batch,
-                float(np.abs(coordinates - points.numpy()).max()),
+                float(np.abs(coordinates - points.numpy()).max() / max(1.0, np.abs(coordinates).max())),
                 float(np.abs(volume - volumes[-1].numpy()).max() / max(1.0, np.abs(volume).max())),
             )
         )

@@ -1,4 +1,4 @@
-"""Cutting the pixels of a crop out of an image."""
+"""Cutting the pixels of a crop out of an image, and stretching their range."""
 
 from __future__ import annotations
 
@@ -35,6 +35,27 @@ def cut(image: NDArray[np.uint8], crop: Crop, size: int, border: int = cv2.BORDE
         image, matrix, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=border
     )
     return np.asarray(warped, dtype=np.uint8).reshape(size, size, image.shape[2])
+
+
+def stretched(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A crop with its range stretched: its darkest value becomes 0, its brightest 255, over all colours together.
+
+    It is for networks that were trained on such crops (`NetworkConfig.stretch`): what the crop shows of the black
+    around the image counts. A crop of a single value has no range and becomes black.
+
+    Args:
+        pixels: (height, width, channels) uint8.
+
+    Returns:
+        The same shape, uint8.
+
+    Example:
+        >>> stretched(np.array([[[100], [130], [150]]], np.uint8)).ravel().tolist()
+        [0, 153, 255]
+    """
+    low, high = int(pixels.min()), int(pixels.max())
+    table = (np.arange(256) - low) * (255 / max(high - low, 1)) + 0.5
+    return table.clip(0, 255).astype(np.uint8)[pixels]
 
 
 def _reduced(

@@ -13,10 +13,10 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from jvcr.geometry.crop import Crop
+from jvcr.geometry.crop import Crop, CropRule
 from jvcr.geometry.pose import HeadPose, head_pose
 from jvcr.geometry.volume import sample_volume
-from jvcr.geometry.warp import cut
+from jvcr.geometry.warp import cut, stretched
 from jvcr.inference.detect import Detector, default_detector
 from jvcr.inference.image import ImageSource, read_image
 from jvcr.inference.result import Face
@@ -56,7 +56,8 @@ class _Regressed:
 class Landmarker:
     """Finds the 3D landmarks of the faces in images.
 
-    One object serves any number of images, and several threads at once.
+    One object serves any number of images, and several threads at once. What a network's crops are, how large and
+    whether their pixels are stretched, is said by its file and seen to here.
 
     Args:
         weights: the name of shipped weights ("compact") or the path of an .onnx file.
@@ -234,16 +235,16 @@ class Landmarker:
         image = read_image(source)
         if boxes is None:
             found, scores = _detect(self.detector, image)
-            return _Job(image, found, scores, [Crop.from_detection(box) for box in found])
+            return _Job(image, found, scores, [Crop.from_detection(box, self._network.info.crop) for box in found])
         name = f"{source}: " if isinstance(source, (str, os.PathLike)) else ""
         given = _checked_boxes(boxes, image, name)
         crop = Crop.from_detection if box_kind == "detector" else Crop.from_box
-        return _Job(image, given, None, [crop(box) for box in given])
+        return _Job(image, given, None, [crop(box, rule=self._network.info.crop) for box in given])
 
     def _regress(self, jobs: Sequence[_Job], passes: int | None) -> Iterator[_Regressed]:
         """Runs the crops of all jobs in batches; one result for each crop, in order."""
         passes = self.passes if passes is None else _at_least_one("passes", passes)
-        size = self._network.info.image_size
+        info = self._network.info
         views = [(job.image, crop) for job in jobs for crop in job.crops]
         for start in range(0, len(views), self.max_batch):
             images = [image for image, _ in views[start : start + self.max_batch]]
@@ -251,9 +252,10 @@ class Landmarker:
             points_px: list[NDArray[np.float64]] = []
             for _ in range(passes):
                 if points_px:
-                    crops = [_around(points, crop) for points, crop in zip(points_px, crops, strict=True)]
-                pixels = np.stack([cut(image, crop, size) for image, crop in zip(images, crops, strict=True)])
-                coordinates, volumes = self._network.run(pixels)
+                    crops = [_around(points, crop, info.crop) for points, crop in zip(points_px, crops, strict=True)]
+                pixels = [cut(image, crop, info.image_size) for image, crop in zip(images, crops, strict=True)]
+                shown = np.stack([stretched(p) for p in pixels] if info.stretch else pixels)
+                coordinates, volumes = self._network.run(shown)
                 points_px = [crop.to_image(points) for crop, points in zip(crops, coordinates, strict=True)]
             confidence = sample_volume(volumes, coordinates).clip(0, 1)
             yield from map(_Regressed, crops, points_px, confidence, volumes)
@@ -288,10 +290,10 @@ def _at_least_one(name: str, value: int) -> int:
     return value
 
 
-def _around(points_px: NDArray[np.float64], crop: Crop) -> Crop:
+def _around(points_px: NDArray[np.float64], crop: Crop, rule: CropRule) -> Crop:
     """The crop of the next pass; the same one where the points have no extent to crop around."""
     try:
-        return Crop.around_landmarks(points_px)
+        return Crop.around_landmarks(points_px, rule=rule)
     except ValueError:
         return crop
 

@@ -2,7 +2,7 @@
 
 A file of ours takes ``image``, float32 (batch, 3, S, S) RGB in [0, 1], and gives ``coordinates``, (batch, N, 3) in the
 unit frame, and ``volume``, (batch, D, H, W). Its metadata holds under the key ``jvcr`` what the network is, as JSON:
-format, name, image_size (S) and the landmark scheme.
+format, name, image_size (S), the landmark scheme, and under ``network`` what the crops are that it takes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from jvcr.geometry.crop import CROP_RULES, CropRule
 from jvcr.scheme import LandmarkScheme
 from jvcr.weights import FORMAT, find_weights
 
@@ -36,11 +37,15 @@ class NetworkInfo:
         name: of the weights.
         image_size: width and height S of the image that the network takes, pixels.
         scheme: what its N landmarks are.
+        crop: what the size of its crops goes by.
+        stretch: whether it takes crops whose pixels are stretched to the full range.
     """
 
     name: str
     image_size: int
     scheme: LandmarkScheme
+    crop: CropRule = "longer"
+    stretch: bool = False
 
 
 class OnnxNetwork:
@@ -142,9 +147,16 @@ def _read_info(session: onnxruntime.InferenceSession, path: Path) -> NetworkInfo
         data = json.loads(metadata["jvcr"])
         if data["format"] != FORMAT:
             raise ValueError(f"it has format {data['format']!r}, this version of jvcr reads {FORMAT}: update jvcr")
-        info = NetworkInfo(str(data["name"]), int(data["image_size"]), LandmarkScheme.from_dict(data["scheme"]))
+        network = data.get("network", {})
+        rule, stretch = network.get("crop", "longer"), network.get("stretch", False)
+        if rule not in CROP_RULES or not isinstance(stretch, bool):
+            raise ValueError(
+                f"its crops are {rule!r} and stretched {stretch!r}, which this version of jvcr does not know"
+            )
+        name, size, scheme = str(data["name"]), int(data["image_size"]), LandmarkScheme.from_dict(data["scheme"])
+        info = NetworkInfo(name, size, scheme, rule, stretch)
         _check_shapes(session, info)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         what = f"its metadata lacks the key {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(f"{path} cannot be used: {what}") from error
     return info

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal
 
+from jvcr.geometry.crop import CROP_RULES, CropRule
+
 Unit = Literal["bottleneck", "plain"]
 
 STRICT = {"extra": "forbid"}
@@ -25,6 +27,8 @@ class VoxelConfig:
             regresses 2x2 columns of the volume.
         unit: the residual unit. "bottleneck" (1x1, 3x3, 1x1, pre-activation) is the stacked hourglass's own; "plain" is
             one 3x3 convolution, which does more arithmetic a second on a CPU and folds its batch norm away for use.
+        image_mean: what the network subtracts from its image's RGB in [0, 1]. The zeros that pad its convolutions are
+            pixels of this value, so no bias can stand for it.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -35,6 +39,7 @@ class VoxelConfig:
     levels: int = 4
     unit: Unit = "bottleneck"
     stride: int = 4
+    image_mean: float = 0.5
 
     def __post_init__(self) -> None:
         if self.stride not in (4, 8):
@@ -45,6 +50,8 @@ class VoxelConfig:
             raise ValueError(f"channels must be a multiple of 4, got {self.channels}")
         if not self.depths or min(self.depths) < 1:
             raise ValueError(f"depths must name one or more volumes of at least one slice, got {self.depths}")
+        if not 0 <= self.image_mean <= 1:
+            raise ValueError(f"image_mean is a value of pixels in [0, 1], got {self.image_mean}")
         smallest = self.stride * 2 ** max(self.levels, 1)
         if self.levels < 1 or self.image_size % smallest:
             raise ValueError(
@@ -91,6 +98,10 @@ class NetworkConfig:
         voxel: the voxel regression subnetwork G.
         coordinate: the coordinate regression subnetwork P.
         sigma: size of the volume's Gaussians, voxels (Eq. 1).
+        crop: what the size of the crops goes by that the network is shown: the longer side of the landmarks' box, or
+            its width, as in the authors' released code (`jvcr.geometry.crop.CropRule`).
+        stretch: whether each crop's pixels are stretched to the full range, 0 to 255, before the network sees them
+            (`jvcr.geometry.warp.stretched`), as in the authors' released code.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -99,6 +110,8 @@ class NetworkConfig:
     voxel: VoxelConfig = field(default_factory=VoxelConfig)
     coordinate: CoordinateConfig = field(default_factory=CoordinateConfig)
     sigma: float = 1.0
+    crop: CropRule = "longer"
+    stretch: bool = False
 
     def __post_init__(self) -> None:
         size, shrink = self.voxel.map_size, 2 ** len(self.coordinate.channels)
@@ -114,6 +127,8 @@ class NetworkConfig:
             )
         if self.points < 1 or self.sigma <= 0:
             raise ValueError(f"points must be at least 1 and sigma above 0, got {self.points} and {self.sigma}")
+        if self.crop not in CROP_RULES:
+            raise ValueError(f"crop must be one of {', '.join(map(repr, CROP_RULES))}, got {self.crop!r}")
 
     def volume_shapes(self) -> tuple[tuple[int, int, int], ...]:
         """(depth, height, width) of every stack's volume."""
@@ -145,4 +160,7 @@ COMPACT = NetworkConfig(
 )
 """The network that ships: 128x128 images, three hourglasses, volumes of 32x32 x 1, 4, 32."""
 
-PRESETS = {"paper": PAPER, "compact": COMPACT}
+AUTHORS = NetworkConfig(points=71, voxel=VoxelConfig(image_mean=0.0), crop="width", stretch=True)
+"""The paper's network as its authors released it: for 71 landmarks, with their crop and their pixels."""
+
+PRESETS = {"paper": PAPER, "compact": COMPACT, "authors": AUTHORS}

@@ -30,4 +30,4 @@ class CoordinateNet(nn.Module):
         features = self.encoder(volume[:, None]).flatten(1)
         # In bfloat16 the landmarks themselves would be rounded to a tenth of a percent of the face.
         with torch.autocast(features.device.type, enabled=False):
-            return self.regressor(features.float()).view(-1, self.points, 3)
+            return self.regressor(features.to(self.regressor.weight.dtype)).view(-1, self.points, 3)

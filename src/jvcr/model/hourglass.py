@@ -111,7 +111,7 @@ class VoxelNet(nn.Module):
         Args:
             image: RGB in [0, 1].
         """
-        x = self.stem(image - 0.5)
+        x = self.stem(image - self.config.image_mean)
         volumes = []
         for m, (hourglass, residual, feature, head) in enumerate(
             zip(self.hourglasses, self.residuals, self.features, self.heads, strict=True)

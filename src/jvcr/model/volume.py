@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -17,6 +18,7 @@ def draw_volume(
     shape: tuple[int, int, int],
     sigma: float = 1.0,
     peak: float = 1.0,
+    centre: Literal["exact", "towards-origin"] = "exact",
 ) -> Float[Tensor, "batch depth height width"]:
     """Draws the landmarks of each object into one volume: the maximum over landmarks of a Gaussian each (Eq. 1-2).
 
@@ -32,6 +34,9 @@ def draw_volume(
         shape: depth, height and width of the volume, voxels.
         sigma: size of the Gaussian, voxels of this volume.
         peak: the Gaussian's height. Eq. 1 writes 1 / (2 pi sigma^2); see `equation_1_peak`.
+        centre: "exact" draws each Gaussian at its landmark; "towards-origin" along each axis one voxel before the
+            last voxel centre that the landmark has passed, which is one to two voxels off, as the authors' released
+            code does: to train as it did.
 
     Returns:
         The volumes, in the points' type and on their device.
@@ -47,11 +52,13 @@ def draw_volume(
     values = torch.ones((), dtype=points_unit.dtype, device=points_unit.device)
     for axis, cells in zip((2, 1, 0), shape, strict=True):
         # Cell i has its centre at (i + 0.5) / cells * 2 - 1.
-        centre = (points_unit[:, :, axis] + 1) * (cells / 2) - 0.5
+        place = (points_unit[:, :, axis] + 1) * (cells / 2) - 0.5
+        if centre == "towards-origin":
+            place = place.floor() - 1
         window = min(span, cells)
-        first = (centre.floor() - (span // 2 - 1)).clamp(0, cells - window)
-        index = first[..., None] + torch.arange(window, device=centre.device, dtype=centre.dtype)
-        gauss = torch.exp((index - centre[..., None]) ** 2 * (-0.5 / sigma**2))
+        first = (place.floor() - (span // 2 - 1)).clamp(0, cells - window)
+        index = first[..., None] + torch.arange(window, device=place.device, dtype=place.dtype)
+        gauss = torch.exp((index - place[..., None]) ** 2 * (-0.5 / sigma**2))
         flat = flat[..., None] * cells + _expand(index.long(), flat.dim())
         values = values[..., None] * _expand(gauss, values.dim())
     volume = points_unit.new_zeros(batch, math.prod(shape))

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from jvcr.data.augment import Augmentation, make_example
 from jvcr.data.dataset import LandmarkDataset, Names
+from jvcr.geometry.crop import CropRule
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,17 @@ class Examples(Dataset):
     """The crops of a data set by (face, number of the drawing); the second seeds the augmentation."""
 
     def __init__(
-        self, dataset: LandmarkDataset, size: int, augmentation: Augmentation | None, seed: int, in_memory: bool
+        self,
+        dataset: LandmarkDataset,
+        size: int,
+        augmentation: Augmentation | None,
+        seed: int,
+        in_memory: bool,
+        rule: CropRule = "longer",
+        stretch: bool = False,
     ) -> None:
         self.dataset, self.size, self.augmentation, self.seed = dataset, size, augmentation, seed
+        self.rule, self.stretch = rule, stretch
         self._images: list[NDArray[np.uint8]] | None = None
         self._in_memory = in_memory
 
@@ -106,7 +115,8 @@ class Examples(Dataset):
         image = self._images[face] if self._images is not None else self.dataset.read_image(face)
         rng = np.random.default_rng([self.seed, 7, drawing])
         points = self.dataset.points_px[face]
-        return make_example(image, points, self.size, self.dataset.scheme, self.augmentation, rng)
+        scheme, how = self.dataset.scheme, self.augmentation
+        return make_example(image, points, self.size, scheme, how, rng, self.rule, self.stretch)
 
 
 @dataclass(frozen=True)
