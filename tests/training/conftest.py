@@ -31,6 +31,12 @@ def tiny_recipe():
 
 
 @pytest.fixture(scope="session")
+def tiny_table():
+    """The recipe as plain data, for other processes."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
 def face_folder(tmp_path_factory):
     """16 pictures of dots where the landmarks are: 12 to train on, 4 to validate."""
     root = tmp_path_factory.mktemp("faces")

@@ -141,3 +141,17 @@ def test_ctrl_c_saves_and_says_how_to_go_on(recipe, face_folder, tmp_path):
     assert process.returncode == 130
     assert "--resume goes on" in told
     assert (out / "last.pt").is_file()
+
+
+def test_faces_that_cannot_be_used_are_left_out_and_told(recipe, face_folder, tmp_path, capsys):
+    path = face_folder / "landmarks.npz"
+    with np.load(path) as file:
+        columns = dict(file)
+    columns["points"][np.flatnonzero(columns["split"] == "train")[0], 3] = np.nan
+    np.savez(path, **columns)
+    train = ("train", recipe(), "--data", face_folder, "--out", tmp_path / "run", "--threads", "1")
+    assert run(*train, "--set", "data.strict=true") == 1
+    assert "1 of" in (told := capsys.readouterr().err)
+    assert "cannot be used: entry" in told
+    assert run(*train) == 0
+    assert f"left out 1 of {len(columns['image'])} faces: entry" in capsys.readouterr().err

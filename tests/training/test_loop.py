@@ -1,6 +1,7 @@
 """The loop: it learns, resumes to the same losses, stops politely, refuses what does not fit."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import torch
 
 from jvcr.export.weights import load_network, read_header
 from jvcr.scheme import FACE66, FACE68
+from jvcr.training import loop
 from jvcr.training.loop import CHECKPOINT, LOG, WEIGHTS, Trainer, differences
 from jvcr.training.recipe import Recipe
 
@@ -214,6 +216,73 @@ def test_a_damaged_image_is_named_before_training(tiny_recipe, faces, tmp_path):
     (tmp_path / "03.png").write_bytes(b"not an image")
     with pytest.raises(ValueError, match=r"03\.png"):
         trainer(tiny_recipe, bad, tmp_path / "run").run()
+
+
+def test_resume_in_another_precision_is_asked_for(tiny_recipe, faces, tmp_path, monkeypatch):
+    """Where "auto" is another precision, as on another machine, going on would change the arithmetic unasked."""
+    auto = changed(tiny_recipe, precision="auto")
+    monkeypatch.setattr(loop, "precision", lambda name: "32-true" if name == "auto" else name)
+    trainer(auto, faces, tmp_path / "run").save()
+    trainer(auto, faces, tmp_path / "run").resume()
+    monkeypatch.setattr(loop, "precision", lambda name: "bf16-mixed" if name == "auto" else name)
+    with pytest.raises(ValueError, match=r"made in 32-true, .* is bf16-mixed on this machine: .* precision=32-true"):
+        trainer(auto, faces, tmp_path / "run").resume()
+    trainer(tiny_recipe, faces, tmp_path / "run").resume()
+    trainer(changed(tiny_recipe, precision="bf16-mixed"), faces, tmp_path / "run").resume()
+
+
+def test_resume_in_bfloat16_with_a_worker(tiny_recipe, faces, tmp_path):
+    recipe = changed(tiny_recipe, precision="bf16-mixed", workers=1)
+    whole = trainer(recipe, faces, tmp_path / "whole")
+    expected = losses_of(whole)
+    whole.run()
+    first = trainer(recipe, faces, tmp_path / "parts")
+    before, step = losses_of(first), first._step
+
+    def stopping(image, points):
+        first._stop = first.state.step == 3
+        return step(image, points)
+
+    first._step = stopping
+    assert first.run().steps == 4
+    second = trainer(recipe, faces, tmp_path / "parts")
+    after = losses_of(second)
+    second.resume()
+    second.run()
+    assert before + after == expected
+
+
+def test_starts_from_weights(tiny_recipe, faces, tmp_path, capsys):
+    first = trainer(tiny_recipe, faces, tmp_path / "first").run()
+    recipe = changed(tiny_recipe, start=str(first.weights), optimizer={"learning_rate": 1e-9})
+    second = trainer(recipe, faces, tmp_path / "second")
+    outcome = second.run()
+    assert "starting from the weights tiny" in capsys.readouterr().err
+    assert outcome.best["nme"] == pytest.approx(first.best["nme"], rel=0.05)  # batch norms' statistics move
+    kept = load_network(first.weights).state_dict()
+    for name, value in second.network.state_dict().items():
+        if not name.endswith(("running_mean", "running_var", "num_batches_tracked")):
+            torch.testing.assert_close(value, kept[name], rtol=0, atol=1e-6)
+    told = read_header(outcome.weights).training["start"]
+    assert (told["name"], told["weights"]) == ("tiny", str(first.weights))
+    assert told["sha256"] == hashlib.sha256(first.weights.read_bytes()).hexdigest()
+    # A resumed run needs the weights no more, and still tells of them.
+    first.weights.unlink()
+    third = trainer(changed(recipe, stages={"joint": 3.0}), faces, tmp_path / "second")
+    third.resume()
+    assert read_header(third.run().weights).training["start"] == told
+
+
+def test_weights_that_do_not_fit(tiny_recipe, faces, tmp_path):
+    network = tiny_recipe.network
+    wider = dataclasses.replace(network, voxel=dataclasses.replace(network.voxel, channels=12))
+    made = trainer(changed(tiny_recipe, network=wider), faces, tmp_path / "first").run()
+    run = trainer(changed(tiny_recipe, start=str(made.weights)), faces, tmp_path / "run")
+    message = r"network\.voxel\.channels 12 \(here 8\); \d+ tensors differ, the first is voxel\.stem"
+    with pytest.raises(ValueError, match=message):
+        run.run()
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        trainer(changed(tiny_recipe, start="nowhere"), faces, tmp_path / "run").run()
 
 
 def test_validation_weights_are_not_trained_ones(tiny_recipe, faces, tmp_path):

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from jvcr.model import COMPACT, PAPER
 from jvcr.training.recipe import OptimizerRecipe, Recipe
-from jvcr.training.schedule import learning_rate
+from jvcr.training.schedule import learning_rate, make_optimizer
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 
@@ -19,7 +20,7 @@ def test_shipped_recipes_parse(path):
 
 
 def test_there_are_recipes():
-    assert {"compact", "paper"} <= {p.stem for p in RECIPES}
+    assert {"authors-code", "compact", "paper"} <= {p.stem for p in RECIPES}
 
 
 def test_paper_recipe_is_the_papers():
@@ -29,6 +30,27 @@ def test_paper_recipe_is_the_papers():
     assert (recipe.optimizer.name, recipe.optimizer.learning_rate) == ("rmsprop", 2.5e-4)
     assert (recipe.optimizer.schedule, recipe.optimizer.step_epochs) == ("step", 10)
     assert (recipe.loss.voxel, recipe.loss.coordinate) == ("mean", "l2")
+
+
+def test_the_recipe_of_the_authors_code():
+    recipe = Recipe.load(next(p for p in RECIPES if p.stem == "authors-code"))
+    assert (recipe.scheme, recipe.network.points) == ("face71", 71)
+    assert (recipe.network.crop, recipe.network.stretch, recipe.network.voxel.image_mean) == ("width", True, 0.0)
+    assert (recipe.stages.separate, recipe.stages.joint, recipe.optimizer.name) == (15, 15, "adam")
+    rates = [learning_rate(recipe.optimizer, epoch, 30.0) for epoch in (0.0, 9.99, 10.0, 15.0, 29.9)]
+    assert rates == pytest.approx([1e-3, 1e-3, 2.5e-5, 2.5e-5, 2.5e-5])
+    # L_coord + 0.1 L_vox, coordinates 0 to 1 for 0 to 255 of 256 pixels; here -1 to 1 for edge to edge.
+    assert recipe.loss.coordinate_weight * 0.1 / (256 / 510) ** 2 == pytest.approx(1, rel=1e-3)
+
+
+def test_the_optimisers_and_their_decay():
+    network = torch.nn.Linear(3, 2)
+    recipe = OptimizerRecipe(name="adam", learning_rate=0.1, weight_decay=0.01)
+    optimizer = make_optimizer(network, recipe)
+    assert type(optimizer) is torch.optim.Adam
+    assert type(make_optimizer(network, OptimizerRecipe(name="adamw"))) is torch.optim.AdamW
+    assert type(make_optimizer(network, OptimizerRecipe())) is torch.optim.RMSprop
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.01, 0.0]
 
 
 def test_defaults_keep_to_the_paper():
@@ -69,6 +91,11 @@ def test_changes(tmp_path):
         ('name = "x"\n[optimizer]\naverage = 5.0', "below 1"),
         ('name = "x"\nworkers = -1', "workers"),
         ('name = "x"\nprecision = "foo"', "bf16-mixed"),
+        ('name = "x"\nsync_batch_norm = "maybe"', "sync_batch_norm"),
+        ('name = "x"\nstart = 5', "start"),
+        ('name = "x"\n[augmentation]\ncolour_offset = -0.1', r"augmentation\.colour_offset"),
+        ('name = "x"\n[loss]\ncentre = "near"', r"loss\.centre"),
+        ('name = "x"\n[data]\nhold_out = "IBUG"', r"data\.hold_out"),
         ('name = "x"\nnetwork = 5', "network: a preset"),
         ('name = "x"\n[network]\nvoxel = 5', r"network\.voxel: a table"),
         ('name = "x"\n[network]\nvoxel = { channels = 0 }', "channels"),

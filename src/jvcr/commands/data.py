@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from jvcr.commands.bars import counting
 
 if TYPE_CHECKING:
     from jvcr.data.check import DatasetCheck
@@ -241,23 +241,3 @@ def synthetic(
     number = f"{faces} synthetic faces" if faces != 1 else "1 synthetic face"
     print(f"{number} in {out} (layout {layout}); no photographs: figures measured on them say nothing about real faces")
     return 0
-
-
-@contextmanager
-def counting(what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-    """A bar, or without a total a count; gives the function that moves it on."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
-
-    columns: list[ProgressColumn] = [TextColumn(what), TextColumn("{task.completed:,}")]
-    if total is not None:
-        columns = [
-            TextColumn(what),
-            BarColumn(),
-            TextColumn("{task.completed:,}/{task.total:,}"),
-            TimeRemainingColumn(),
-        ]
-    errors = Console(stderr=True)
-    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda count: bar.advance(task, count)

@@ -207,6 +207,7 @@ def protocol_differences(name: TableName, summary: Mapping[str, Any]) -> tuple[b
     if published.bands and published.layout == layout and images == published.faces:
         counts = tuple(sum(counts.values()) for counts in summary["counts"]["bins"].values())
         if counts != published.bands:
+            comparable = False
             lines.append(f"faces in the yaw bands: {_listed(counts)}, not {_listed(published.bands)}")
     if published.bands and (empty := [band for band, mean in summary["nme"]["bins"].items() if mean is None]):
         comparable = False

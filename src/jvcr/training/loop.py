@@ -19,7 +19,9 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -28,11 +30,14 @@ from jvcr.evaluation.metrics import gte, nme_2d
 from jvcr.export.weights import WeightsHeader, save_weights
 from jvcr.files import replacing
 from jvcr.model.network import JVCR
+from jvcr.training.batchnorm import synchronise_batch_norms
 from jvcr.training.feed import Examples, StepSampler, to_input, training_batches
 from jvcr.training.objective import Losses, Objective, Stage
+from jvcr.training.processes import Processes, StoppedByAnother
 from jvcr.training.progress import Progress
 from jvcr.training.recipe import Recipe
 from jvcr.training.schedule import learning_rate, make_optimizer
+from jvcr.training.start import config_differences, flat, load_start
 
 CHECKPOINT = "last.pt"
 WEIGHTS = "best.safetensors"
@@ -62,22 +67,30 @@ class Outcome:
 
 @dataclass
 class _State:
-    """What a checkpoint holds beside weights and optimiser."""
+    """What a checkpoint holds beside weights and optimiser; ``start`` tells of the weights the run began with."""
 
     step: int = 0
     seconds: float = 0.0
     best: dict[str, float] | None = None
+    start: dict[str, Any] | None = None
 
 
 class Trainer:
     """One training run in its folder.
 
+    With several processes each has a trainer, and all do the same steps: each takes its part of every batch, and
+    losses, gradients and batch norms are those of the whole batch. So they come to what one process comes to, up to
+    rounding.
+
     Args:
         recipe: what to do.
         train: faces to train on.
         val: faces to validate on; never trained on.
-        out: the run's folder: checkpoint, best weights and log.
-        fabric: where it runs; None for this machine's processor or accelerator.
+        out: the run's folder: checkpoint, best weights and log. The first process writes them, all read them to resume.
+        fabric: where it runs, launched; None for one process on this machine's processor or accelerator.
+
+    Raises:
+        ValueError: recipe and faces do not fit each other, or the processes cannot share a batch.
     """
 
     def __init__(
@@ -97,15 +110,20 @@ class Trainer:
         if val.scheme != scheme:
             raise ValueError(f"trained on landmarks of {scheme.name}, validated on {val.scheme.name}")
         self.recipe, self.scheme, self.out = recipe, scheme, out
-        self.fabric = fabric or Fabric(accelerator="auto", devices=1, precision=precision(recipe.precision))  # type: ignore[arg-type]
+        self.precision = precision(recipe.precision)
+        self.fabric = fabric or Processes().fabric(self.precision)
+        Processes(self.fabric.world_size).check_batch(recipe.batch_size)
         self.fabric.seed_everything(recipe.seed, verbose=False)
         size = recipe.network.voxel.image_size
-        self.train_examples = Examples(train, size, recipe.augmentation, recipe.seed, recipe.data.in_memory)
-        self.val_examples = Examples(val, size, None, recipe.seed, recipe.data.in_memory)
+        seed, kept, shown = recipe.seed, recipe.data.in_memory, (recipe.network.crop, recipe.network.stretch)
+        self.train_examples = Examples(train, size, recipe.augmentation, seed, kept, *shown)
+        self.val_examples = Examples(val, size, None, seed, kept, *shown)
         self.sampler = StepSampler(train.sources, recipe.data.source_shares, recipe.batch_size, recipe.seed)
         network = JVCR(recipe.network)
         network.voxel.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         network.coordinate.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        if self.fabric.world_size > 1 and recipe.sync_batch_norm:
+            synchronise_batch_norms(network)
         objective = Objective(network, recipe.loss)
         self.objective, self.optimizer = self.fabric.setup(objective, make_optimizer(network, recipe.optimizer))
         decay = recipe.optimizer.average
@@ -115,6 +133,7 @@ class Trainer:
         self.network = network
         self.state = _State()
         self._stop = False
+        self._resumed = False
 
     # -- the run's length
 
@@ -140,7 +159,11 @@ class Trainer:
     # -- running
 
     def run(self) -> Outcome:
-        """Trains from the current step to the end, or until it is asked to stop, and keeps the best weights."""
+        """Trains from the current step to the end, or until it is asked to stop, and keeps the best weights.
+
+        Raises:
+            StoppedByAnother: another process has an error, which it raises.
+        """
         if self.total_steps == 0:
             raise ValueError(
                 f"the stages are shorter than one step: {len(self.train_examples)} faces in batches of "
@@ -148,8 +171,10 @@ class Trainer:
             )
         progress = Progress(self.total_steps, enabled=self.fabric.is_global_zero)
         with progress, self._stopping_politely(progress):
+            if self.recipe.start and not self._resumed:
+                self._start(progress)
             for examples, what in ((self.train_examples, "training"), (self.val_examples, "validation")):
-                with progress.reading(what, len(examples)) as advance:
+                with self._together(), progress.reading(what, len(examples)) as advance:
                     examples.load(advance)
             self._train(progress)
         finished = self.state.step >= self.total_steps
@@ -157,37 +182,57 @@ class Trainer:
         best = self.state.best or {}
         return Outcome(finished, self.state.step, faces, self.state.seconds, best, self.out / WEIGHTS)
 
+    def _start(self, progress: Progress) -> None:
+        """Begins with the recipe's weights instead of random ones."""
+        with self._together():
+            header, digest = load_start(self.recipe.start, self.network)
+        seen = header.training.get("faces_seen")
+        self.state.start = {"weights": self.recipe.start, "name": header.name, "faces_seen": seen, "sha256": digest}
+        progress.note(f"starting from the weights {header.name} ({self.recipe.start})")
+        for key, there, here in config_differences(header.network, self.recipe.network):
+            progress.note(f"they were trained with {key} {there}, and go on with {here}")
+        if header.scheme != self.scheme:
+            progress.note(f"they were trained on landmarks of {header.scheme.name}, and go on with {self.scheme.name}")
+
     def _train(self, progress: Progress) -> None:
         state, recipe = self.state, self.recipe
-        batches = training_batches(
-            self.train_examples,
-            self.sampler,
-            state.step,
-            self.total_steps,
-            recipe.workers,
-            self.fabric.global_rank,
-            self.fabric.world_size,
+        batches = iter(
+            training_batches(
+                self.train_examples,
+                self.sampler,
+                state.step,
+                self.total_steps,
+                recipe.workers,
+                self.fabric.global_rank,
+                self.fabric.world_size,
+            )
         )
-        last_saved = asked = time.monotonic()
-        started = asked - state.seconds
+        last_saved = time.monotonic()
+        started = last_saved - state.seconds
         every = max(1, round(recipe.validate_epochs * self.steps_per_epoch))
-        for pixels, points in batches:
+        while state.step < self.total_steps:
+            asked = time.monotonic()
+            error = None
+            try:
+                pixels, points = next(batches)
+            except Exception as failed:
+                error = failed
             waited = time.monotonic() - asked
-            losses = self._step(to_input(pixels), points)
-            state.step += 1
-            state.seconds = time.monotonic() - started
-            progress.step(state.step, self.stage(state.step - 1), losses, recipe.batch_size, waited)
-            ended = state.step == self.total_steps
-            if state.step % every == 0 or ended:
-                self._validate(progress)
-                state.seconds = time.monotonic() - started
-            stop = self._agreed(self._stop)
-            if ended or stop or self._agreed(time.monotonic() - last_saved > 60 * recipe.checkpoint_minutes):
+            stop, save = self._agreed(error, self._stop, time.monotonic() - last_saved > 60 * recipe.checkpoint_minutes)
+            if stop or save:
                 self.save()
                 last_saved = time.monotonic()
             if stop:
                 return
-            asked = time.monotonic()
+            losses = self._step(to_input(pixels), points)
+            state.step += 1
+            state.seconds = time.monotonic() - started
+            progress.step(state.step, self.stage(state.step - 1), losses, recipe.batch_size, waited)
+            if state.step % every == 0 or state.step == self.total_steps:
+                self._validate(progress)
+                state.seconds = time.monotonic() - started
+            if state.step == self.total_steps:
+                self.save()
 
     def _step(self, image: Tensor, points: Tensor) -> Losses:
         image, points = self.fabric.to_device((image, points))
@@ -197,7 +242,8 @@ class Trainer:
             group["lr"] = learning_rate(self.recipe.optimizer, epoch, epochs)
         self.objective.train()
         losses = self.objective(image, points, self.stage(self.state.step))
-        if not math.isfinite(total := float(losses.total.detach())):
+        told = self._summed(torch.stack([v.detach() for v in losses])) / self.fabric.world_size
+        if not math.isfinite(total := float(told[0])):
             raise FloatingPointError(
                 f"the loss is {total} at step {self.state.step}: start again with a lower optimizer.learning_rate, or "
                 f"with optimizer.clip"
@@ -209,7 +255,7 @@ class Trainer:
         self.optimizer.zero_grad()
         if self.average is not None:
             self.average.update_parameters(self.network)
-        return Losses(*(v.detach() for v in losses))
+        return Losses(*told)
 
     @property
     def averaged_network(self) -> JVCR:
@@ -226,8 +272,9 @@ class Trainer:
             return  # P has not read G's volumes yet
         if self.state.best is None or figures["nme"] < self.state.best["nme"]:
             self.state.best = figures
-            if self.fabric.is_global_zero:
-                save_weights(self.out / WEIGHTS, self.averaged_network, self.header())
+            with self._together():
+                if self.fabric.is_global_zero:
+                    save_weights(self.out / WEIGHTS, self.averaged_network, self.header())
 
     @torch.inference_mode()
     def validate(self, batch_size: int = 64) -> dict[str, float]:
@@ -236,25 +283,14 @@ class Trainer:
         Returns:
             ``nme`` and ``gte`` (z-mean aligned) over all faces, and ``nme_<source>`` where sources have names.
         """
-        network = self.averaged_network.eval()
+        self._share_statistics()
         mine = range(self.fabric.global_rank, len(self.val_examples), self.fabric.world_size)
-        predicted, truth = [], []
-        for start in range(0, len(mine), batch_size):
-            pairs = [self.val_examples[(i, 0)] for i in mine[start : start + batch_size]]
-            image = to_input(torch.from_numpy(np.stack([p for p, _ in pairs])))
-            _, points = network(self.fabric.to_device(image))
-            predicted.append(points.float().cpu().numpy())
-            truth.append(np.stack([t for _, t in pairs]))
-        self.network.train()
         errors = np.zeros((len(self.val_examples), 2))
-        if predicted:
-            p, t = np.concatenate(predicted), np.concatenate(truth)
-            interocular = self.scheme.interocular
-            errors[list(mine), 0] = 100 * nme_2d(p, t)
-            if interocular:
-                errors[list(mine), 1] = 100 * gte(p, t, interocular)
-        if self.fabric.world_size > 1:
-            errors = self._summed(torch.from_numpy(errors)).cpu().numpy()
+        with self._together():
+            for start in range(0, len(mine), batch_size):
+                faces = list(mine[start : start + batch_size])
+                errors[faces] = self._errors(faces)
+        errors = self._summed(torch.from_numpy(errors)).cpu().numpy()
         figures = {"nme": float(errors[:, 0].mean())}
         if self.scheme.interocular:
             figures["gte"] = float(errors[:, 1].mean())
@@ -262,6 +298,30 @@ class Trainer:
         for source in sorted(set(sources.tolist()) - {""}):
             figures[f"nme_{source}"] = float(errors[sources == source, 0].mean())
         return figures
+
+    def _errors(self, faces: list[int]) -> NDArray[np.float64]:
+        """(F, 2) NME and GTE, percent, of some validation faces; GTE is 0 where the scheme has no eye corners."""
+        network = self.averaged_network.eval()
+        pairs = [self.val_examples[(i, 0)] for i in faces]
+        image = self.fabric.to_device(to_input(torch.from_numpy(np.stack([p for p, _ in pairs]))))
+        _, points = network(image.to(next(network.parameters()).dtype))
+        self.network.train()
+        predicted, truth = points.float().cpu().numpy(), np.stack([t for _, t in pairs])
+        errors = np.zeros((len(faces), 2))
+        errors[:, 0] = 100 * nme_2d(predicted, truth)
+        if self.scheme.interocular:
+            errors[:, 1] = 100 * gte(predicted, truth, self.scheme.interocular)
+        return errors
+
+    def _share_statistics(self) -> None:
+        """Where each process has its own batch norms: gives all of them the mean of their running statistics."""
+        if self.fabric.world_size == 1 or self.recipe.sync_batch_norm:
+            return
+        for network in {id(n): n for n in (self.network, self.averaged_network)}.values():
+            statistics = [b for b in network.buffers() if b.is_floating_point()]
+            means = self._summed(torch.cat([b.flatten() for b in statistics])) / self.fabric.world_size
+            for old, new in zip(statistics, means.split([b.numel() for b in statistics]), strict=True):
+                old.copy_(new.view_as(old))
 
     # -- files
 
@@ -274,14 +334,24 @@ class Trainer:
             "train_faces": len(self.train_examples),
             "val": self.state.best or {},
         }
+        if self.state.start:
+            training["start"] = self.state.start
         return WeightsHeader(self.recipe.name, self.recipe.network, self.scheme, training)
 
     def save(self) -> None:
-        """Writes the checkpoint: everything that is needed to go on as if never stopped."""
-        if not self.fabric.is_global_zero:
-            return
+        """Writes the checkpoint: everything that is needed to go on as if never stopped.
+
+        All processes have to call it; the first one writes.
+        """
+        self._share_statistics()
+        with self._together():
+            if self.fabric.is_global_zero:
+                self._write_checkpoint()
+
+    def _write_checkpoint(self) -> None:
         content = {
             "recipe": self.recipe.to_dict(),
+            "precision": self.precision,
             "network": self.network.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -292,12 +362,21 @@ class Trainer:
             torch.save(content, temporary)
 
     def resume(self) -> None:
-        """Goes on from the checkpoint in the run's folder.
+        """Goes on from the checkpoint in the run's folder, be it made by as many processes or not.
 
         Raises:
             FileNotFoundError: there is none.
-            ValueError: it is damaged, or was made by a recipe that differs in more than how long and how often.
+            ValueError: it is damaged, was made by a recipe that differs in more than how long and how often, or in
+                another precision that nobody asked to change.
+            StoppedByAnother: another process has an error, which it raises.
         """
+        with self._together():
+            self._read_checkpoint()
+            if self.fabric.is_global_zero:
+                self._forget_log_after(self.state.step)
+        self._resumed = True
+
+    def _read_checkpoint(self) -> None:
         path = self.out / CHECKPOINT
         if not path.is_file():
             raise FileNotFoundError(f"{path} does not exist: nothing to resume; leave --resume out to start")
@@ -313,6 +392,12 @@ class Trainer:
             )
         if content.get("faces") != fingerprint(self.train_examples.dataset):
             raise ValueError(f"{path} was made with other training faces: give the same --data, or another --out")
+        before = content.get("precision", self.precision)
+        if self.recipe.precision == "auto" and before != self.precision:
+            raise ValueError(
+                f'{path} was made in {before}, and precision = "auto" is {self.precision} on this machine: go on in '
+                f"{before} with --set precision={before}, or change over with --set precision={self.precision}"
+            )
         try:
             self.network.load_state_dict(content["network"])
             if self.average is not None:
@@ -321,23 +406,23 @@ class Trainer:
             self.state = _State(**content["state"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise _no_checkpoint(path, error) from error
-        self._forget_log_after(self.state.step)
 
     def _log(self, entry: dict[str, Any]) -> None:
-        if self.fabric.is_global_zero:
-            entry = {**entry, "seconds": round(self.state.seconds, 1)}
-            with (self.out / LOG).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(entry) + "\n")
+        with self._together():
+            if self.fabric.is_global_zero:
+                entry = {**entry, "seconds": round(self.state.seconds, 1)}
+                with (self.out / LOG).open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(entry) + "\n")
 
     def _forget_log_after(self, step: int) -> None:
         """Drops what a stopped run logged after its last checkpoint: it will be done and logged again."""
         path = self.out / LOG
-        if path.is_file() and self.fabric.is_global_zero:
+        if path.is_file():
             lines = [line for line in path.read_text(encoding="utf-8").splitlines() if _logged_step(line) <= step]
             with replacing(path) as temporary:
                 temporary.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
 
-    # -- stopping
+    # -- stopping, and all processes alike
 
     @contextmanager
     def _stopping_politely(self, progress: Progress) -> Iterator[None]:
@@ -348,7 +433,7 @@ class Trainer:
             if os.getpid() != process:
                 return  # a worker, which inherits this: it ends when the loop does
             self._stop = True
-            progress.note("stopping after this step; press Ctrl-C again to stop without saving")
+            progress.note_from_signal("stopping after this step; press Ctrl-C again to stop without saving")
             for s, handler in before.items():
                 signal.signal(s, handler)
 
@@ -364,15 +449,43 @@ class Trainer:
             for s, handler in before.items():
                 signal.signal(s, handler)
 
-    def _agreed(self, wish: bool) -> bool:
-        """Whether any rank wishes so: all must leave the loop, or save, at the same step."""
-        if self.fabric.world_size == 1:
-            return wish
-        return bool(self._summed(torch.tensor(float(wish))) > 0)
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """What one process fails to do in this block stops all of them behind it, instead of leaving some to wait.
+
+        Nothing in the block may wait for another process.
+        """
+        error = None
+        try:
+            yield
+        except Exception as failed:
+            error = failed
+        self._agreed(error)
+
+    def _agreed(self, error: Exception | None, *wishes: bool) -> list[bool]:
+        """Which of the wishes any process has: all must leave the loop, or save, at the same step.
+
+        Raises:
+            Exception: ``error``, if this is the first process that has one.
+            StoppedByAnother: another one is.
+        """
+        ranks, rank = self.fabric.world_size, self.fabric.global_rank
+        flags = torch.zeros(ranks + len(wishes))
+        flags[rank] = error is not None
+        flags[ranks:] = torch.tensor(wishes)
+        flags = self._summed(flags)
+        if failing := flags[:ranks].nonzero().flatten().tolist():
+            if error is not None and failing[0] == rank:
+                raise error
+            raise StoppedByAnother(f"process {failing[0]} of {ranks} cannot go on") from error
+        return [bool(w) for w in flags[ranks:] > 0]
 
     def _summed(self, value: Tensor) -> Tensor:
-        total = self.fabric.all_reduce(value, reduce_op="sum")
-        assert isinstance(total, Tensor)
+        """The sum over all processes."""
+        if self.fabric.world_size == 1:
+            return value
+        total = value.to(self.fabric.device, copy=True)
+        dist.all_reduce(total)
         return total
 
 
@@ -393,18 +506,8 @@ def _logged_step(line: str) -> float:
 def differences(old: Recipe, new: Recipe) -> list[str]:
     """The settings in which two recipes differ and that a resumed run must not change."""
     free = {"stages.joint", "optimizer.decay_epochs", "workers", "validate_epochs", "checkpoint_minutes", "precision"}
-    a, b = _flat(old.to_dict()), _flat(new.to_dict())
+    a, b = flat(old.to_dict()), flat(new.to_dict())
     return sorted(k for k in a.keys() | b.keys() if a.get(k) != b.get(k) and k not in free)
-
-
-def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in data.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
-    return flat
 
 
 def fingerprint(dataset: LandmarkDataset) -> str:

@@ -46,8 +46,8 @@ class Objective(nn.Module):
     ) -> Losses:
         """The losses of one batch; images as the network takes them, landmarks in the unit frame."""
         config, recipe = self.network.config, self.recipe
-        truths = [draw_volume(points_unit, s, config.sigma, recipe.peak) for s in config.volume_shapes()]
-        volumes = [v.float() for v in self.network.voxel(image)]
+        truths = [draw_volume(points_unit, s, config.sigma, recipe.peak, recipe.centre) for s in config.volume_shapes()]
+        volumes = [v.to(points_unit.dtype) for v in self.network.voxel(image)]
         voxel = sum(
             (voxel_loss(v, t, config.points, recipe) for v, t in zip(volumes, truths, strict=True)),
             start=points_unit.new_zeros(()),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -79,3 +81,12 @@ class Progress:
     def note(self, text: str) -> None:
         """A line above the bar."""
         self.console.print(text, highlight=False)
+
+    def note_from_signal(self, text: str) -> None:
+        """A line, written past all buffers: the signal may have come in the middle of printing another one.
+
+        Python refuses to print while it prints.
+        """
+        if not self.console.quiet:
+            with contextlib.suppress(OSError, ValueError):  # where stderr is no file, nobody waits for the line
+                os.write(self.console.file.fileno(), f"\n{text}\n".encode())

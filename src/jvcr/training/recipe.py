@@ -20,7 +20,7 @@ else:
     import tomli as tomllib  # type: ignore[import-not-found]
 
 
-PRECISIONS = ("auto", "32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true")
+PRECISIONS = ("auto", "32-true", "16-mixed", "bf16-mixed", "64-true")
 """Fabric's, and "auto"."""
 
 
@@ -32,7 +32,11 @@ class DataRecipe:
         train_split: trained on.
         val_split: validated on.
         source_shares: how many faces of each source go into a batch, relative to each other; empty draws all alike.
-        in_memory: keep the decoded images in memory.
+        in_memory: keep the decoded images in memory, in each process; False reads each when it is its turn.
+        hold_out: of 300W-LP: the parts that make up the split "val", such as IBUG; the others are "train".
+        leave_out: of 300W-LP: parts not to read.
+        flips: of 300W-LP: read the mirrored images too. `augmentation.flip` mirrors any.
+        strict: stop at faces that cannot be used; they are left out and named otherwise.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -41,6 +45,10 @@ class DataRecipe:
     val_split: str = "val"
     source_shares: dict[str, float] = field(default_factory=dict)
     in_memory: bool = True
+    hold_out: tuple[str, ...] = ()
+    leave_out: tuple[str, ...] = ()
+    flips: bool = False
+    strict: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,8 @@ class LossRecipe:
         coordinate_weight: lambda.
         peak: height of the Gaussians in the ground truth: 1, or Eq. 1's 1 / (2 pi sigma^2). Confidences are read off
             the volume as shares of 1, and so need 1.
+        centre: where they lie: "exact", at the landmarks, or "towards-origin", in whole voxels and one to two voxels
+            nearer to the origin along each axis, as the authors' released code draws them.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -79,6 +89,7 @@ class LossRecipe:
     coordinate: Literal["l2", "l1"] = "l2"
     coordinate_weight: float = 10.0
     peak: float = 1.0
+    centre: Literal["exact", "towards-origin"] = "exact"
 
 
 @dataclass(frozen=True)
@@ -86,23 +97,26 @@ class OptimizerRecipe:
     """How weights move.
 
     Attributes:
-        name: "rmsprop" (the paper) or "adamw".
+        name: "rmsprop" (the paper), "adam" (the authors' released code) or "adamw".
         learning_rate: at its height.
-        weight_decay: of convolutions and linear layers.
-        schedule: "step", a factor 0.1 every ``step_epochs`` (the paper), or "trapezoid", a linear rise over
-            ``warmup_epochs``, a plateau, and a linear fall to 0 over the last ``decay_epochs``. A plateau can be
-            prolonged or cut short on ``--resume``.
+        weight_decay: of convolutions and linear layers; with "adamw" apart from the gradient, else as part of it.
+        schedule: "step", a factor 0.1 every ``step_epochs`` (the paper); "drop", one fall to the rate ``drop_to`` after
+            ``drop_epochs`` (the authors' released code); or "trapezoid", a linear rise over ``warmup_epochs``, a
+            plateau, and a linear fall to 0 over the last ``decay_epochs``. A plateau can be prolonged or cut short on
+            ``--resume``.
         clip: greatest norm of the gradient; 0 for none.
         average: decay a step of the running average of the weights, which is what is validated and kept; 0 for none.
     """
 
     __pydantic_config__: ClassVar = STRICT
 
-    name: Literal["rmsprop", "adamw"] = "rmsprop"
+    name: Literal["rmsprop", "adam", "adamw"] = "rmsprop"
     learning_rate: float = 2.5e-4
     weight_decay: float = 0.0
-    schedule: Literal["step", "trapezoid"] = "step"
+    schedule: Literal["step", "drop", "trapezoid"] = "step"
     step_epochs: float = 10.0
+    drop_epochs: float = 10.0
+    drop_to: float = 2.5e-5
     warmup_epochs: float = 0.0
     decay_epochs: float = 0.0
     clip: float = 0.0
@@ -117,7 +131,10 @@ class Recipe:
         name: of the weights it makes.
         scheme: the landmarks: a built-in name or the path of a TOML file.
         network: the networks; in a file a preset's name, or a table with ``preset`` and what differs.
+        start: weights to begin with, a shipped name or a .safetensors file; "" begins with random ones.
         batch_size: faces a step, over all processes.
+        sync_batch_norm: with several processes, normalise by the statistics of the whole batch, as one process does,
+            and not of each process's part.
         seed: of weights, order and augmentation.
         precision: Fabric's name, such as "32-true" or "bf16-mixed", or "auto": bfloat16 where the processor computes in
             it.
@@ -131,12 +148,14 @@ class Recipe:
     name: str
     scheme: str = "face68"
     network: NetworkConfig = PAPER
+    start: str = ""
     data: DataRecipe = field(default_factory=DataRecipe)
     augmentation: Augmentation = field(default_factory=Augmentation)
     stages: StageRecipe = field(default_factory=StageRecipe)
     loss: LossRecipe = field(default_factory=LossRecipe)
     optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
     batch_size: int = 16
+    sync_batch_norm: bool = True
     seed: int = 0
     precision: str = "auto"
     workers: int = 1
@@ -207,7 +226,7 @@ def _numbers(data: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, floa
     for key, value in data.items():
         if isinstance(value, dict):
             yield from _numbers(value, f"{prefix}{key}.")
-        elif isinstance(value, (int, float)):
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
             yield prefix + key, float(value)
 
 

@@ -15,7 +15,7 @@ def make_optimizer(network: nn.Module, recipe: OptimizerRecipe) -> torch.optim.O
     groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     if recipe.name == "rmsprop":
         return torch.optim.RMSprop(groups, lr=recipe.learning_rate)
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate)
+    return (torch.optim.Adam if recipe.name == "adam" else torch.optim.AdamW)(groups, lr=recipe.learning_rate)
 
 
 def learning_rate(recipe: OptimizerRecipe, epoch: float, epochs: float) -> float:
@@ -28,6 +28,8 @@ def learning_rate(recipe: OptimizerRecipe, epoch: float, epochs: float) -> float
     """
     if recipe.schedule == "step":
         return recipe.learning_rate * 0.1 ** int(epoch / recipe.step_epochs)
+    if recipe.schedule == "drop":
+        return recipe.learning_rate if epoch < recipe.drop_epochs else recipe.drop_to
     rise = (epoch / recipe.warmup_epochs) if recipe.warmup_epochs else 1.0
     fall = (epochs - epoch) / recipe.decay_epochs if recipe.decay_epochs else 1.0
     return recipe.learning_rate * max(0.0, min(1.0, rise, fall))
