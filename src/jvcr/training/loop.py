@@ -23,13 +23,13 @@ import torch.distributed as dist
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from jvcr.data.dataset import LandmarkDataset
 from jvcr.evaluation.metrics import gte, nme_2d
 from jvcr.export.weights import WeightsHeader, save_weights
 from jvcr.files import replacing
 from jvcr.model.network import JVCR
+from jvcr.training.average import restart, running_average
 from jvcr.training.batchnorm import synchronise_batch_norms
 from jvcr.training.feed import Examples, StepSampler, to_input, training_batches
 from jvcr.training.objective import Losses, Objective, Stage
@@ -127,9 +127,7 @@ class Trainer:
         objective = Objective(network, recipe.loss)
         self.objective, self.optimizer = self.fabric.setup(objective, make_optimizer(network, recipe.optimizer))
         decay = recipe.optimizer.average
-        self.average = (
-            AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True) if decay else None
-        )
+        self.average = running_average(network, decay) if decay else None
         self.network = network
         self.state = _State()
         self._stop = False
@@ -254,6 +252,9 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.average is not None:
+            if self.state.step == self.separate_steps:
+                # P sees other volumes from here on: statistics of the old ones would spoil the average.
+                restart(self.average)
             self.average.update_parameters(self.network)
         return Losses(*told)
 

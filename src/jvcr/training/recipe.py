@@ -105,7 +105,8 @@ class OptimizerRecipe:
             plateau, and a linear fall to 0 over the last ``decay_epochs``. A plateau can be prolonged or cut short on
             ``--resume``.
         clip: greatest norm of the gradient; 0 for none.
-        average: decay a step of the running average of the weights, which is what is validated and kept; 0 for none.
+        average: decay a step of the running average of the weights, which is what is validated and kept, reached by a
+            ramp in each stage (`jvcr.training.average`); 0 for none.
     """
 
     __pydantic_config__: ClassVar = STRICT
