@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-
 Tensors: TypeAlias = "tuple[Tensor, ...] | list[Tensor]"
 
 
