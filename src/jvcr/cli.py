@@ -103,7 +103,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         # The reader has gone, as with `jvcr predict ... | head`; nor can Python flush to it when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+    except (ValueError, OSError, ImportError, FloatingPointError, MemoryError) as error:
         if os.environ.get(DEBUG_VARIABLE):
             raise
         print(f"jvcr: {_told(error)}", file=sys.stderr)

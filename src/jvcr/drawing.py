@@ -60,7 +60,8 @@ def captioned(tile: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
     if text:
         tile = tile.copy()
         cv2.rectangle(tile, (0, 0), (tile.shape[1], _CAPTION), (0, 0, 0), cv2.FILLED)
-        cv2.putText(tile, text, (4, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1, cv2.LINE_AA)
+        plain = text.encode("ascii", "replace").decode()  # OpenCV's font has no other characters
+        cv2.putText(tile, plain, (4, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1, cv2.LINE_AA)
     return tile
 
 

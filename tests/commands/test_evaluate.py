@@ -292,7 +292,7 @@ def test_another_system_s_predictions_against_ours(landmark_folder, landmarker, 
 
 def test_predictions_of_other_numbers_of_landmarks_need_their_scheme(landmark_folder, tmp_path):
     file = tmp_path / "p.npz"
-    np.savez(file, image=np.array(["a"]), points_px=np.ones((1, 5, 3)), found=np.ones(1, bool))
+    np.savez(file, image=np.array(["a"]), points_px=np.arange(15.0).reshape(1, 5, 3), found=np.ones(1, bool))
     with pytest.raises(ValueError, match="have 5 landmarks a face: say with --scheme"):
         evaluate([landmark_folder.root], out=tmp_path / "out", predictions=file)
     (tmp_path / "five.toml").write_text('name = "five"\npoints = 5\n', encoding="utf-8")
@@ -374,6 +374,27 @@ def test_the_command_line_takes_lists(landmark_folder, tiny_weights, tmp_path):
     assert (tmp_path / "out" / "ced.png").is_file()
     summary = summary_of(tmp_path / "out")
     assert summary["command"] == (
-        f"jvcr evaluate {landmark_folder.root} --box truth --box-kind detector --split all --weights {tiny_weights} "
-        f"--passes 1 --threads 1 --processes 1 --out {tmp_path / 'out'}"
+        f"jvcr evaluate {landmark_folder.root} --split all --box truth --weights {tiny_weights} "
+        f"--passes 1 --threads 1 --processes 1 --plot --out {tmp_path / 'out'}"
     )
+
+
+def test_faults_of_other_splits_are_none_of_this_one(landmark_folder, tiny_weights, tmp_path, capsys):
+    path = landmark_folder.root / "landmarks.npz"
+    with np.load(path) as file:
+        columns = dict(file)
+    columns["points"][0, 0] = np.nan  # the face for training
+    np.savez(path, **columns)
+    how = {"weights": str(tiny_weights), "threads": 1}
+    assert evaluate([landmark_folder.root], out=tmp_path / "val", strict=True, **how) == 0
+    assert summary_of(tmp_path / "val")["problems"] == []
+    assert evaluate([landmark_folder.root], out=tmp_path / "all", split="all", **how) == 1
+    assert "not evaluated: entry 0, a/one.jpg: NaN" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="1 of 3 faces cannot be used"):
+        evaluate([landmark_folder.root], out=tmp_path / "strict", split="all", strict=True, **how)
+
+
+def test_a_folder_named_twice_is_evaluated_once(landmark_folder, tiny_weights, tmp_path):
+    twice = [landmark_folder.root, landmark_folder.root / "a" / ".."]
+    assert evaluate(twice, out=tmp_path / "out", weights=str(tiny_weights), threads=1) == 0
+    assert (tmp_path / "out" / "summary.json").is_file()  # one run: no folders of their own

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jvcr.data.aflw2000 import REANNOTATION, read_aflw2000
+from jvcr.data.readers import read_dataset
 
 scipy_io = pytest.importorskip("scipy.io", reason="scipy reads and writes the .mat files")
 
@@ -25,6 +26,7 @@ def test_reads_frames_order_and_yaw(aflw2000):
 def test_one_point_by_hand(tmp_path):
     points = np.zeros((3, 68))
     points[:, 0] = [11, 21, 68]  # the other 67 at z = 0: mean 1
+    points[0, 45] = 5  # eye corners apart
     scipy_io.savemat(tmp_path / "f.mat", {"pt3d_68": points, "Pose_Para": [[0, np.pi / 4, 0, 0, 0, 0, 1]]})
     (tmp_path / "f.jpg").write_bytes(b"")
     dataset = read_aflw2000(tmp_path)
@@ -162,3 +164,53 @@ def test_the_real_sample(real_data, tmp_path):
         shutil.copytree(lp, tmp_path / "lp")
         with pytest.raises(ValueError, match=r"2 of 2 faces cannot be used.*no 'pt3d_68'"):
             read_aflw2000(tmp_path / "lp")
+
+
+def test_hidden_files_and_suffixes_in_capitals(aflw2000):
+    """macOS puts ._NAME beside others; some cameras and systems write .JPG."""
+    for name in ("._image00004.jpg", "._image00004.mat"):
+        (aflw2000.root / name).write_bytes(b"")
+    (aflw2000.root / "image00030.jpg").rename(aflw2000.root / "image00030.JPG")
+    dataset = read_aflw2000(aflw2000.root, strict=True)
+    assert dataset.images.tolist() == ["image00004.jpg", "image00030.JPG", "image00200.jpg"]
+
+
+def test_a_link_to_nowhere_and_a_folder_are_left_out(aflw2000):
+    (aflw2000.root / "image99999.mat").symlink_to("nowhere.mat")
+    (aflw2000.root / "image99999.jpg").write_bytes(b"")
+    (aflw2000.root / "image00001.mat").mkdir()
+    (aflw2000.root / "image00001.jpg").write_bytes(b"")
+    dataset = read_dataset(aflw2000.root)
+    assert (len(dataset), len(dataset.problems)) == (3, 2)
+
+
+@pytest.mark.parametrize("damage", ["cut", "nan", "huge"])
+def test_a_damaged_first_file_does_not_make_it_another_data_set(aflw2000, damage):
+    path = aflw2000.root / "image00004.mat"
+    content = scipy_io.loadmat(path)
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    else:
+        points = np.full((3, 68), np.nan) if damage == "nan" else np.arange(204.0).reshape(3, 68) * 1e300
+        scipy_io.savemat(path, {"pt3d_68": points, "Pose_Para": content["Pose_Para"], "Shape_Para": np.zeros((199, 1))})
+    dataset = read_dataset(aflw2000.root)
+    assert dataset.annotation == "original"
+    assert (len(dataset), len(dataset.problems)) == (2, 1)
+
+
+def test_a_pose_in_degrees_is_refused(aflw2000):
+    path = aflw2000.root / "image00030.mat"
+    points = scipy_io.loadmat(path)["pt3d_68"]
+    scipy_io.savemat(path, {"pt3d_68": points, "Pose_Para": [[5.0, 45, -10, 0, 0, 0, 0.001]]})
+    assert "radians" in read_aflw2000(aflw2000.root).problems[0]
+
+
+def test_sparse_arrays_and_files_of_version_7_3(aflw2000):
+    sparse = pytest.importorskip("scipy.sparse").csc_matrix
+    points = scipy_io.loadmat(aflw2000.root / "image00030.mat")["pt3d_68"]
+    scipy_io.savemat(aflw2000.root / "image00030.mat", {"pt3d_68": points, "Pose_Para": sparse(np.ones((1, 7)))})
+    header = b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM"
+    (aflw2000.root / "image00200.mat").write_bytes(header + b"\x89HDF\r\n\x1a\n" + bytes(512))
+    problems = read_aflw2000(aflw2000.root).problems
+    assert "Pose_Para should be an array" in problems[0]
+    assert "version 7.3: save it with -v7" in problems[1]

@@ -142,3 +142,25 @@ def test_a_model_is_saved_and_read(tmp_path, made_model):
     np.savez(tmp_path / "wrong.npz", mean=np.zeros((68, 3)), shape_basis=np.zeros((3, 68, 3)), expression_basis=0)
     with pytest.raises(ValueError, match=r"wrong\.npz: a face model's shape_basis should be \(199, 68, 3\)"):
         LandmarkModel.load(tmp_path / "wrong.npz")
+
+
+def test_a_face_that_contradicts_the_others_is_left_out_and_named(tmp_path, made_model):
+    root = tmp_path / "set"
+    write_aflw2000(root, made_model, 260, np.random.default_rng(2))
+    content = scipy_io.loadmat(root / "image00007.mat")
+    content["pt3d_68"] = scipy_io.loadmat(root / "image00008.mat")["pt3d_68"]
+    scipy_io.savemat(root / "image00007.mat", {k: v for k, v in content.items() if not k.startswith("__")})
+    recovery = recover_model(root)
+    assert recovery.faces == 259
+    assert recovery.residual_um < 0.1
+    assert len(recovery.problems) == 1 and recovery.problems[0].startswith("image00007: its points are not those")
+    np.testing.assert_allclose(recovery.model.mean, made_model.mean, atol=2)
+
+
+def test_images_of_another_size_contradict_each_other(tmp_path, made_model):
+    root = tmp_path / "set"
+    write_aflw2000(root, made_model, 260, np.random.default_rng(2))
+    for i, path in enumerate(sorted(root.glob("*.jpg"))):
+        cv2.imwrite(str(path), np.zeros((300 + i % 7 * 20, 30, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"contradict each other by .* micrometres"):
+        recover_model(root)

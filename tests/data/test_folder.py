@@ -9,7 +9,7 @@ import pytest
 from jvcr.data.folder import read_folder
 from jvcr.scheme import LandmarkScheme
 
-FACE = {"image": np.array(["a.jpg", "b.jpg"]), "points": np.zeros((2, 68, 3), np.float64)}
+FACE = {"image": np.array(["a.jpg", "b.jpg"]), "points": np.random.default_rng(0).uniform(0, 9, (2, 68, 3))}
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_lines_of_a_table_that_cannot_be_used_are_left_out_and_named(folder):
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ("image,x0,y0,z0", r"2 landmarks need .* missing: x1, y1, z1 \(the file has 1 landmarks\)"),
+        ("image,x0,y0,z0", r"2 landmarks need .* missing: x1, y1, z1 \(the file has 1 landmarks; .*commas"),
         ("image,x0,y0,z0,x1,y1,z1,x2,y2,z2", "unknown columns 'x2', 'y2', 'z2'; 2 landmarks go with"),
         ("image,x0,y0,z0,x1,y1,z1,yaw", "unknown columns 'yaw'"),
         ("", "missing: image"),
@@ -134,7 +134,7 @@ def test_backslashes_of_a_manifest_made_on_windows_are_understood(tmp_path):
 
 
 def test_any_number_of_landmarks_given_its_scheme(folder):
-    np.savez(folder / "landmarks.npz", image=FACE["image"], points=np.ones((2, 5, 3)))
+    np.savez(folder / "landmarks.npz", image=FACE["image"], points=np.random.default_rng(0).uniform(0, 9, (2, 5, 3)))
     assert read_folder(folder, LandmarkScheme("star", 5)).points_px.shape == (2, 5, 3)
     with pytest.raises(ValueError, match=r"2 images of 68 landmarks \(face68\).*\(2, 5, 3\)"):
         read_folder(folder)
@@ -233,3 +233,58 @@ def test_an_image_with_more_pixels_than_can_be_decoded(landmark_folder):
     (landmark_folder.root / landmark_folder.images[0]).write_bytes(png + b"\0" * 64)
     with pytest.raises(ValueError, match=r"one\.jpg"):
         dataset.read_image(0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda p: p[:1], "landmarks without extent"),
+        (lambda p: p * (1, 0, 1), "landmarks without extent"),
+        (
+            lambda p: np.where(np.arange(68)[:, None] == 45, p[36], p),
+            "the eye corners, landmarks 36 and 45, lie on one spot",
+        ),
+        (lambda p: p * 1e300, "NaN or infinite"),
+    ],
+)
+def test_labels_that_nothing_can_be_trained_or_measured_on(folder, change, message):
+    points = FACE["points"].copy()
+    points[1] = change(points[1])
+    np.savez(folder / "landmarks.npz", image=FACE["image"], points=points, split=np.array(["val", "train"]))
+    dataset = read_folder(folder)
+    assert dataset.images.tolist() == ["a.jpg"]
+    assert "b.jpg" in dataset.problems[0] and message in dataset.problems[0]
+    assert dataset.split("val").problems == ()  # it is a face for training
+    with pytest.raises(ValueError, match=f"1 of 2 faces cannot be used: .*b.jpg.*{message}"):
+        read_folder(folder, strict=True)
+
+
+@pytest.mark.parametrize("name", ["../a.jpg", "/a.jpg", "x/../../a.jpg", "n" * 5000 + ".jpg"])
+def test_paths_that_lead_nowhere_or_out_of_the_folder(folder, name):
+    np.savez(folder / "landmarks.npz", image=np.array([name, "b.jpg"]), points=FACE["points"])
+    dataset = read_folder(folder)
+    assert dataset.images.tolist() == ["b.jpg"]
+    assert len(dataset.problems) == 1
+
+
+def test_texts_of_bytes_are_utf_8(folder):
+    (folder / "ä.jpg").write_bytes(b"")
+    np.savez(folder / "landmarks.npz", image=np.array(["ä.jpg".encode(), b"b.jpg"]), points=FACE["points"])
+    assert read_folder(folder).images.tolist() == ["ä.jpg", "b.jpg"]
+    np.savez(folder / "landmarks.npz", image=np.array([b"\xff.jpg", b"b.jpg"]), points=FACE["points"])
+    with pytest.raises(ValueError, match=r"landmarks\.npz: a text is not UTF-8"):
+        read_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (",x0", "columns stand there twice: x0"),
+        (",pitch_deg", "belong together, and only pitch_deg is there"),
+        (",box_x0,box_y0,box_x1", "belong together, and only box_x0, box_y0, box_x1 is there"),
+    ],
+)
+def test_columns_that_do_not_belong_together(folder, extra, message):
+    write_table(folder / "landmarks.csv", ["a.jpg,1,2,3,4,5,6" + ",7" * extra.count(",")], extra=extra)
+    with pytest.raises(ValueError, match=message):
+        read_folder(folder, STAR)

@@ -23,7 +23,13 @@ def test_aflw2000_with_another_scheme_is_refused(aflw2000):
 def test_landmarks_derived_from_those_of_the_set(aflw2000):
     dataset = read_dataset(aflw2000.root, load_scheme("face71"))
     assert dataset.points_px.shape == (3, 71, 3)
-    np.testing.assert_allclose(dataset.points_px[:, 68], aflw2000.points_px[:, 36:42].mean(1), atol=1e-3)
+    right_eye = aflw2000.points_px[:, 36:42].mean(1)
+    np.testing.assert_allclose(dataset.points_px[:, 68, :2], right_eye[:, :2], atol=1e-3)
+    # Depth has its mean at 0 over all 71 now.
+    np.testing.assert_allclose(dataset.points_px[..., 2].mean(1), 0, atol=1e-4)
+    depth = dataset.points_px[:, 68, 2] - dataset.points_px[:, 30, 2]
+    np.testing.assert_allclose(depth, right_eye[:, 2] - aflw2000.points_px[:, 30, 2], atol=1e-3)
+    assert read_dataset(aflw2000.root).has_depth
 
 
 def test_300wlp_finds_its_face_model_beside_it(made_300wlp, made_model):
@@ -37,13 +43,14 @@ def test_300wlp_finds_its_face_model_beside_it(made_300wlp, made_model):
     (made_300wlp.root / "basis.npz").rename(made_300wlp.root.parent / "other.npz")
     assert len(read_dataset(made_300wlp.root, basis=made_300wlp.root.parent / "other.npz")) == 3
     # One part's files lie as those of AFLW2000-3D do; what is in them tells.
-    assert (
-        read_dataset(made_300wlp.root / "AFW", basis=made_300wlp.root.parent / "other.npz").annotation == "parameters"
-    )
+    assert read_dataset(made_300wlp.root / "AFW", basis=made_300wlp.root.parent / "other.npz").sources.tolist() == [
+        "AFW",
+        "AFW",
+    ]
 
 
 def test_3dfaw(made_3dfaw):
-    assert read_dataset(made_3dfaw, FACE66).annotation == "3DFAW"
+    assert read_dataset(made_3dfaw, FACE66).images[0] == "train_img/f0.jpg"
     with pytest.raises(ValueError, match=r"66 landmarks \(face66\); face68 has 68"):
         read_dataset(made_3dfaw)
 

@@ -20,7 +20,6 @@ def test_points_poses_and_order(made_300wlp, model):
     np.testing.assert_allclose(dataset.pose_deg, made_300wlp.pose_deg, atol=1e-3)
     np.testing.assert_allclose(dataset.yaw_deg, made_300wlp.pose_deg[:, 1], atol=1e-3)
     assert dataset.sources.tolist() == ["AFW", "AFW", "AFW_Flip", "IBUG", "IBUG_Flip"]
-    assert dataset.annotation == "parameters"
     assert dataset.problems == ()
 
 

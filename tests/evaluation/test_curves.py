@@ -93,7 +93,7 @@ def test_the_better_run_s_curve_is_on_the_left_and_one_that_loses_faces_stays_lo
 
 def test_a_run_without_depth_is_in_the_second_chart_alone_and_keeps_its_colour(runs):
     dataset, near = runs["near"]
-    mixed = {"flat": (replace(dataset, annotation="reannotated"), near), "far": runs["far"]}
+    mixed = {"flat": (replace(dataset, annotation="reannotated", has_depth=False), near), "far": runs["far"]}
     picture = ced_chart(mixed)
     assert len(places(picture[:, :840], FIRST)) == 0
     assert len(places(picture[:, :840], SECOND)) > 100

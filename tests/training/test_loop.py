@@ -322,3 +322,13 @@ print(first, faults())
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     without, kept = map(int, done.stdout.split())
     assert kept < without / 10
+
+
+def test_without_validation_the_last_weights_are_kept(tiny_recipe, faces, tmp_path):
+    run = Trainer(tiny_recipe(), faces.split("train"), None, tmp_path)
+    outcome = run.run()
+    assert outcome.finished and outcome.best == {}
+    kept, last = load_network(outcome.weights).state_dict(), run.averaged_network.state_dict()
+    for name, value in last.items():
+        assert torch.equal(kept[name], value), name
+    assert not (tmp_path / "metrics.jsonl").exists()

@@ -67,15 +67,19 @@ def check(
     from jvcr.files import replacing
     from jvcr.scheme import load_scheme
 
-    out.mkdir(parents=True, exist_ok=True)
+    if out.resolve() == folder.resolve():
+        raise ValueError(f"--out is the data set's own folder, {folder}: choose another one")
     with counting("reading labels") as advance:
         dataset = read_dataset(
             folder, load_scheme(scheme), annotation, basis, flips=flips, strict=strict, advance=advance
         )
+    out.mkdir(parents=True, exist_ok=True)
     with counting("reading images", len(dataset)) as advance:
         report = check_dataset(dataset, advance)
     with replacing(out / REPORT) as temporary:
-        temporary.write_text(json.dumps(report.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(
+            json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+        )
     write_picture(out / SHEET, contact_sheet(dataset, report))
 
     console = Console(highlight=False, soft_wrap=True, markup=False)
@@ -107,6 +111,7 @@ def describe(folder: Path, report: DatasetCheck) -> list[str]:
         f"  {band:>8} {count:>7,} {'#' * round(40 * count / widest)}".rstrip() for band, count in report.yaw.items()
     ]
     lines.append(f"landmarks outside of the image: {report.outside:,} faces have at least one")
+    lines += report.notes
     if report.problems:
         lines.append(f"left out: {len(report.problems):,}")
         lines += _listed(report.problems)

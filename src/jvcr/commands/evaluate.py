@@ -40,6 +40,7 @@ def evaluate(
         Parameter(consume_multiple=True, negative=(), show_default=False),
     ] = (),
     split: str | None = None,
+    basis: Path | None = None,
     like: Literal["table1", "table2", "table3", "table4"] | None = None,
     plot: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
     against: Path | None = None,
@@ -82,7 +83,9 @@ def evaluate(
     annotation
         Which labels of AFLW2000-3D; the original ones by default. The re-annotated ones have no depth of their own.
     split
-        Part of a folder with splits; "val" if there are any, "all" for everything.
+        Part of a folder with splits; "val" if there is such a one, "all" for everything.
+    basis
+        300W-LP: the face model that makes 3D points of its parameters; basis.npz in its folder or beside it by default.
     like
         Print a table of the paper with its rows and ours, and what ours differ in.
     plot
@@ -114,6 +117,7 @@ def evaluate(
     from jvcr.evaluation.protocol import Predictions, check_box_rule
     from jvcr.evaluation.published import like_published
     from jvcr.evaluation.report import (
+        check_same,
         compare,
         comparison_table,
         runs_table,
@@ -125,7 +129,9 @@ def evaluate(
     )
 
     rules = tuple(dict.fromkeys(box))
+    folders = list({folder.resolve(): folder for folder in reversed(folders)}.values())[::-1]
     _check_options(folders, rules, boxes, predictions, scheme, processes)
+    _check_output(out, folders, against)
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=out):
         pass  # a folder that cannot be written to shows now, not after the run
@@ -136,14 +142,16 @@ def evaluate(
     other = None if against is None else Predictions.load(against)
     if given is None:
         system = _System(weights, threads, passes, processes)
-        landmarks = system.scheme.without_derived()
+        landmarks = system.scheme
     else:
         landmarks = _scheme_of(given, scheme)
     labels = [
-        (folder, _read(folder, landmarks, chosen, split, strict, errors))
+        (folder, _read(folder, landmarks, chosen, basis, split, strict))
         for folder in folders
         for chosen in _annotations(folder, folders, annotation)
     ]
+    if other is not None:
+        check_same(labels[0][1][0], other)
     for _, (dataset, _) in labels:
         for rule in rules if given is None else ():
             check_box_rule(dataset, rule)
@@ -157,15 +165,19 @@ def evaluate(
     runs: dict[str, tuple[LandmarkDataset, Predictions]] = {}
     summaries: dict[str, dict[str, Any]] = {}
     unusable: list[str] = []
-    options: dict[str, object] = {
-        "--box": rules,
-        "--boxes": boxes,
-        "--box-kind": box_kind,
-        "--annotation": annotation,
-        "--split": split,
+    options: dict[str, object] = {"--annotation": annotation, "--split": split, "--basis": basis}
+    if given is None:
+        options |= {"--box": rules, "--boxes": boxes, "--box-kind": box_kind if boxes else None, "--weights": weights}
+        options |= {"--passes": passes, "--threads": threads, "--processes": processes}
+    else:
+        options |= {"--predictions": predictions, "--scheme": scheme}
+    options |= {
+        "--like": like,
+        "--plot": () if plot else None,
+        "--against": against,
+        "--strict": () if strict else None,
     }
-    options |= {"--predictions": predictions, "--scheme": scheme, "--weights": weights, "--passes": passes}
-    options |= {"--threads": threads, "--processes": processes, "--out": out}
+    options |= {"--out": out}
     command = _command(folders, options)
     for name, (folder, dataset, about, rule) in zip(names, wanted, strict=True):
         place = out if len(wanted) == 1 else out / name
@@ -184,8 +196,7 @@ def evaluate(
         summary = summaries[name] = summarise(dataset, found)
         write_summary(place / "summary.json", summary)
         write_worst(place / "worst.jpg", dataset, found)
-        if plot:
-            write_curves(place, {name: runs[name]})
+        curves = write_curves(place, {name: runs[name]}) if plot else []
         if len(wanted) > 1:
             console.print(f"\n{name}", style="bold", markup=False)
         console.print(summary_table(summary))
@@ -211,7 +222,8 @@ def evaluate(
         for line in notes:
             console.print(line, markup=False)
 
-    written = ["predictions.npz"] * (given is None) + ["summary.json", "worst.jpg"] + ["ced.png", "yaw.png"] * plot
+    written = ["predictions.npz"] * (given is None) + ["summary.json", "worst.jpg"] + curves
+    written += ["comparison.json"] * (other is not None)
     where = f"{out}" if len(wanted) == 1 else f"{out}/{{{','.join(names)}}}, summaries.json in {out}"
     console.print(f"written: {', '.join(written[:-1])} and {written[-1]} in {where}", markup=False)
     problems = list(dict.fromkeys([*(p for _, (dataset, _) in labels for p in dataset.problems), *unusable]))
@@ -304,14 +316,24 @@ def _check_options(
         raise ValueError("--scheme goes with --predictions; weights say themselves what their landmarks are")
 
 
+def _check_output(out: Path, folders: list[Path], against: Path | None) -> None:
+    """Results must not replace what they are made from."""
+    for folder in folders:
+        if out.resolve() == folder.resolve():
+            raise ValueError(f"--out is the data set's own folder, {folder}: choose another one")
+    if against is not None and against.resolve() == (out / "predictions.npz").resolve():
+        raise ValueError(f"--out would replace {against}, which --against compares with: choose another folder")
+
+
 def _command(folders: list[Path], options: Mapping[str, object]) -> str:
-    """The command line of these options, without those that are not given."""
+    """The command line of these options, without those that are None or an empty choice; () is a flag that is set."""
     import shlex
 
     words = ["jvcr", "evaluate", *map(str, folders)]
     for name, value in options.items():
-        values = value if isinstance(value, tuple) else () if value is None else (value,)
-        words += [name, *map(str, values)] if values else []
+        if value is None or (name == "--annotation" and not value):
+            continue
+        words += [name, *map(str, value if isinstance(value, tuple) else (value,))]
     return shlex.join(words)
 
 
@@ -336,17 +358,29 @@ def _annotations(folder: Path, folders: list[Path], annotation: tuple[str, ...])
 
 
 def _read(
-    folder: Path, scheme: LandmarkScheme, annotation: Any, split: str | None, strict: bool, errors: Console
+    folder: Path, scheme: LandmarkScheme, annotation: Any, basis: Path | None, split: str | None, strict: bool
 ) -> tuple[LandmarkDataset, dict[str, Any]]:
     """The faces to evaluate, and what predictions are to say of them."""
+    from jvcr.commands.bars import counting
+    from jvcr.data.faults import settle
     from jvcr.data.readers import find_layout, read_dataset
 
-    dataset = read_dataset(folder, scheme, annotation=annotation, strict=strict)
-    if split is None and dataset.splits is not None:
+    with counting("reading labels") as advance:
+        dataset = read_dataset(folder, scheme, annotation=annotation, basis=basis, advance=advance)
+        dataset = dataset.without_derived()
+    if split is None and dataset.splits is not None and DEFAULT_SPLIT in dataset.splits:
         split = DEFAULT_SPLIT
-    if split is not None and split != ALL_SPLITS:
+    if split == ALL_SPLITS:
+        split = None
+    if split is not None:
         dataset = dataset.split(split)
-    about = {"layout": find_layout(folder), "split": split, "scheme": scheme.name, "problems": list(dataset.problems)}
+    settle(dataset.root, dataset.faults, len(dataset) + len(dataset.faults), strict)
+    about = {
+        "layout": find_layout(folder),
+        "split": split,
+        "scheme": dataset.scheme.name,
+        "problems": list(dataset.problems),
+    }
     return dataset, about
 
 

@@ -57,7 +57,7 @@ def volume(
     """
     from jvcr.apps.figures import volume_figure
 
-    _check(out, size, face)
+    _check([image], out, size, face)
     found, missing = _examples([image], out, boxes, box_kind, weights, threads, passes, face)
     if missing:
         raise ValueError(missing[0])
@@ -112,7 +112,7 @@ def examples(
 
     from jvcr.apps.figures import examples_figure
 
-    _check(out, size, columns, "columns")
+    _check(images, out, size, columns, "columns")
     found, missing = _examples(images, out, boxes, box_kind, weights, threads, passes)
     for reason in missing:
         print(f"jvcr: left out: {reason}", file=sys.stderr)
@@ -123,11 +123,13 @@ def examples(
     return 1 if missing else 0
 
 
-def _check(out: Path, size: int, number: int, name: str = "face") -> None:
+def _check(images: list[Path], out: Path, size: int, number: int, name: str = "face") -> None:
+    if out.resolve() in {image.resolve() for image in images}:
+        raise ValueError(f"--out {out} is one of the photographs: choose another name")
     if out.suffix.lower() not in SUFFIXES:
         raise ValueError(f"--out must end in one of {', '.join(SUFFIXES)}, got {out.name}")
-    if size < 64:
-        raise ValueError(f"--size must be at least 64 pixels, got {size}")
+    if not 64 <= size <= 4096:
+        raise ValueError(f"--size must be 64 to 4096 pixels, got {size}")
     if number < 1:
         raise ValueError(f"--{name} must be at least 1, got {number}")
     if out.is_dir():

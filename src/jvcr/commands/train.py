@@ -35,7 +35,7 @@ def train(
         jvcr train recipes/compact.toml --data faces3d
         jvcr train recipes/compact.toml --data faces3d --resume
         jvcr train recipes/compact.toml --data faces3d --out runs/l2 --set loss.coordinate=l2
-        jvcr train recipes/compact.toml --data mine --out runs/mine --start compact --set stages.separate=0
+        jvcr train recipes/compact.toml --data mine --out runs/mine --start compact --set data.source_shares={}
         jvcr train recipes/paper.toml --data 300W-LP --devices 4
 
     Several processes, one a GPU or a part of the processor's cores, share every batch and come to what one process
@@ -99,7 +99,8 @@ def train(
             strict=chosen.strict,
             advance=advance,
         )
-    train_faces, val_faces = dataset.split(chosen.train_split), dataset.split(chosen.val_split)
+    train_faces = dataset.split(chosen.train_split)
+    val_faces = dataset.split(chosen.val_split) if chosen.val_split else None
     out.mkdir(parents=True, exist_ok=True)
     keep_freed_memory()
 
@@ -120,9 +121,9 @@ def train(
         return 0  # also when stopped: the first process tells how it ended
 
     state = "finished" if outcome.finished else "stopped; the same command with --resume goes on"
-    figures = ", ".join(f"{k} {v:.3f} %" for k, v in outcome.best.items()) or "none yet"
+    figures = ", ".join(f"{k} {v:.3f} %" for k, v in outcome.best.items()) or ("none yet" if val_faces else "none")
     print(f"{state}: {outcome.faces:,} faces seen in {outcome.seconds / 60:.1f} minutes; best validation: {figures}")
-    if outcome.best:
+    if outcome.weights.is_file():
         print(f"weights: {outcome.weights}")
         print(f"next:    jvcr export {outcome.weights} --out {outcome.weights.with_suffix('.onnx')}")
     return 0 if outcome.finished else 130

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from jvcr.data.basel import pose_deg
 from jvcr.data.dataset import LandmarkDataset
-from jvcr.data.faults import settle
-from jvcr.data.matfile import POINTS, POSE, read_pairs
+from jvcr.data.faults import Fault, settle
+from jvcr.data.matfile import POINTS, POSE, find_pairs, read_pairs
 from jvcr.scheme import FACE68
 
 Annotation: TypeAlias = Literal["original", "reannotated"]
@@ -64,34 +64,38 @@ def read_aflw2000(
     root = Path(root)
     if not root.is_dir():
         raise FileNotFoundError(f"no such folder: {root}")
-    mats, jpgs = ({p.stem for p in root.glob(pattern)} for pattern in ("*.mat", "*.jpg"))
-    if not mats & jpgs:
+    files = find_pairs(root)
+    if not any(len(pair) == 2 for pair in files.values()):
+        counts = [sum(suffix in pair for pair in files.values()) for suffix in (".jpg", ".mat")]
         raise ValueError(
             f"{root} is not AFLW2000-3D: looked for pairs such as image00002.jpg and image00002.mat directly in it, "
-            f"found {len(jpgs)} .jpg and {len(mats)} .mat files, no two of one name"
+            f"found {counts[0]} .jpg and {counts[1]} .mat files, no two of one name"
         )
-    again = _reannotation(root, len(mats | jpgs)) if annotation == "reannotated" else None
-    pairs, faults = read_pairs(root, (POINTS, POSE), heights=False, advance=advance)
-    problems = settle(root, faults, len(mats | jpgs), strict)
+    again = _reannotation(root, len(files)) if annotation == "reannotated" else None
+    pairs, unusable = read_pairs(root, (POINTS, POSE), heights=False, advance=advance)
+    faults = [Fault(text) for text in unusable]
+    settle(root, faults, len(files), strict)
 
-    x, y, z = np.stack([arrays[POINTS] for arrays, _ in pairs.values()]).transpose(1, 0, 2)
-    points = np.stack([x - 1, y - 1, z.mean(axis=1, keepdims=True) - z], axis=-1)
+    x, y, z = np.stack([arrays[POINTS] for _, arrays, _ in pairs.values()]).transpose(1, 0, 2)
+    with np.errstate(over="ignore", invalid="ignore"):  # what no longer fits is found below
+        points = np.stack([x - 1, y - 1, z.mean(axis=1, keepdims=True) - z], axis=-1).astype(np.float32)
     if again is not None:
-        order = {name: i for i, name in enumerate(sorted(mats | jpgs))}
+        order = {name: i for i, name in enumerate(files)}
         points[..., :2] = again[[order[name] for name in pairs]]
-    pose = pose_deg(np.stack([arrays[POSE] for arrays, _ in pairs.values()]))
-    return LandmarkDataset(
+    pose = pose_deg(np.stack([arrays[POSE] for _, arrays, _ in pairs.values()]))
+    dataset = LandmarkDataset(
         root=root,
-        images=np.array([f"{name}.jpg" for name in pairs]),
-        points_px=points.astype(np.float32),
+        images=np.array([image.name for image, _, _ in pairs.values()]),
+        points_px=points,
         sources=np.full(len(pairs), ""),
         splits=None,
         yaw_deg=pose[:, 1],
         annotation=annotation,
         scheme=FACE68,
         pose_deg=pose,
-        problems=problems,
+        has_depth=annotation == "original",
     )
+    return dataset.without_unusable(faults, strict)
 
 
 def _reannotation(root: Path, faces: int) -> NDArray[np.float64]:

@@ -60,6 +60,7 @@ class DatasetCheck:
         outside: faces with a landmark outside of their image.
         findings: faces that deserve a look.
         problems: what the reader left out.
+        notes: what else the reader has to say.
     """
 
     faces: int
@@ -74,6 +75,7 @@ class DatasetCheck:
     outside: int
     findings: tuple[Finding, ...]
     problems: tuple[str, ...]
+    notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
@@ -131,7 +133,7 @@ def check_dataset(dataset: LandmarkDataset, advance: Callable[[int], object] | N
             add(i, "same landmarks", f"has the landmarks of {images[first]}")
     for i, text in _odd_shapes(dataset.points_px):
         add(i, "odd shape", text)
-    box = np.ptp(dataset.points_px[..., :2], axis=1)
+    box = np.ptp(dataset.points_px[..., :2].astype(np.float64), axis=1)
     quantiles = np.quantile(np.sqrt(box[:, 0] * box[:, 1]), (0, 0.05, 0.5, 0.95, 1)) if len(dataset) else ()
     return DatasetCheck(
         faces=len(dataset),
@@ -146,6 +148,7 @@ def check_dataset(dataset: LandmarkDataset, advance: Callable[[int], object] | N
         outside=outside,
         findings=tuple(findings),
         problems=dataset.problems,
+        notes=dataset.notes,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from jvcr.data.faults import Fault, settle
 from jvcr.scheme import FACE68, LandmarkScheme
 
 Names: TypeAlias = NDArray[np.character]
@@ -54,7 +55,9 @@ class LandmarkDataset:
             None for a data set without boxes.
         subjects: (F,) faces of one name show the same face, with the same expression, from several sides: the pairs
             of the cross view error; "" where there is no other view. None for a data set that does not know.
-        problems: what the reader left out, and why: one line for each.
+        faults: what the reader left out, and why.
+        notes: what else the reader has to say of the set.
+        has_depth: whether the labels' depth belongs to their x and y, so that errors in three dimensions mean anything.
     """
 
     root: Path
@@ -68,7 +71,9 @@ class LandmarkDataset:
     pose_deg: NDArray[np.float32] | None = None
     boxes_xyxy: NDArray[np.float32] | None = None
     subjects: Names | None = None
-    problems: tuple[str, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    notes: tuple[str, ...] = ()
+    has_depth: bool = True
 
     def __post_init__(self) -> None:
         count = len(self.images)
@@ -105,9 +110,52 @@ class LandmarkDataset:
         kept: dict[str, Any] = {name: v[keep] for name in columns if (v := getattr(self, name)) is not None}
         return replace(self, **kept)
 
-    def with_problems(self, problems: tuple[str, ...]) -> LandmarkDataset:
-        """The same faces, with what the reader left out."""
-        return replace(self, problems=problems)
+    def without_unusable(self, faults: Sequence[Fault], strict: bool, total: int | None = None) -> LandmarkDataset:
+        """The faces that training and measuring can use; the others become faults.
+
+        Unusable are landmarks that are not finite, that have no extent in width or height, or whose eye corners, by
+        whose distance errors are divided, lie on one spot; and images whose names are no text.
+
+        Args:
+            faults: what the reader has left out before.
+            strict: stop at faults.
+            total: faces of the data set, those left out included; None counts these and the faults.
+
+        Raises:
+            ValueError: ``strict`` and there are faults, or no face is left.
+        """
+        keep = np.ones(len(self), bool)
+        found = list(faults)
+        for i, text in self._unusable().items():
+            keep[i] = False
+            found.append(Fault(f"{str(self.images[i])!r}: {text}", "" if self.splits is None else str(self.splits[i])))
+        settled = settle(self.root, found, len(self) + len(faults) if total is None else total, strict)
+        return replace(self if keep.all() else self.select(keep), faults=settled)
+
+    def _unusable(self) -> dict[int, str]:
+        """Index -> what is wrong with that face, for those with something wrong."""
+        wrong: dict[int, str] = {}
+        points = self.points_px.astype(np.float64)
+        finite = np.isfinite(points).all(axis=(1, 2))
+        points[~finite] = 0
+        wrong |= dict.fromkeys(np.flatnonzero(~finite).tolist(), "NaN or infinite landmarks")
+        flat = np.ptp(points[..., :2], axis=1).min(axis=1) <= 0
+        for i in np.flatnonzero(flat & finite).tolist():
+            wrong[i] = "landmarks without extent: all in one row, column or spot"
+        if self.scheme.interocular is not None:
+            a, b = self.scheme.interocular
+            same = (points[:, a] == points[:, b]).all(axis=1)
+            for i in np.flatnonzero(same & finite & ~flat).tolist():
+                wrong[i] = f"the eye corners, landmarks {a} and {b}, lie on one spot"
+        for i, image in enumerate(self.images.tolist()):
+            if not _is_text(image):
+                wrong[i] = "the name of the image is not UTF-8"
+        return dict(sorted(wrong.items()))
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What the reader left out, and why: one line for each."""
+        return tuple(fault.text for fault in self.faults)
 
     def extended(self, scheme: LandmarkScheme) -> LandmarkDataset:
         """The same faces with the landmarks that a scheme derives from those of this one, as their means.
@@ -120,13 +168,14 @@ class LandmarkDataset:
                 f"{self.root} has the {self.scheme.points} landmarks of {self.scheme.name}, and {scheme.name} does not "
                 f"derive its {scheme.points} from them"
             )
-        return replace(self, points_px=scheme.completed(self.points_px), scheme=scheme)
+        return replace(self, points_px=_depth_centred(scheme.completed(self.points_px)), scheme=scheme)
 
     def without_derived(self) -> LandmarkDataset:
         """The same faces without the landmarks that their scheme derives from others, if it does."""
-        return replace(
-            self, points_px=self.points_px[:, : self.scheme.base_points], scheme=self.scheme.without_derived()
-        )
+        if not self.scheme.derived:
+            return self
+        points = _depth_centred(self.points_px[:, : self.scheme.base_points])
+        return replace(self, points_px=points, scheme=self.scheme.without_derived())
 
     def split(self, name: str) -> LandmarkDataset:
         """The faces of one split.
@@ -136,8 +185,14 @@ class LandmarkDataset:
         """
         known = [] if self.splits is None else sorted(set(self.splits.tolist()))
         if self.splits is None or name not in known:
-            raise ValueError(f"{self.root} has no split {name!r}" + (f"; it has {', '.join(known)}" if known else ""))
-        return self.select(self.splits == name)
+            raise ValueError(
+                f"{self.root} has no split {name!r}"
+                + (f"; it has {', '.join(known)}" if known else "")
+                + (": of 300W-LP, parts can be held out for it (data.hold_out of a recipe)" if "train" in known else "")
+            )
+        # Faults of other splits are none of this one.
+        faults = tuple(fault for fault in self.faults if fault.split in (name, ""))
+        return replace(self.select(self.splits == name), faults=faults)
 
     def read_image(self, index: int) -> NDArray[np.uint8]:
         """The image of a face, (height, width, 3) uint8 RGB, as stored: labels belong to the stored pixels.
@@ -155,3 +210,19 @@ class LandmarkDataset:
         if image is None:
             raise ValueError(f"{path} is not an image, or damaged: {data.size} bytes could not be decoded")
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _is_text(name: str) -> bool:
+    """False for what Python makes of file names that are not UTF-8: it can be neither printed nor written."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _depth_centred(points_px: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The landmarks (F, N, 3) with the mean of their z at 0, after some have come or gone."""
+    centred = points_px.copy()
+    centred[..., 2] -= centred[..., 2].mean(axis=1, keepdims=True)
+    return centred

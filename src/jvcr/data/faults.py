@@ -4,17 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 _NAMED = 5
 """How many faults a message names; it counts them all."""
 
 
-def settle(root: Path, faults: Sequence[str], total: int, strict: bool) -> tuple[str, ...]:
+class Fault(NamedTuple):
+    """A face that cannot be used.
+
+    Attributes:
+        text: which, and why.
+        split: that it belongs to; "" where that cannot be known, or there are no splits.
+    """
+
+    text: str
+    split: str = ""
+
+
+def settle(root: Path, faults: Sequence[Fault], total: int, strict: bool) -> tuple[Fault, ...]:
     """The faults of a data set, if the rest of it can be used.
 
     Args:
         root: the data set's folder.
-        faults: one line for each face that cannot be used.
+        faults: one for each face that cannot be used.
         total: faces of the data set, those included.
         strict: whether one fault is one too many.
 
@@ -22,11 +35,13 @@ def settle(root: Path, faults: Sequence[str], total: int, strict: bool) -> tuple
         ValueError: ``strict`` and there are faults, or no face is left.
     """
     if faults and (strict or len(faults) >= total):
-        raise ValueError(f"{root}: {len(faults)} of {total} faces cannot be used: {named(faults)}")
+        raise ValueError(
+            f"{root}: {len(faults)} of {total} faces cannot be used: {named([fault.text for fault in faults])}"
+        )
     return tuple(faults)
 
 
-def named(faults: Sequence[str]) -> str:
-    """The first faults in one line, and how many more there are."""
-    more = f"; and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
-    return "; ".join(faults[:_NAMED]) + more
+def named(texts: Sequence[str]) -> str:
+    """The first of many texts in one line, and how many more there are."""
+    more = f"; and {len(texts) - _NAMED} more" if len(texts) > _NAMED else ""
+    return "; ".join(texts[:_NAMED]) + more

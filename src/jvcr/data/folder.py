@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jvcr.data.dataset import LandmarkDataset
-from jvcr.data.faults import settle
+from jvcr.data.dataset import LandmarkDataset, Names
+from jvcr.data.faults import Fault, settle
 from jvcr.files import load_arrays
 from jvcr.scheme import FACE68, LandmarkScheme
 
@@ -68,10 +68,10 @@ def read_folder(root: str | Path, scheme: LandmarkScheme = FACE68, strict: bool 
     if not present:
         raise FileNotFoundError(f"{root} has no {MANIFEST} or {TABLE}: one should name the images and their landmarks")
     path = root / present[0]
-    faults: list[str] = []
+    faults: list[Fault] = []
     columns = _checked(path, load_arrays(path)) if present[0] == MANIFEST else _read_table(path, scheme, faults)
     total = len(columns["image"]) + len(faults)
-    images = np.char.replace(columns["image"].astype(str), "\\", "/")
+    images = np.char.replace(_texts(path, columns["image"]), "\\", "/")  # type: ignore[arg-type]
     points = scheme.completed(columns["points"].astype(np.float32))
     dataset = LandmarkDataset(
         root=root,
@@ -85,10 +85,11 @@ def read_folder(root: str | Path, scheme: LandmarkScheme = FACE68, strict: bool 
         boxes_xyxy=columns["box_xyxy"].astype(np.float32) if "box_xyxy" in columns else None,
         subjects=columns["subject"].astype(str) if "subject" in columns else None,
     )
-    keep = _usable(dataset, faults)
-    problems = settle(root, faults, total, strict)
-    kept = dataset if keep.all() else dataset.select(keep)
-    return kept.with_problems(problems)
+    lines = columns.get("line")
+    places = [f"entry {i}" if lines is None else f"line {lines[i]}" for i in range(len(images))]
+    keep = _usable(dataset, places, faults)
+    settle(root, faults, total, strict)
+    return (dataset if keep.all() else dataset.select(keep)).without_unusable(faults, strict, total)
 
 
 def _checked(path: Path, columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -110,38 +111,57 @@ def _checked(path: Path, columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[
 
 def _yaw(columns: Mapping[str, NDArray[Any]], count: int) -> NDArray[np.float32]:
     if "yaw_deg" in columns:
-        return columns["yaw_deg"].astype(np.float32)
+        return np.where(np.isfinite(columns["yaw_deg"]), columns["yaw_deg"], np.nan).astype(np.float32)
     if "pose_deg" in columns and columns["pose_deg"].shape == (count, 3):
         return columns["pose_deg"][:, 1].astype(np.float32)
     return np.full(count, np.nan, np.float32)
 
 
-def _usable(dataset: LandmarkDataset, faults: list[str]) -> NDArray[np.bool_]:
-    """(F,) which entries can be used; adds a line to ``faults`` for each of the others."""
+def _usable(dataset: LandmarkDataset, places: Sequence[str], faults: list[Fault]) -> NDArray[np.bool_]:
+    """(F,) which entries can be used; adds one to ``faults`` for each of the others, by its place in the manifest."""
     keep = np.ones(len(dataset), bool)
     missing: dict[str, bool] = {}
     seen: dict[tuple[str, bytes], int] = {}
     finite = np.asarray(np.isfinite(dataset.points_px).all(axis=(1, 2)))
     for i, image in enumerate(dataset.images.tolist()):
         if image not in missing:
-            missing[image] = not (dataset.root / image).is_file()
+            missing[image] = _is_missing(dataset.root, image)
         same = seen.setdefault((image, dataset.points_px[i].tobytes()), i)
-        if missing[image]:
+        path = PurePosixPath(image)
+        if path.is_absolute() or ".." in path.parts:
+            fault = "the path leads out of the folder"
+        elif missing[image]:
             fault = "the image is missing"
         elif not finite[i]:
             fault = "NaN or infinite landmarks"
         elif same != i:
-            fault = f"says the same as entry {same}"
+            fault = f"says the same as {places[same]}"
         else:
             continue
         keep[i] = False
-        faults.append(f"entry {i}, {image}: {fault}")
+        split = "" if dataset.splits is None else str(dataset.splits[i])
+        faults.append(Fault(f"{places[i]}, {image}: {fault}", split))
     return keep
 
 
-def _read_table(path: Path, scheme: LandmarkScheme, faults: list[str]) -> dict[str, NDArray[Any]]:
+def _is_missing(root: Path, image: str) -> bool:
+    try:
+        return not (root / image).is_file()
+    except OSError:  # a name that is too long for a file
+        return True
+
+
+def _texts(path: Path, values: NDArray[Any]) -> Names:
+    """An array of texts; numpy keeps those of some programs as bytes."""
+    try:
+        return np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values.astype(str)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: a text is not UTF-8: {error}") from error
+
+
+def _read_table(path: Path, scheme: LandmarkScheme, faults: list[Fault]) -> dict[str, NDArray[Any]]:
     """The columns of a CSV file as `read_folder` names them; lines that cannot be read are added to ``faults``."""
-    values: dict[str, list[Any]] = {"image": [], "points": []}
+    values: dict[str, list[Any]] = {"image": [], "points": [], "line": []}
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
@@ -163,18 +183,19 @@ def _read_table(path: Path, scheme: LandmarkScheme, faults: list[str]) -> dict[s
                     line = [_number(row, name) for name in coordinates]
                     others = {key: [_number(row, name, np.nan) for name in names] for key, names in numbers.items()}
                 except ValueError as error:
-                    faults.append(f"line {reader.line_num}: {error}")
+                    faults.append(Fault(f"line {reader.line_num}: {error}"))
                     continue
-                values["image"].append(row["image"])
+                values["image"].append(row["image"].strip())
+                values["line"].append(reader.line_num)
                 values["points"].append(line)
                 for key, numbers_of_row in others.items():
                     values.setdefault(key, []).append(numbers_of_row)
                 for name in texts:
-                    values.setdefault(name, []).append(row[name])
+                    values.setdefault(name, []).append(row[name].strip())
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} is damaged or not a CSV file: {error}") from error
     if not values["image"]:
-        first = f"; {faults[0]}" if faults else ""
+        first = f"; {faults[0].text}" if faults else ""
         raise ValueError(f"{path} has no line that can be used{first}")
     columns = {key: np.array(value) for key, value in values.items()}
     columns["points"] = columns["points"].reshape(-1, points, 3)
@@ -189,8 +210,15 @@ def _check_header(path: Path, header: list[str], points: int) -> None:
         have = len([name for name in header if re.fullmatch(r"x\d+", name)])
         raise ValueError(
             f"{path}: {points} landmarks need the columns image, x0, y0, z0 to z{points - 1}; missing: "
-            f"{', '.join(missing[:6])}{' ...' if len(missing) > 6 else ''} (the file has {have} landmarks)"
+            f"{', '.join(missing[:6])}{' ...' if len(missing) > 6 else ''} (the file has {have} landmarks; its columns "
+            f"must be separated by commas)"
         )
+    if twice := sorted({name for name in header if header.count(name) > 1}):
+        raise ValueError(f"{path}: columns stand there twice: {', '.join(twice)}")
+    for group in (_POSE, _BOX):
+        present = [name for name in group if name in header]
+        if present not in ([], list(group), ["yaw_deg"]):
+            raise ValueError(f"{path}: {', '.join(group)} belong together, and only {', '.join(present)} is there")
     known = {*wanted, *_TEXTS, *_POSE, *_BOX}
     if unknown := [name for name in header if name not in known]:
         raise ValueError(
@@ -204,6 +232,8 @@ def _number(row: Mapping[str, str], name: str, empty: float | None = None) -> fl
     if not text and empty is not None:
         return empty
     try:
+        if "_" in text:  # Python would take 1_000 for a number
+            raise ValueError
         return float(text)
     except ValueError:
         raise ValueError(f"{name} should be a number, got {row[name]!r}") from None

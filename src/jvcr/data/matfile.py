@@ -35,18 +35,37 @@ def read_mat(path: Path, keys: Iterable[str]) -> dict[str, NDArray[np.float64]]:
         ) from error
     keys = tuple(keys)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing")
+        raise FileNotFoundError(f"{path.name} is missing, or no file")
     try:
         content = loadmat(path, variable_names=keys)
+    except NotImplementedError as error:  # scipy's word for HDF5
+        raise ValueError(f"{path.name} is of Matlab's version 7.3: save it with -v7") from error
     except Exception as error:  # what a damaged file makes scipy raise ranges from IndexError to zlib.error
         raise ValueError(f"{path.name} is damaged or not a .mat file ({error})") from error
-    return {key: _checked(content, key, path.name) for key in keys}
+    arrays = {key: _checked(content, key, path.name) for key in keys}
+    if POSE in arrays and np.abs(arrays[POSE][:3]).max() > 2 * np.pi:
+        raise ValueError(f"{path.name}: {POSE} should start with angles in radians, got {arrays[POSE][:3].tolist()}")
+    if POSE in arrays and SHAPE in arrays and not arrays[POSE][6] > 0:
+        raise ValueError(f"{path.name}: {POSE} should end with a scale above 0, got {arrays[POSE][6]}")
+    return arrays
+
+
+def has_array(path: Path, key: str) -> bool:
+    """Whether a .mat file names an array, in whatever state that is; False where the file cannot be read."""
+    from scipy.io import whosmat
+
+    try:
+        return any(name == key for name, _, _ in whosmat(path))
+    except Exception:  # as above; whoever reads the file will say what is wrong with it
+        return False
 
 
 def _checked(content: dict[str, Any], key: str, name: str) -> NDArray[np.float64]:
     if key not in content:
         raise ValueError(f"{name} has no {key!r}: cut short, or of another data set")
     value = content[key]
+    if not isinstance(value, np.ndarray):
+        raise ValueError(f"{name}: {key} should be an array, got {type(value).__name__}")
     if value.dtype.kind not in "fiu":
         raise ValueError(f"{name}: {key} should hold real numbers, got type {value.dtype}")
     if key in _SIZES:
@@ -69,13 +88,25 @@ def image_height(path: Path) -> int:
     try:
         with Image.open(path) as image:
             return int(image.height)
-    except (UnidentifiedImageError, OSError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
         raise ValueError(f"{path.name} is no image, or damaged ({error})") from error
+
+
+def find_pairs(folder: Path) -> dict[str, dict[str, Path]]:
+    """The .jpg and .mat files of a folder by name, in the order of the names: name -> suffix -> path.
+
+    Suffixes are given in lower case. Hidden files, which macOS puts beside others, are passed over.
+    """
+    found: dict[str, dict[str, Path]] = {}
+    for path in folder.iterdir():
+        if (suffix := path.suffix.lower()) in (".jpg", ".mat") and not path.name.startswith("."):
+            found.setdefault(path.stem, {})[suffix] = path
+    return dict(sorted(found.items()))
 
 
 def read_pairs(
     folder: Path, keys: Sequence[str], heights: bool, advance: Callable[[int], object] | None = None
-) -> tuple[dict[str, tuple[dict[str, NDArray[np.float64]], int]], list[str]]:
+) -> tuple[dict[str, tuple[Path, dict[str, NDArray[np.float64]], int]], list[str]]:
     """All pairs of NAME.jpg and NAME.mat in a folder, in the order of their names.
 
     Args:
@@ -85,20 +116,18 @@ def read_pairs(
         advance: called with 1 after each pair.
 
     Returns:
-        name -> its arrays and its image's height; and a line for each name that cannot be used.
+        name -> its image, its arrays and the image's height; and a line for each name that cannot be used.
     """
-    mats, jpgs = ({p.stem for p in folder.glob(pattern)} for pattern in ("*.mat", "*.jpg"))
-    pairs: dict[str, tuple[dict[str, NDArray[np.float64]], int]] = {}
+    pairs: dict[str, tuple[Path, dict[str, NDArray[np.float64]], int]] = {}
     faults: list[str] = []
-    for name in sorted(mats | jpgs):
+    for name, files in find_pairs(folder).items():
         try:
-            if name not in jpgs:
-                raise ValueError(f"{name}.jpg is missing, {name}.mat is there")
-            if name not in mats:
-                raise ValueError(f"{name}.mat is missing, {name}.jpg is there")
-            arrays = read_mat(folder / f"{name}.mat", keys)
-            pairs[name] = (arrays, image_height(folder / f"{name}.jpg") if heights else 0)
-        except ValueError as error:
+            for missing, there in ((".jpg", ".mat"), (".mat", ".jpg")):
+                if missing not in files:
+                    raise ValueError(f"{name}{missing} is missing, {files[there].name} is there")
+            arrays = read_mat(files[".mat"], keys)
+            pairs[name] = (files[".jpg"], arrays, image_height(files[".jpg"]) if heights else 0)
+        except (ValueError, FileNotFoundError) as error:
             faults.append(str(error))
         if advance is not None:
             advance(1)

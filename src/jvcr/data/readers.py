@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from jvcr.data.aflw2000 import REANNOTATION, Annotation, read_aflw2000
 from jvcr.data.dataset import LandmarkDataset
 from jvcr.data.folder import MANIFEST, TABLE, read_folder
+from jvcr.data.matfile import POINTS, SHAPE, find_pairs, has_array
 from jvcr.data.threedfaw import IMAGES, SPLITS, read_3dfaw
 from jvcr.data.w300lp import PARTS, find_parts, read_300wlp
 from jvcr.scheme import FACE66, FACE68, LandmarkScheme
@@ -57,11 +58,12 @@ def read_dataset(
     if not root.is_dir():
         raise ValueError(f"{root} is a file: give the folder of a data set")
     layout = find_layout(root)
+    what = "of the package's own layout" if layout == "folder" else layout
     for_300wlp = {"basis": basis is not None, "flips": flips, "leave_out": leave_out, "hold_out": hold_out}
     if layout != "300W-LP" and (given := [name for name, value in for_300wlp.items() if value]):
-        raise ValueError(f"{', '.join(given)}: for 300W-LP only, and {root} is {layout}")
+        raise ValueError(f"{', '.join(given)}: for 300W-LP only, and {root} is {what}")
     if layout != "AFLW2000-3D" and annotation is not None:
-        raise ValueError(f"{root} is {layout}, which has one annotation; only AFLW2000-3D has several")
+        raise ValueError(f"{root} is {what}, which has one annotation; only AFLW2000-3D has several")
     if layout == "folder":
         return read_folder(root, scheme, strict)
     own = FACE66 if layout == "3DFAW" else FACE68
@@ -89,7 +91,7 @@ def find_layout(root: Path) -> str:
         return "folder"
     if find_parts(root):
         return "300W-LP"
-    if any(root.glob("*.mat")) and any(root.glob("*.jpg")):
+    if any(len(files) == 2 for files in find_pairs(root).values()):
         return "AFLW2000-3D" if _has_points(root) else "300W-LP"
     if any((root / (name + IMAGES)).is_dir() for name in SPLITS):
         return "3DFAW"
@@ -103,16 +105,11 @@ def find_layout(root: Path) -> str:
 
 
 def _has_points(root: Path) -> bool:
-    """Whether the .mat files of a folder are those of AFLW2000-3D: the first that can be read decides."""
-    from jvcr.data.matfile import POINTS, SHAPE, read_mat
-
-    for path in sorted(root.glob("*.mat")):
+    """Whether the .mat files of a folder are those of AFLW2000-3D: the first that names one or the other decides."""
+    for files in find_pairs(root).values():
         for key in (POINTS, SHAPE):
-            try:
-                read_mat(path, (key,))
-            except ValueError:
-                continue
-            return key == POINTS
+            if ".mat" in files and has_array(files[".mat"], key):
+                return key == POINTS
     return True
 
 

@@ -32,6 +32,9 @@ Layout: TypeAlias = Literal["folder", "300w-lp", "aflw2000"]
 SIZES: dict[Layout, int] = {"folder": 160, "300w-lp": 450, "aflw2000": 450}
 """Side of a layout's images, pixels, if none is given; the published sets' is 450."""
 
+LARGEST_SIZE = 4096
+"""Of an image's side, pixels: the heads have no detail that would show beyond."""
+
 BASIS = "basis.npz"
 """File beside the .mat files: the morphable model at the landmarks."""
 
@@ -165,6 +168,8 @@ def synthetic_face(index: int, seed: int = 0, size: int = 160, views: int = 1) -
     for name, value, least in (("index", index, 0), ("seed", seed, 0), ("size", size, 32), ("views", views, 1)):
         if value < least:
             raise ValueError(f"{name} must be at least {least}, got {value}")
+    if size > LARGEST_SIZE:
+        raise ValueError(f"size must be at most {LARGEST_SIZE} pixels, got {size}")
     subject = index // views
     model = head_model()
     person = np.random.default_rng((seed, _PERSON, subject))
@@ -267,13 +272,15 @@ def make_synthetic(
         ValueError: an argument is out of range, or ``out`` is a file or a folder with something in it.
         ModuleNotFoundError: scipy, which writes .mat files, is not installed.
     """
-    out = Path(out)
+    out = Path(out).resolve()
     if layout not in get_args(Layout):
         raise ValueError(f"layout must be one of {', '.join(get_args(Layout))}, got {layout!r}")
     size = SIZES[layout] if size is None else size
     for name, value, least in (("faces", faces, 1), ("seed", seed, 0), ("size", size, 32), ("views", views, 1)):
         if value < least:
             raise ValueError(f"{name} must be at least {least}, got {value}")
+    if size > LARGEST_SIZE:
+        raise ValueError(f"size must be at most {LARGEST_SIZE} pixels, got {size}")
     if faces % views:
         raise ValueError(f"faces must be a multiple of views, {views}, so that no subject lacks one, got {faces}")
     if not 0 <= val_share <= 1:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jvcr.data.dataset import LandmarkDataset
-from jvcr.data.faults import settle
+from jvcr.data.faults import Fault, settle
 from jvcr.scheme import FACE66
 
 SPLITS = {"train": "train", "valid": "val", "test": "test"}
@@ -40,7 +40,7 @@ def read_3dfaw(
     ============================ =====================================================================
 
     Splits are "train", "val" and "test". The truth of the test images is not public: those without landmarks are left
-    out and counted in ``problems``. The sign of z is not documented; it is taken so that the tips of the noses lie
+    out and counted in ``notes``. The sign of z is not documented; it is taken so that the tips of the noses lie
     nearer to the camera than the ends of the jaws, as in most faces they must, and z gets the mean 0. Yaw is unknown.
 
     Args:
@@ -65,11 +65,13 @@ def read_3dfaw(
     splits: list[str] = []
     points: list[NDArray[np.float64]] = []
     boxes: list[NDArray[np.float64]] = []
-    faults: list[str] = []
+    faults: list[Fault] = []
     unlabelled = 0
     for name in present:
         folder = root / (name + IMAGES)
         for image in sorted(p for p in folder.iterdir() if p.suffix.lower() in (".jpg", ".jpeg", ".png")):
+            if image.name.startswith("."):  # macOS puts such files beside others
+                continue
             labels = root / (name + LANDMARKS) / f"{image.stem}{LANDMARKS}.csv"
             if name == "test" and not labels.is_file():
                 unlabelled += 1
@@ -79,7 +81,7 @@ def read_3dfaw(
                 box = root / (name + BOXES) / f"{image.stem}{BOXES}.csv"
                 boxes.append(_numbers(box, (1, 4))[0] if box.is_file() else np.full(4, np.nan))
             except (OSError, ValueError) as error:
-                faults.append(str(error))
+                faults.append(Fault(str(error), SPLITS[name]))
                 continue
             finally:
                 if advance is not None:
@@ -87,28 +89,26 @@ def read_3dfaw(
             points.append(landmarks)
             images.append(f"{folder.name}/{image.name}")
             splits.append(SPLITS[name])
-    problems = settle(root, faults, len(images) + len(faults), strict)
+    settle(root, faults, len(images) + len(faults), strict)
     if not images:
         raise ValueError(f"{root}: the folders {', '.join(n + IMAGES for n in present)} hold no labelled image")
-    if unlabelled:
-        problems += (f"{unlabelled} images of test{IMAGES} have no landmarks: their truth is not public",)
     stacked = np.stack(points)
     stacked[..., 2] -= stacked[..., 2].mean(axis=1, keepdims=True)
     in_front = stacked[:, _NOSE_TIP, 2] < stacked[:, list(_JAW_ENDS), 2].mean(axis=1)
     if in_front.mean() < 0.5:
         stacked[..., 2] *= -1
-    return LandmarkDataset(
+    dataset = LandmarkDataset(
         root=root,
         images=np.array(images),
         points_px=stacked.astype(np.float32),
         sources=np.full(len(images), ""),
         splits=np.array(splits),
         yaw_deg=np.full(len(images), np.nan, np.float32),
-        annotation="3DFAW",
         scheme=FACE66,
         boxes_xyxy=np.stack(boxes).astype(np.float32) if np.isfinite(boxes).any() else None,
-        problems=problems,
+        notes=(f"{unlabelled} images of test{IMAGES} have no landmarks: their truth is not public",) * bool(unlabelled),
     )
+    return dataset.without_unusable(faults, strict)
 
 
 def _numbers(path: Path, shape: tuple[int, int]) -> NDArray[np.float64]:
@@ -121,7 +121,7 @@ def _numbers(path: Path, shape: tuple[int, int]) -> NDArray[np.float64]:
     if not path.is_file():
         raise ValueError(f"{name} is missing")
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             values = np.array([[float(v) for v in row] for row in csv.reader(file) if row])
     except (UnicodeDecodeError, ValueError, csv.Error) as error:
         raise ValueError(f"{name} is damaged: {error}") from error

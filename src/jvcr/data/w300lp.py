@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from jvcr.data.basel import LandmarkModel, pose_deg, to_image
 from jvcr.data.dataset import LandmarkDataset
-from jvcr.data.faults import settle
-from jvcr.data.matfile import EXPRESSION, POSE, SHAPE, read_pairs
+from jvcr.data.faults import Fault, settle
+from jvcr.data.matfile import EXPRESSION, POSE, SHAPE, find_pairs, read_pairs
 from jvcr.scheme import FACE68
 
 PARTS = ("AFW", "HELEN", "IBUG", "LFPW")
@@ -72,7 +72,7 @@ def read_300wlp(
     root = Path(root)
     if not root.is_dir():
         raise FileNotFoundError(f"no such folder: {root}")
-    folders = find_parts(root) or ([root] if any(root.glob("*.mat")) else [])
+    folders = find_parts(root) or ([root] if any(".mat" in files for files in find_pairs(root).values()) else [])
     if not folders:
         raise ValueError(
             f"{root} is not 300W-LP: looked for the folders {', '.join(PARTS)}, the same with {FLIP}, or pairs such as "
@@ -82,6 +82,11 @@ def read_300wlp(
         known = {name for folder in folders for name in (folder.name, folder.name.removesuffix(FLIP))}
         if unknown := sorted(set(names) - known):
             raise ValueError(f"{root}: {option} names {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+    if mirrored := [name for name in hold_out if name.endswith(FLIP)]:
+        raise ValueError(
+            f"{root}: hold_out names {', '.join(mirrored)}, whose faces are those of the part without {FLIP}: hold "
+            f"that out"
+        )
     if not flips and any(not folder.name.endswith(FLIP) for folder in folders):
         folders = [folder for folder in folders if not folder.name.endswith(FLIP)]
     folders = [folder for folder in folders if not _among(folder.name, leave_out)]
@@ -92,38 +97,39 @@ def read_300wlp(
     sources: list[str] = []
     points: list[NDArray[np.float32]] = []
     poses: list[NDArray[np.float64]] = []
-    faults: list[str] = []
+    faults: list[Fault] = []
     for folder in folders:
         pairs, wrong = read_pairs(folder, (SHAPE, EXPRESSION, POSE), heights=True, advance=advance)
-        faults += [f"{folder.name}/{fault}" for fault in wrong]
+        split = "val" if _among(folder.name, hold_out) else "train"
+        faults += [Fault(f"{folder.name}/{text}", split) for text in wrong]
         if not pairs:
             continue
-        shape, expression, pose = (np.stack([a[k] for a, _ in pairs.values()]) for k in (SHAPE, EXPRESSION, POSE))
-        heads = model.landmarks(shape, expression)
-        points += [
-            to_image(head, para, height).astype(np.float32)
-            for head, para, (_, height) in zip(heads, pose, pairs.values(), strict=True)
-        ]
+        shape, expression, pose = (np.stack([a[k] for _, a, _ in pairs.values()]) for k in (SHAPE, EXPRESSION, POSE))
+        with np.errstate(over="ignore", invalid="ignore"):  # what no longer fits is found below
+            heads = model.landmarks(shape, expression)
+            points += [
+                to_image(head, para, height).astype(np.float32)
+                for head, para, (_, _, height) in zip(heads, pose, pairs.values(), strict=True)
+            ]
         poses += list(pose)
         prefix = "" if folder == root else f"{folder.name}/"
-        images += [f"{prefix}{name}.jpg" for name in pairs]
+        images += [f"{prefix}{image.name}" for image, _, _ in pairs.values()]
         sources += [folder.name] * len(pairs)
-    problems = settle(root, faults, len(images) + len(faults), strict)
+    settle(root, faults, len(images) + len(faults), strict)
     if not images:
         raise ValueError(f"{root}: the folders {', '.join(f.name for f in folders)} hold no pairs of .jpg and .mat")
     angles = pose_deg(np.stack(poses))
-    return LandmarkDataset(
+    dataset = LandmarkDataset(
         root=root,
         images=np.array(images),
         points_px=np.stack(points),
         sources=np.array(sources),
         splits=np.array(["val" if _among(name, hold_out) else "train" for name in sources]),
         yaw_deg=angles[:, 1],
-        annotation="parameters",
         scheme=FACE68,
         pose_deg=angles,
-        problems=problems,
     )
+    return dataset.without_unusable(faults, strict)
 
 
 def _among(folder: str, names: Sequence[str]) -> bool:

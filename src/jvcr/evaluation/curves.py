@@ -112,8 +112,15 @@ def yaw_chart(runs: Runs) -> NDArray[np.uint8] | None:
     )
 
 
-def write_curves(folder: Path, runs: Runs) -> None:
-    """Writes `ced_chart` as ``ced.png`` and, where there is one, `yaw_chart` as ``yaw.png`` into a folder."""
+def write_curves(folder: Path, runs: Runs) -> list[str]:
+    """Writes `ced_chart` as ``ced.png`` and, where there is one, `yaw_chart` as ``yaw.png`` into a folder.
+
+    Returns:
+        The names of the files written. A ``yaw.png`` of another run, where this one has none, is removed.
+    """
     write_picture(folder / "ced.png", ced_chart(runs))
-    if (chart := yaw_chart(runs)) is not None:
-        write_picture(folder / "yaw.png", chart)
+    if (chart := yaw_chart(runs)) is None:
+        (folder / "yaw.png").unlink(missing_ok=True)
+        return ["ced.png"]
+    write_picture(folder / "yaw.png", chart)
+    return ["ced.png", "yaw.png"]

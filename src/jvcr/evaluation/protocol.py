@@ -33,6 +33,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from jvcr.data.dataset import LandmarkDataset, Names
 from jvcr.files import load_arrays, replacing
+from jvcr.geometry.crop import box_fault
 from jvcr.inference.result import Face
 from jvcr.scheme import LandmarkScheme
 
@@ -101,6 +102,10 @@ class Predictions:
                 )
         if not np.isfinite(self.points_px[self.found]).all():
             raise ValueError("predictions: a face is marked as found but its points_px are not finite")
+        spots = self.found & (self.points_px == self.points_px[:, :1]).all(axis=(1, 2))
+        if len(self) and landmarks > 1 and spots.any():
+            image = self.images[np.argmax(spots)]
+            raise ValueError(f"predictions: {image} is marked as found but all its points_px lie on one spot")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -151,20 +156,27 @@ class Predictions:
             raise FileNotFoundError(f"no predictions: {path}")
         arrays = load_arrays(path)
         try:
-            about = json.loads(str(arrays["about"])) if "about" in arrays else {}
-        except json.JSONDecodeError as error:
+            about = json.loads(str(arrays["about"]), parse_constant=_no_number) if "about" in arrays else {}
+        except ValueError as error:
             raise ValueError(f"{path}: 'about' is not JSON: {error}") from error
         if not isinstance(about, dict):
             raise ValueError(f"{path}: 'about' must be a JSON object, got {type(about).__name__}")
+        unusable = about.get("unusable", [])
+        if not isinstance(unusable, list) or not all(isinstance(text, str) for text in unusable):
+            raise ValueError(f"{path}: 'unusable' in 'about' must be a list of texts")
         if missing := [key for key in ("image", "points_px", "found") if key not in arrays]:
             raise ValueError(f"{path} has no {', '.join(missing)}; it has {', '.join(arrays) or 'nothing'}")
         try:
+            if arrays["points_px"].dtype.kind not in "fiu":
+                raise ValueError(f"points_px should be numbers, got type {arrays['points_px'].dtype}")
+            if not (arrays["found"].dtype.kind == "b" or np.isin(arrays["found"], (0, 1)).all()):
+                raise ValueError("found should be true or false, or 1 or 0, for each face")
             points = arrays["points_px"].astype(np.float32)
             if points.ndim != 3 or points.shape[2] != 3:
                 raise ValueError(f"points_px must have the shape (faces, landmarks, 3), got {points.shape}")
             unknown = np.full((*points.shape[:2], 4), np.nan, np.float32)
             return cls(
-                images=arrays["image"].astype(str),
+                images=np.char.replace(arrays["image"].astype(str), "\\", "/"),
                 points_px=points,
                 found=arrays["found"].astype(bool),
                 confidence=arrays.get("confidence", unknown[..., 0]).astype(np.float32),
@@ -173,6 +185,10 @@ class Predictions:
             )
         except (TypeError, ValueError) as error:
             raise ValueError(f"{path}: {error}") from error
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number that JSON has")
 
 
 def predict(
@@ -235,14 +251,16 @@ def predict(
             true_box = landmark_box(dataset.points_px[i])
             try:
                 image = dataset.read_image(i)
-                _check_on_image(true_box, image, f"{dataset.root / str(dataset.images[i])}")
+                _check_on_image(true_box, image, dataset, i, "the box of the true landmarks")
                 if box == "truth":
                     around: NDArray[np.float32] | None = true_box
                 elif box == "dataset":
-                    around = _own_box(dataset, i, image)
+                    around = _own_box(dataset, i)
                 else:
                     detections = landmarker.detector(image)[0] if boxes_of is None else boxes_of[i]
                     around = best_detection(detections, true_box)
+                if around is not None:
+                    _check_on_image(around, image, dataset, i, "its box")
             except (OSError, ValueError) as error:
                 if strict:
                     raise
@@ -262,6 +280,8 @@ def predict(
                     f"finds {len(face.points)}: use weights of the data set's scheme"
                 )
             points[i], confidence[i], found[i] = face.points[:landmarks], face.confidence[:landmarks], True
+            if derived:  # they had a part in the mean of z
+                points[i, :, 2] -= points[i, :, 2].mean()
         if progress is not None:
             progress(faces.stop)
     return Predictions(
@@ -289,25 +309,19 @@ def check_box_rule(dataset: LandmarkDataset, box: BoxRule) -> None:
         raise ValueError(f"{dataset.root} comes without face boxes: use the box rule truth, detector or file")
 
 
-def _own_box(dataset: LandmarkDataset, index: int, image: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+def _own_box(dataset: LandmarkDataset, index: int) -> NDArray[np.float32] | None:
     """The box that the data set gives a face; None where it gives none."""
     assert dataset.boxes_xyxy is not None
     box_xyxy = dataset.boxes_xyxy[index]
-    if not np.isfinite(box_xyxy).all():
-        return None
-    _check_on_image(box_xyxy, image, f"{dataset.root / str(dataset.images[index])}", "the data set's box")
-    return box_xyxy
+    return box_xyxy if np.isfinite(box_xyxy).all() else None
 
 
 def _check_on_image(
-    box_xyxy: NDArray[np.float32], image: NDArray[np.uint8], name: str, what: str = "the box of the true landmarks"
+    box_xyxy: NDArray[np.float32], image: NDArray[np.uint8], dataset: LandmarkDataset, index: int, what: str
 ) -> None:
-    x0, y0, x1, y1 = box_xyxy.tolist()
     height, width = image.shape[:2]
-    if not (x1 > x0 and y1 > y0):
-        raise ValueError(f"{name}: {what} has no area")
-    if x1 <= -0.5 or y1 <= -0.5 or x0 >= width - 0.5 or y0 >= height - 0.5:
-        raise ValueError(f"{name}: {what} lies outside of the image of {width} x {height} pixels")
+    if fault := box_fault(box_xyxy, width, height):
+        raise ValueError(f"{dataset.root / str(dataset.images[index])}: {what} {fault}")
 
 
 def landmark_box(points_px: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -187,9 +187,9 @@ def protocol_differences(name: TableName, summary: Mapping[str, Any]) -> tuple[b
     if layout != published.layout:
         comparable = False
         lines.append(f"data set: {layout or 'not stated'} ({summary.get('data', '?')}), not {published.layout}")
-    elif summary.get("split") not in (published.split, None):
+    elif summary.get("split") != published.split:
         comparable = False
-        lines.append(f"part: {summary['split']}, not {published.split or 'all faces'}")
+        lines.append(f"part: {summary.get('split') or 'all faces'}, not {published.split or 'all faces'}")
     if images != published.faces:
         comparable = False
         lines.append(f"faces: {images}, not {published.faces}")

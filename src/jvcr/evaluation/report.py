@@ -46,9 +46,6 @@ THRESHOLDS = {"nme": (7.0,), "nme_interocular": (8.0, 10.0), "gte": (10.0,)}
 """Where the failure rate and the area under the CED curve are taken, percent. The first two have their customary ones;
 the GTE has none, and 10 % is a third more than the published mean of Table III."""
 
-_NO_DEPTH = {"reannotated"}
-"""Annotations of points in the image plane, whose depth is another annotation's."""
-
 CED_STEPS = 50
 """Steps of the CED curves in a summary, from 0 to the threshold that is largest."""
 
@@ -69,7 +66,8 @@ def summarise(dataset: LandmarkDataset, predictions: Predictions) -> dict[str, A
                         The first two are the same where truth and prediction both have their mean z at 0, as the
                         readers' and the landmarker's have
     ``cvgtce``          ``mean`` over ``pairs`` of views, see `cvgtce`; or None
-    ``percentiles``     ``nme`` and ``gte`` (aligned_z) -> ``p50`` and ``p95`` over faces
+    ``percentiles``     ``nme`` and ``gte`` (aligned_z) -> ``p50`` and ``p95`` over faces. Faces not found count as
+                        worse than all others; None where the percentile is one of them
     ``ced``             ``nme``, ``nme_interocular`` and ``gte`` (aligned_z) -> ``at`` and ``share``, the curve, and
                         ``auc`` and ``failure_rate``, each threshold -> 0 to 1. Faces not found count here, as failures
     ``head_pose``       mean absolute errors in degrees, see `head_pose_mae`; the predicted pose is measured from the
@@ -94,7 +92,7 @@ def summarise(dataset: LandmarkDataset, predictions: Predictions) -> dict[str, A
     Raises:
         ValueError: the predictions are of other faces or of other landmarks.
     """
-    _check_same(dataset, predictions)
+    check_same(dataset, predictions)
     found, bands = predictions.found, yaw_bins(dataset.yaw_deg)
     nme = face_errors(dataset, predictions)
     errors: dict[str, NDArray[np.float64] | None] = {
@@ -117,7 +115,7 @@ def summarise(dataset: LandmarkDataset, predictions: Predictions) -> dict[str, A
     sources = {name: dataset.sources == name for name in sorted(set(dataset.sources.tolist()) - {""})}
     figures = {
         "nme": averages(everything),
-        "nme_3d": averages(everything, face_errors(dataset, predictions, nme_3d)) if has_depth(dataset) else None,
+        "nme_3d": averages(everything, face_errors(dataset, predictions, nme_3d)) if dataset.has_depth else None,
         "nme_interocular": None if (e := errors["nme_interocular"]) is None else averages(everything, e),
         "gte": _gte(dataset, predictions),
         "cvgtce": _cvgtce(dataset, predictions),
@@ -136,7 +134,7 @@ def summarise(dataset: LandmarkDataset, predictions: Predictions) -> dict[str, A
 
 def face_errors(dataset: LandmarkDataset, predictions: Predictions, metric: Metric = nme_2d) -> NDArray[np.float64]:
     """(F,) error of each face as a fraction, `nme_2d` or another metric's; NaN where not found."""
-    _check_same(dataset, predictions)
+    check_same(dataset, predictions)
     errors = np.full(len(dataset), np.nan)
     found = predictions.found
     errors[found] = metric(predictions.points_px[found], dataset.points_px[found])
@@ -146,14 +144,9 @@ def face_errors(dataset: LandmarkDataset, predictions: Predictions, metric: Metr
 def gte_errors(dataset: LandmarkDataset, predictions: Predictions) -> NDArray[np.float64] | None:
     """(F,) `gte` of each face, mean depth aligned; None without eye corners in the scheme or depth in the labels."""
     corners = dataset.scheme.interocular
-    if corners is None or not has_depth(dataset):
+    if corners is None or not dataset.has_depth:
         return None
     return face_errors(dataset, predictions, lambda p, t: gte(p, t, corners))
-
-
-def has_depth(dataset: LandmarkDataset) -> bool:
-    """Whether the labels' depth belongs to their x and y, so that errors in three dimensions mean something."""
-    return dataset.annotation not in _NO_DEPTH
 
 
 def compare(dataset: LandmarkDataset, first: Predictions, second: Predictions) -> dict[str, PairedDifference]:
@@ -211,8 +204,8 @@ def write_summary(path: str | Path, summary: dict[str, Any]) -> None:
 
 def summary_table(summary: dict[str, Any]) -> Table:
     """The NME of a summary as a table for the terminal: a row for all faces and for each source."""
-    about = f"input box: {summary.get('box', 'not stated')}"
-    about += f"; annotation: {summary['annotation']}" if summary.get("annotation") else ""
+    about = f"input box: {escape(str(summary.get('box', 'not stated')))}"
+    about += f"; annotation: {escape(summary['annotation'])}" if summary.get("annotation") else ""
     title = f"NME, % of the true landmarks' box, by |yaw|; {about}"
     table = Table(title=title, title_justify="left")
     table.add_column("faces")
@@ -257,7 +250,7 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
         )
     for key, name in (("nme", "NME"), ("gte", "GTE")):
         part, ced = summary["percentiles"][key], summary["ced"][key]
-        if part["p50"] is not None and ced is not None:
+        if ced is not None and ced["auc"]:
             (threshold, area), *_ = ced["auc"].items()
             lines.append(
                 f"{name}: half of the faces below {figure(part['p50'])} %, 95 % below {figure(part['p95'])} %; up to "
@@ -288,7 +281,7 @@ def figure(value: float | None) -> str:
 
 def _gte(dataset: LandmarkDataset, predictions: Predictions) -> dict[str, float | None]:
     found, corners = predictions.found, dataset.scheme.interocular
-    if corners is None or not found.any() or not has_depth(dataset):
+    if corners is None or not found.any() or not dataset.has_depth:
         return {"aligned_z": None, "raw": None, "similarity": None}
     pred, truth = predictions.points_px[found], dataset.points_px[found]
     return {
@@ -299,7 +292,7 @@ def _gte(dataset: LandmarkDataset, predictions: Predictions) -> dict[str, float 
 
 
 def _cvgtce(dataset: LandmarkDataset, predictions: Predictions) -> dict[str, Any] | None:
-    if dataset.subjects is None or dataset.scheme.interocular is None or not has_depth(dataset):
+    if dataset.subjects is None or dataset.scheme.interocular is None or not dataset.has_depth:
         return None
     pairs = view_pairs(dataset.subjects)
     pairs = pairs[predictions.found[pairs[:, 0]]]
@@ -325,10 +318,13 @@ def _interocular_errors(dataset: LandmarkDataset, predictions: Predictions) -> N
 
 
 def _percentiles(errors: NDArray[np.float64] | None) -> dict[str, float | None]:
-    if errors is None or not np.isfinite(errors).any():
+    if errors is None or not len(errors):
         return {"p50": None, "p95": None}
-    p50, p95 = np.nanpercentile(100 * errors, [50, 95]).tolist()
-    return {"p50": p50, "p95": p95}
+    found = np.sort(100 * errors[np.isfinite(errors)])
+    places = np.array([0.5, 0.95]) * (len(errors) - 1)
+    # As numpy interpolates; beyond the last face found there is no number.
+    values = np.interp(places, np.arange(len(found)), found, right=np.nan) if len(found) else np.full(2, np.nan)
+    return {name: None if np.isnan(v) else float(v) for name, v in zip(("p50", "p95"), values, strict=True)}
 
 
 def _ced(errors: NDArray[np.float64] | None, thresholds: tuple[float, ...]) -> dict[str, Any] | None:
@@ -372,7 +368,12 @@ _PAIRS = 20_000
 """Pairs of views aligned at once."""
 
 
-def _check_same(dataset: LandmarkDataset, predictions: Predictions) -> None:
+def check_same(dataset: LandmarkDataset, predictions: Predictions) -> None:
+    """Sees to it that predictions are of a data set's faces, in its order.
+
+    Raises:
+        ValueError: they are of other faces or of other landmarks.
+    """
     if predictions.points_px.shape != dataset.points_px.shape:
         raise ValueError(
             f"the predictions are {predictions.points_px.shape} (faces, landmarks, 3), "

@@ -45,6 +45,10 @@ DETECTOR_RISE = 0.14
 """How far a detector's box lies above the landmarks' box, centre to centre, over the size of the detector's box."""
 
 
+LARGEST_BOX = 1000.0
+"""Side of the largest box that is not taken for a mistake, over the longer side of the image."""
+
+
 @dataclass(frozen=True)
 class Crop:
     """A square (in depth: a cube) cut out of an image: scale, in-plane rotation, shift and an optional mirror.
@@ -214,6 +218,32 @@ def _extent(width: float, height: float, rule: CropRule) -> float:
     """What of the landmarks' box a crop's size goes by."""
     _check_rule(rule)
     return max(width, height) if rule == "longer" else width
+
+
+def box_fault(box_xyxy: ArrayLike, width: int, height: int) -> str:
+    """What is wrong with a box as the place of something in an image; "" where nothing is.
+
+    Args:
+        box_xyxy: (4,) x0, y0, x1, y1, pixels.
+        width: of the image.
+        height: of the image.
+
+    Example:
+        >>> box_fault([10, 10, 5, 20], 64, 48)
+        'has no area: expected x0 < x1 and y0 < y1 (two corners, not a width and height)'
+    """
+    x0, y0, x1, y1 = (float(v) for v in np.asarray(box_xyxy, dtype=np.float64))
+    if not np.isfinite([x0, y0, x1, y1]).all():
+        return "holds NaN or infinite values"
+    if x1 <= x0 or y1 <= y0:
+        return "has no area: expected x0 < x1 and y0 < y1 (two corners, not a width and height)"
+    if max(x1 - x0, y1 - y0) < 1:
+        return "is smaller than a pixel"
+    if x1 <= -0.5 or y1 <= -0.5 or x0 >= width - 0.5 or y0 >= height - 0.5:
+        return f"lies outside of the image of {width} x {height} pixels"
+    if max(x1 - x0, y1 - y0) > LARGEST_BOX * max(width, height):
+        return f"is far larger than the image of {width} x {height} pixels"
+    return ""
 
 
 def _checked_box(box_xyxy: ArrayLike) -> tuple[float, float, float, float]:

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from jvcr.geometry.crop import Crop, CropRule
+from jvcr.geometry.crop import Crop, CropRule, box_fault
 from jvcr.geometry.pose import HeadPose, head_pose
 from jvcr.geometry.volume import sample_volume
 from jvcr.geometry.warp import cut, stretched
@@ -28,9 +28,6 @@ BoxKind: TypeAlias = Literal["detector", "landmarks"]
 
 _MOST_PENDING_PIXELS = 64_000_000
 """How many pixels of images may wait for a batch to fill up (three bytes each)."""
-
-_LARGEST_BOX = 1000.0
-"""Side of the largest box that is not taken for a mistake, over the longer side of the image."""
 
 
 @dataclass(frozen=True)
@@ -325,27 +322,10 @@ def _checked_boxes(boxes: ArrayLike, image: NDArray[np.uint8], name: str) -> NDA
             "one box is [[x0, y0, x1, y1]]"
         )
     height, width = image.shape[:2]
-    for index, reason in enumerate(_faults(rows, width, height)):
-        if reason:
-            raise ValueError(f"{name}boxes[{index}] = {rows[index].tolist()} {reason}")
+    for index, row in enumerate(rows):
+        if fault := box_fault(row, width, height):
+            raise ValueError(f"{name}boxes[{index}] = {row.tolist()} {fault}")
     return rows
-
-
-def _faults(rows: NDArray[np.float64], width: int, height: int) -> list[str]:
-    """What is wrong with each of the (n, 4) boxes in an image of this size; an empty text where nothing is."""
-    reasons = []
-    for x0, y0, x1, y1 in rows.tolist():
-        if not np.isfinite([x0, y0, x1, y1]).all():
-            reasons.append("holds NaN or infinite values")
-        elif x1 <= x0 or y1 <= y0:
-            reasons.append("has no area: expected x0 < x1 and y0 < y1 (two corners, not a width and height)")
-        elif x1 <= -0.5 or y1 <= -0.5 or x0 >= width - 0.5 or y0 >= height - 0.5:
-            reasons.append(f"lies outside of the image of {width} x {height} pixels")
-        elif max(x1 - x0, y1 - y0) > _LARGEST_BOX * max(width, height):
-            reasons.append(f"is far larger than the image of {width} x {height} pixels")
-        else:
-            reasons.append("")
-    return reasons
 
 
 def _detect(detector: Detector, image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -358,5 +338,5 @@ def _detect(detector: Detector, image: NDArray[np.uint8]) -> tuple[NDArray[np.fl
         )
     if not (np.isfinite(boxes).all() and (scores >= 0).all() and (scores <= 1).all()):
         raise ValueError(f"the detector {detector!r} must give finite boxes and scores from 0 to 1")
-    usable = [not reason for reason in _faults(boxes, image.shape[1], image.shape[0])]
+    usable = [not box_fault(box, image.shape[1], image.shape[0]) for box in boxes]
     return boxes[usable], scores[usable]

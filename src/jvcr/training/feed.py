@@ -42,7 +42,10 @@ class StepSampler:
     def __post_init__(self) -> None:
         known = sorted(set(self.sources.tolist()))
         if unknown := sorted(set(self.shares) - set(known)):
-            raise ValueError(f"source_shares names {', '.join(unknown)}, but the data has {', '.join(known)}")
+            raise ValueError(
+                f"source_shares names {', '.join(unknown)}, but the data has {', '.join(known) or 'no parts'}: "
+                f"--set data.source_shares={{}} draws all faces alike"
+            )
         if any(s < 0 for s in self.shares.values()) or (self.shares and sum(self.shares.values()) <= 0):
             raise ValueError("source_shares must not be negative, and not all 0")
 

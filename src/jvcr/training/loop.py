@@ -85,7 +85,7 @@ class Trainer:
     Args:
         recipe: what to do.
         train: faces to train on.
-        val: faces to validate on; never trained on.
+        val: faces to validate on, never trained on: the weights that do best on them are kept. None keeps the last.
         out: the run's folder: checkpoint, best weights and log. The first process writes them, all read them to resume.
         fabric: where it runs, launched; None for one process on this machine's processor or accelerator.
 
@@ -97,7 +97,7 @@ class Trainer:
         self,
         recipe: Recipe,
         train: LandmarkDataset,
-        val: LandmarkDataset,
+        val: LandmarkDataset | None,
         out: Path,
         fabric: Fabric | None = None,
     ) -> None:
@@ -107,7 +107,7 @@ class Trainer:
                 f"the network has {recipe.network.points} points, the scheme {scheme.name} {scheme.points}: set "
                 f"network.points"
             )
-        if val.scheme != scheme:
+        if val is not None and val.scheme != scheme:
             raise ValueError(f"trained on landmarks of {scheme.name}, validated on {val.scheme.name}")
         self.recipe, self.scheme, self.out = recipe, scheme, out
         self.precision = precision(recipe.precision)
@@ -117,7 +117,7 @@ class Trainer:
         size = recipe.network.voxel.image_size
         seed, kept, shown = recipe.seed, recipe.data.in_memory, (recipe.network.crop, recipe.network.stretch)
         self.train_examples = Examples(train, size, recipe.augmentation, seed, kept, *shown)
-        self.val_examples = Examples(val, size, None, seed, kept, *shown)
+        self.val_examples = None if val is None else Examples(val, size, None, seed, kept, *shown)
         self.sampler = StepSampler(train.sources, recipe.data.source_shares, recipe.batch_size, recipe.seed)
         network = JVCR(recipe.network)
         network.voxel.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -172,6 +172,8 @@ class Trainer:
             if self.recipe.start and not self._resumed:
                 self._start(progress)
             for examples, what in ((self.train_examples, "training"), (self.val_examples, "validation")):
+                if examples is None:
+                    continue
                 with self._together(), progress.reading(what, len(examples)) as advance:
                     examples.load(advance)
             self._train(progress)
@@ -242,6 +244,8 @@ class Trainer:
         losses = self.objective(image, points, self.stage(self.state.step))
         told = self._summed(torch.stack([v.detach() for v in losses])) / self.fabric.world_size
         if not math.isfinite(total := float(told[0])):
+            if not self.fabric.is_global_zero:
+                raise StoppedByAnother("the first process tells of the loss")
             raise FloatingPointError(
                 f"the loss is {total} at step {self.state.step}: start again with a lower optimizer.learning_rate, or "
                 f"with optimizer.clip"
@@ -266,6 +270,11 @@ class Trainer:
     # -- validation
 
     def _validate(self, progress: Progress) -> None:
+        """Measures the weights and keeps them if they are the best so far; with nothing to measure on, the last."""
+        if self.val_examples is None:
+            if self.state.step == self.total_steps:
+                self._keep()
+            return
         figures = self.validate()
         self._log({"step": self.state.step, "epoch": self.state.step / self.steps_per_epoch, "val": figures})
         progress.validated(figures)
@@ -273,9 +282,13 @@ class Trainer:
             return  # P has not read G's volumes yet
         if self.state.best is None or figures["nme"] < self.state.best["nme"]:
             self.state.best = figures
-            with self._together():
-                if self.fabric.is_global_zero:
-                    save_weights(self.out / WEIGHTS, self.averaged_network, self.header())
+            self._keep()
+
+    def _keep(self) -> None:
+        self._share_statistics()
+        with self._together():
+            if self.fabric.is_global_zero:
+                save_weights(self.out / WEIGHTS, self.averaged_network, self.header())
 
     @torch.inference_mode()
     def validate(self, batch_size: int = 64) -> dict[str, float]:
@@ -284,6 +297,7 @@ class Trainer:
         Returns:
             ``nme`` and ``gte`` (z-mean aligned) over all faces, and ``nme_<source>`` where sources have names.
         """
+        assert self.val_examples is not None
         self._share_statistics()
         mine = range(self.fabric.global_rank, len(self.val_examples), self.fabric.world_size)
         errors = np.zeros((len(self.val_examples), 2))
@@ -302,6 +316,7 @@ class Trainer:
 
     def _errors(self, faces: list[int]) -> NDArray[np.float64]:
         """(F, 2) NME and GTE, percent, of some validation faces; GTE is 0 where the scheme has no eye corners."""
+        assert self.val_examples is not None
         network = self.averaged_network.eval()
         pairs = [self.val_examples[(i, 0)] for i in faces]
         image = self.fabric.to_device(to_input(torch.from_numpy(np.stack([p for p, _ in pairs]))))
@@ -353,6 +368,7 @@ class Trainer:
         content = {
             "recipe": self.recipe.to_dict(),
             "precision": self.precision,
+            "scaling": self.fabric.strategy.precision.state_dict(),
             "network": self.network.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -404,6 +420,8 @@ class Trainer:
             if self.average is not None:
                 self.average.load_state_dict(content["average"])
             self.optimizer.load_state_dict(content["optimizer"])
+            if before == self.precision and content.get("scaling"):
+                self.fabric.strategy.precision.load_state_dict(content["scaling"])
             self.state = _State(**content["state"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise _no_checkpoint(path, error) from error

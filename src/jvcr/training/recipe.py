@@ -30,7 +30,8 @@ class DataRecipe:
 
     Attributes:
         train_split: trained on.
-        val_split: validated on.
+        val_split: validated on: the weights that do best on it are kept. "" trains without, and keeps the last ones, as
+            where the only other faces are the test set.
         source_shares: how many faces of each source go into a batch, relative to each other; empty draws all alike.
         in_memory: keep the decoded images in memory, in each process; False reads each when it is its turn.
         hold_out: of 300W-LP: the parts that make up the split "val", such as IBUG; the others are "train".
