@@ -398,3 +398,13 @@ def test_a_folder_named_twice_is_evaluated_once(landmark_folder, tiny_weights, t
     twice = [landmark_folder.root, landmark_folder.root / "a" / ".."]
     assert evaluate(twice, out=tmp_path / "out", weights=str(tiny_weights), threads=1) == 0
     assert (tmp_path / "out" / "summary.json").is_file()  # one run: no folders of their own
+
+
+def test_predicted_landmarks_that_have_no_truth_do_not_count(landmark_folder, tmp_path):
+    points = np.concatenate([landmark_folder.points_px, np.random.default_rng(0).uniform(0, 99, (3, 3, 3))], axis=1)
+    theirs = tmp_path / "theirs.npz"
+    np.savez(theirs, image=np.array(landmark_folder.images), points_px=points, found=np.ones(3, bool))
+    how = {"predictions": theirs, "scheme": "face71", "against": theirs, "split": "all"}
+    assert evaluate([landmark_folder.root], out=tmp_path / "out", **how) == 0
+    assert summary_of(tmp_path / "out")["nme"]["image_mean"] == 0
+    assert summary_of(tmp_path / "out")["scheme"] == "face68"

@@ -16,7 +16,7 @@ def test_aflw2000(aflw2000):
 
 
 def test_aflw2000_with_another_scheme_is_refused(aflw2000):
-    with pytest.raises(ValueError, match=r"68 landmarks \(face68\); face66 has 66"):
+    with pytest.raises(ValueError, match=r"68 landmarks \(face68\); wanted are the 66 of face66"):
         read_dataset(aflw2000.root, FACE66)
 
 
@@ -51,7 +51,7 @@ def test_300wlp_finds_its_face_model_beside_it(made_300wlp, made_model):
 
 def test_3dfaw(made_3dfaw):
     assert read_dataset(made_3dfaw, FACE66).images[0] == "train_img/f0.jpg"
-    with pytest.raises(ValueError, match=r"66 landmarks \(face66\); face68 has 68"):
+    with pytest.raises(ValueError, match=r"66 landmarks \(face66\); wanted are the 68 of face68"):
         read_dataset(made_3dfaw)
 
 

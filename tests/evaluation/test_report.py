@@ -127,8 +127,8 @@ def test_the_table_has_a_row_for_each_source(dataset, fake_landmarker):
         console.print(summary_table(summary))
     text = capture.get()
     assert "input box: detector" in text
-    assert "2 of 3" in text
-    assert "0 of 1" in text
+    assert "2/3" in text
+    assert "0/1" in text
     rows = [line.split("│")[1].strip() for line in text.splitlines() if line.startswith("│")]
     assert rows == ["all", "a", "b"]
 
@@ -268,7 +268,7 @@ def test_a_row_for_each_run(dataset, fake_landmarker):
     console = Console(width=140)
     with console.capture() as capture:
         console.print(runs_table({"one": summary, "two": summary}))
-    assert capture.get().count("3 of 3") == 2
+    assert capture.get().count("3/3") == 2
 
 
 # -- the schema

@@ -325,7 +325,7 @@ print(first, faults())
 
 
 def test_without_validation_the_last_weights_are_kept(tiny_recipe, faces, tmp_path):
-    run = Trainer(tiny_recipe(), faces.split("train"), None, tmp_path)
+    run = Trainer(tiny_recipe, faces.split("train"), None, tmp_path)
     outcome = run.run()
     assert outcome.finished and outcome.best == {}
     kept, last = load_network(outcome.weights).state_dict(), run.averaged_network.state_dict()

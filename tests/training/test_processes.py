@@ -179,7 +179,7 @@ def test_two_processes_in_float32(together, tiny_table, face_folder, tmp_path):
         told = rank["32-true"]
         np.testing.assert_allclose(told["losses"], losses, rtol=2e-3)
         np.testing.assert_allclose(told["losses"][0], losses[0], rtol=1e-5)  # before any step
-        assert told["best"] == pytest.approx(outcome.best, rel=2e-3)
+        assert told["best"] == pytest.approx(outcome.best, rel=1e-2)
         difference = np.concatenate([told["average"][name] for name in kept]) - weights
         assert np.linalg.norm(difference) < 1e-2 * np.linalg.norm(weights)
 

@@ -150,8 +150,11 @@ def evaluate(
         for folder in folders
         for chosen in _annotations(folder, folders, annotation)
     ]
+    measured = labels[0][1][0]
+    if landmarks.extends(measured.scheme):  # what it derives has no truth of its own
+        given, other = (_shared(given, landmarks, measured), _shared(other, landmarks, measured))
     if other is not None:
-        check_same(labels[0][1][0], other)
+        check_same(measured, other)
     for _, (dataset, _) in labels:
         for rule in rules if given is None else ():
             check_box_rule(dataset, rule)
@@ -346,6 +349,13 @@ def _scheme_of(predictions: Predictions, scheme: str | None) -> LandmarkScheme:
     if scheme is None and count not in known:
         raise ValueError(f"the predictions have {count} landmarks a face: say with --scheme what they are")
     return known[count] if scheme is None else load_scheme(scheme)
+
+
+def _shared(predictions: Predictions | None, scheme: LandmarkScheme, measured: LandmarkDataset) -> Predictions | None:
+    """Predictions of a scheme's landmarks without those that it derives from the data set's."""
+    if predictions is None or predictions.points_px.shape[1] != scheme.points:
+        return predictions
+    return predictions.first_landmarks(measured.scheme.points)
 
 
 def _annotations(folder: Path, folders: list[Path], annotation: tuple[str, ...]) -> list[str | None]:

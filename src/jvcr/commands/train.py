@@ -35,8 +35,10 @@ def train(
         jvcr train recipes/compact.toml --data faces3d
         jvcr train recipes/compact.toml --data faces3d --resume
         jvcr train recipes/compact.toml --data faces3d --out runs/l2 --set loss.coordinate=l2
-        jvcr train recipes/compact.toml --data mine --out runs/mine --start compact --set data.source_shares={}
+        jvcr train recipes/compact.toml --data mine --out runs/mine --start compact --set stages.separate=0
         jvcr train recipes/paper.toml --data 300W-LP --devices 4
+
+    Where the data has not the parts that a recipe's source_shares names, add --set 'data.source_shares={}'.
 
     Several processes, one a GPU or a part of the processor's cores, share every batch and come to what one process
     comes to, up to rounding. --devices starts them on this machine. On several machines torchrun or srun starts them

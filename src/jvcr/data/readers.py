@@ -61,7 +61,10 @@ def read_dataset(
     what = "of the package's own layout" if layout == "folder" else layout
     for_300wlp = {"basis": basis is not None, "flips": flips, "leave_out": leave_out, "hold_out": hold_out}
     if layout != "300W-LP" and (given := [name for name, value in for_300wlp.items() if value]):
-        raise ValueError(f"{', '.join(given)}: for 300W-LP only, and {root} is {what}")
+        raise ValueError(
+            f"{', '.join(given)}: for 300W-LP only, and {root} is {what}; where a recipe says so: --set "
+            f"data.{given[0]}=[]"
+        )
     if layout != "AFLW2000-3D" and annotation is not None:
         raise ValueError(f"{root} is {what}, which has one annotation; only AFLW2000-3D has several")
     if layout == "folder":
@@ -69,8 +72,8 @@ def read_dataset(
     own = FACE66 if layout == "3DFAW" else FACE68
     if scheme != own and not scheme.extends(own):
         raise ValueError(
-            f"{root} is {layout}, whose faces have {own.points} landmarks ({own.name}); {scheme.name} has "
-            f"{scheme.points}"
+            f"{root} has the layout of {layout}, whose faces have {own.points} landmarks ({own.name}); wanted are the "
+            f"{scheme.points} of {scheme.name}: of a recipe, or of the weights"
         )
     if layout == "AFLW2000-3D":
         dataset = read_aflw2000(root, annotation or "original", strict, advance)

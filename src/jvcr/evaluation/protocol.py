@@ -24,7 +24,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -123,6 +123,10 @@ class Predictions:
         arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in columns}
         unusable = [reason for part in parts for reason in part.about.get("unusable", [])]
         return cls(**arrays, about={**parts[0].about, "unusable": unusable})
+
+    def first_landmarks(self, count: int) -> Predictions:
+        """The same predictions of each face's first landmarks alone."""
+        return replace(self, points_px=self.points_px[:, :count], confidence=self.confidence[:, :count])
 
     def save(self, path: str | Path) -> None:
         """Writes ``predictions.npz``: the arrays by the attributes' names (``images`` as ``image``), ``about`` as JSON.

@@ -218,7 +218,7 @@ def summary_table(summary: dict[str, Any]) -> Table:
     rows += [(name, nme, counts["by_source"][name]) for name, nme in summary["by_source"].items()]
     for name, nme, count in rows:
         cells = [*nme["bins"].values(), nme["bin_mean"], nme["bin_std"], nme["image_mean"]]
-        table.add_row(escape(name), *map(figure, cells), f"{count['found']} of {count['found'] + count['not_found']}")
+        table.add_row(escape(name), *map(figure, cells), f"{count['found']}/{count['found'] + count['not_found']}")
     return table
 
 
@@ -226,12 +226,12 @@ def runs_table(summaries: dict[str, dict[str, Any]]) -> Table:
     """Several summaries as a table for the terminal, a row each: NME by yaw band and its means, GTE, faces found."""
     table = Table(title="NME and GTE, %", title_justify="left")
     table.add_column("run", overflow="fold")
-    for name in (*(f"{band}°" for band in YAW_BINS), "bin mean", "image mean", "GTE", "found"):
-        table.add_column(name, justify="right")
+    for name in (*(f"{band}°" for band in YAW_BINS), "bin\nmean", "image\nmean", "GTE", "found"):
+        table.add_column(name, justify="right", no_wrap=True)
     for name, summary in summaries.items():
         nme = summary["nme"]
         cells = [*nme["bins"].values(), nme["bin_mean"], nme["image_mean"], summary["gte"]["aligned_z"]]
-        table.add_row(escape(name), *map(figure, cells), f"{summary['found']} of {summary['images']}")
+        table.add_row(escape(name), *map(figure, cells), f"{summary['found']}/{summary['images']}")
     return table
 
 
