@@ -61,12 +61,12 @@ def test_the_rotation_is_that_of_the_genuine_files(real_data):
     root = real_data / "aflw2000_sample"
     if not root.is_dir() or not (real_data / "bfm68.npz").is_file():
         pytest.skip(f"aflw2000_sample or bfm68.npz not found in {real_data}")
-    from jvcr.data.synthetic import _projection
+    from jvcr.data.basel import projection
 
     basis = np.load(real_data / "bfm68.npz")
     for path in sorted(root.glob("*.mat")):
         file = scipy_io.loadmat(path)
-        rotation, shift, scale = _projection(file["Pose_Para"].ravel())
+        rotation, shift, scale = projection(file["Pose_Para"].ravel())
         head = (
             basis["mean"]
             + np.tensordot(file["Shape_Para"].ravel(), basis["shape_basis"], 1)

@@ -72,7 +72,7 @@ def read_aflw2000(
             f"found {counts[0]} .jpg and {counts[1]} .mat files, no two of one name"
         )
     again = _reannotation(root, len(files)) if annotation == "reannotated" else None
-    pairs, unusable = read_pairs(root, (POINTS, POSE), heights=False, advance=advance)
+    pairs, unusable = read_pairs(files, (POINTS, POSE), heights=False, advance=advance)
     faults = [Fault(text) for text in unusable]
     settle(root, faults, len(files), strict)
 

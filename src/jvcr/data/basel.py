@@ -19,9 +19,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from jvcr.data.faults import named
-from jvcr.data.matfile import EXPRESSION, POINTS, POSE, SHAPE, read_pairs
+from jvcr.data.matfile import EXPRESSION, POINTS, POSE, SHAPE, find_pairs, read_pairs
 from jvcr.files import load_arrays, replacing
 from jvcr.geometry.pose import HeadPose, euler_to_rotation
+
+BASIS = "basis.npz"
+"""What a face model's file is called beside the .mat files that need it."""
 
 SHAPES, EXPRESSIONS = 199, 29
 """Parameters of a face in 300W-LP and AFLW2000-3D."""
@@ -112,7 +115,7 @@ def to_image(points_model: ArrayLike, pose_para: ArrayLike, height: int) -> NDAr
         pose_para: (7,) Pose_Para.
         height: of the image, pixels.
     """
-    rotation, shift, scale = _pose(pose_para)
+    rotation, shift, scale = projection(pose_para)
     x, y, z = (scale * np.asarray(points_model, dtype=np.float64) @ rotation.T + shift).T
     return np.column_stack([x - 1, height - y, z.mean() - z])
 
@@ -128,7 +131,7 @@ def unposed(pt3d_68: ArrayLike, pose_para: ArrayLike, height: int) -> NDArray[np
     Returns:
         (N, 3) landmarks in the model frame, micrometres.
     """
-    rotation, shift, scale = _pose(pose_para)
+    rotation, shift, scale = projection(pose_para)
     x, y, z = np.asarray(pt3d_68, dtype=np.float64)
     return (np.column_stack([x, height + 1 - y, z]) - shift) @ rotation / scale
 
@@ -138,11 +141,16 @@ def pose_deg(pose_para: ArrayLike) -> NDArray[np.float32]:
     return np.degrees(np.asarray(pose_para, dtype=np.float64)[:, :3]).astype(np.float32)
 
 
-def _pose(pose_para: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Rotation (3, 3), shift (3,) and scale of a Pose_Para."""
+def head_pose_of(pose_para: ArrayLike) -> HeadPose:
+    """Where a head of (7,) Pose_Para looks."""
+    pitch, yaw, roll = np.degrees(np.asarray(pose_para, dtype=np.float64)[:3]).tolist()
+    return HeadPose(yaw_deg=yaw, pitch_deg=pitch, roll_deg=roll)
+
+
+def projection(pose_para: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Rotation (3, 3), shift (3,) in pixels and scale, pixels for a micrometre, of (7,) Pose_Para."""
     para = np.asarray(pose_para, dtype=np.float64)
-    pitch, yaw, roll = (float(v) for v in np.degrees(para[:3]))
-    return euler_to_rotation(HeadPose(yaw_deg=yaw, pitch_deg=pitch, roll_deg=roll)), para[3:6], float(para[6])
+    return euler_to_rotation(head_pose_of(para)), para[3:6], float(para[6])
 
 
 @dataclass(frozen=True)
@@ -183,7 +191,7 @@ def recover_model(root: str | Path, advance: Callable[[int], object] | None = No
     root = Path(root)
     if not root.is_dir():
         raise FileNotFoundError(f"no such folder: {root}")
-    pairs, faults = read_pairs(root, (POINTS, POSE, SHAPE, EXPRESSION), heights=True, advance=advance)
+    pairs, faults = read_pairs(find_pairs(root), (POINTS, POSE, SHAPE, EXPRESSION), heights=True, advance=advance)
     unknowns = 1 + SHAPES + EXPRESSIONS
     if not pairs:
         raise ValueError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,6 +17,10 @@ from jvcr.scheme import FACE68, LandmarkScheme
 Names: TypeAlias = NDArray[np.character]
 """An array of text. Not ``NDArray[np.str_]``: arrays of text carry their length in their dtype, and beartype, which
 checks annotations in the tests, then takes none of them for np.str_."""
+
+
+_COLUMNS = {"sources": (), "splits": (), "yaw_deg": (), "pose_deg": (3,), "boxes_xyxy": (4,), "subjects": ()}
+"""What a data set may have for each face beside image and landmarks, and the shape of one entry."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +86,7 @@ class LandmarkDataset:
                 f"{self.root}: {count} images of {self.scheme.points} landmarks ({self.scheme.name}) need points of "
                 f"shape {(count, self.scheme.points, 3)}, got {self.points_px.shape}"
             )
-        widths = {"sources": (), "splits": (), "yaw_deg": (), "pose_deg": (3,), "boxes_xyxy": (4,), "subjects": ()}
-        for name, width in widths.items():
+        for name, width in _COLUMNS.items():
             column = getattr(self, name)
             if column is not None and column.shape != (count, *width):
                 raise ValueError(
@@ -106,34 +109,48 @@ class LandmarkDataset:
 
     def select(self, keep: NDArray[np.bool_] | NDArray[np.intp]) -> LandmarkDataset:
         """The faces of a mask or of indices, in that order."""
-        columns = ("images", "points_px", "sources", "splits", "yaw_deg", "pose_deg", "boxes_xyxy", "subjects")
+        columns = ("images", "points_px", *_COLUMNS)
         kept: dict[str, Any] = {name: v[keep] for name in columns if (v := getattr(self, name)) is not None}
         return replace(self, **kept)
 
-    def without_unusable(self, faults: Sequence[Fault], strict: bool, total: int | None = None) -> LandmarkDataset:
-        """The faces that training and measuring can use; the others become faults.
-
-        Unusable are landmarks that are not finite, that have no extent in width or height, or whose eye corners, by
-        whose distance errors are divided, lie on one spot; and images whose names are no text.
+    def without_unusable(self, faults: Sequence[Fault], strict: bool) -> LandmarkDataset:
+        """The faces that are not `unusable`; the others become faults.
 
         Args:
             faults: what the reader has left out before.
             strict: stop at faults.
-            total: faces of the data set, those left out included; None counts these and the faults.
+
+        Raises:
+            ValueError: ``strict`` and there are faults, or no face is left.
+        """
+        return self.without(
+            {i: (repr(str(self.images[i])), text) for i, text in self.unusable().items()}, faults, strict
+        )
+
+    def without(self, wrong: Mapping[int, tuple[str, str]], faults: Sequence[Fault], strict: bool) -> LandmarkDataset:
+        """The other faces; these become faults.
+
+        Args:
+            wrong: index -> how the face is called, and what is wrong with it.
+            faults: what the reader has left out before.
+            strict: stop at faults.
 
         Raises:
             ValueError: ``strict`` and there are faults, or no face is left.
         """
         keep = np.ones(len(self), bool)
-        found = list(faults)
-        for i, text in self._unusable().items():
-            keep[i] = False
-            found.append(Fault(f"{str(self.images[i])!r}: {text}", "" if self.splits is None else str(self.splits[i])))
-        settled = settle(self.root, found, len(self) + len(faults) if total is None else total, strict)
+        keep[list(wrong)] = False
+        splits = [""] * len(self) if self.splits is None else self.splits.tolist()
+        found = [*faults, *(Fault(f"{name}: {text}", splits[i]) for i, (name, text) in wrong.items())]
+        settled = settle(self.root, found, len(self) + len(faults), strict)
         return replace(self if keep.all() else self.select(keep), faults=settled)
 
-    def _unusable(self) -> dict[int, str]:
-        """Index -> what is wrong with that face, for those with something wrong."""
+    def unusable(self) -> dict[int, str]:
+        """Index -> what is wrong with that face, for those that cannot be trained or measured on.
+
+        Those are landmarks that are not finite, that have no extent in width or height, or whose eye corners, by whose
+        distance errors are divided, lie on one spot; and images whose names are no text.
+        """
         wrong: dict[int, str] = {}
         points = self.points_px.astype(np.float64)
         finite = np.isfinite(points).all(axis=(1, 2))

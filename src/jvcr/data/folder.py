@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jvcr.data.dataset import LandmarkDataset, Names
-from jvcr.data.faults import Fault, settle
+from jvcr.data.faults import Fault
 from jvcr.files import load_arrays
 from jvcr.scheme import FACE68, LandmarkScheme
 
@@ -44,11 +44,10 @@ def read_folder(root: str | Path, scheme: LandmarkScheme = FACE68, strict: bool 
 
     A CSV file has a header and a line for each face: ``image``, then ``x0``, ``y0``, ``z0`` to ``x67``, ``y67``,
     ``z67`` (as many as the scheme has), and of the optional ones ``split``, ``source``, ``subject``, ``pitch_deg``,
-    ``yaw_deg``, ``roll_deg``,
-    ``box_x0``, ``box_y0``, ``box_x1``, ``box_y1``; an empty cell is an unknown value.
+    ``yaw_deg``, ``roll_deg``, ``box_x0``, ``box_y0``, ``box_x1``, ``box_y1``; an empty cell is an unknown value.
 
-    An image may show several faces, each with an entry of its own. Left out and named are entries whose landmarks are
-    not finite, whose image is missing, or that say the same as one before them. Image paths may have Windows's
+    An image may show several faces, each with an entry of its own. Left out and named are entries that are `unusable`,
+    whose image is missing or not in the folder, or that say the same as one before them. Image paths may have Windows's
     separators.
 
     Args:
@@ -70,7 +69,6 @@ def read_folder(root: str | Path, scheme: LandmarkScheme = FACE68, strict: bool 
     path = root / present[0]
     faults: list[Fault] = []
     columns = _checked(path, load_arrays(path)) if present[0] == MANIFEST else _read_table(path, scheme, faults)
-    total = len(columns["image"]) + len(faults)
     images = np.char.replace(_texts(path, columns["image"]), "\\", "/")  # type: ignore[arg-type]
     points = scheme.completed(columns["points"].astype(np.float32))
     dataset = LandmarkDataset(
@@ -87,9 +85,7 @@ def read_folder(root: str | Path, scheme: LandmarkScheme = FACE68, strict: bool 
     )
     lines = columns.get("line")
     places = [f"entry {i}" if lines is None else f"line {lines[i]}" for i in range(len(images))]
-    keep = _usable(dataset, places, faults)
-    settle(root, faults, total, strict)
-    return (dataset if keep.all() else dataset.select(keep)).without_unusable(faults, strict, total)
+    return dataset.without(_wrong(dataset, places), faults, strict)
 
 
 def _checked(path: Path, columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -117,12 +113,12 @@ def _yaw(columns: Mapping[str, NDArray[Any]], count: int) -> NDArray[np.float32]
     return np.full(count, np.nan, np.float32)
 
 
-def _usable(dataset: LandmarkDataset, places: Sequence[str], faults: list[Fault]) -> NDArray[np.bool_]:
-    """(F,) which entries can be used; adds one to ``faults`` for each of the others, by its place in the manifest."""
-    keep = np.ones(len(dataset), bool)
+def _wrong(dataset: LandmarkDataset, places: Sequence[str]) -> dict[int, tuple[str, str]]:
+    """Index -> place and image of an entry that cannot be used, and what is wrong with it."""
+    wrong: dict[int, tuple[str, str]] = {}
+    unusable = dataset.unusable()
     missing: dict[str, bool] = {}
     seen: dict[tuple[str, bytes], int] = {}
-    finite = np.asarray(np.isfinite(dataset.points_px).all(axis=(1, 2)))
     for i, image in enumerate(dataset.images.tolist()):
         if image not in missing:
             missing[image] = _is_missing(dataset.root, image)
@@ -132,16 +128,15 @@ def _usable(dataset: LandmarkDataset, places: Sequence[str], faults: list[Fault]
             fault = "the path leads out of the folder"
         elif missing[image]:
             fault = "the image is missing"
-        elif not finite[i]:
-            fault = "NaN or infinite landmarks"
+        elif i in unusable:
+            fault = unusable[i]
         elif same != i:
             fault = f"says the same as {places[same]}"
         else:
             continue
-        keep[i] = False
-        split = "" if dataset.splits is None else str(dataset.splits[i])
-        faults.append(Fault(f"{places[i]}, {image}: {fault}", split))
-    return keep
+        # What is no text in a name can be neither printed nor written.
+        wrong[i] = (f"{places[i]}, {image.encode('utf-8', 'backslashreplace').decode()}", fault)
+    return wrong
 
 
 def _is_missing(root: Path, image: str) -> bool:

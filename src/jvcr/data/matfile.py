@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,12 +105,15 @@ def find_pairs(folder: Path) -> dict[str, dict[str, Path]]:
 
 
 def read_pairs(
-    folder: Path, keys: Sequence[str], heights: bool, advance: Callable[[int], object] | None = None
+    files: Mapping[str, Mapping[str, Path]],
+    keys: Sequence[str],
+    heights: bool,
+    advance: Callable[[int], object] | None = None,
 ) -> tuple[dict[str, tuple[Path, dict[str, NDArray[np.float64]], int]], list[str]]:
-    """All pairs of NAME.jpg and NAME.mat in a folder, in the order of their names.
+    """All pairs of NAME.jpg and NAME.mat, in the order of their names.
 
     Args:
-        folder: where they lie.
+        files: of a folder, as `find_pairs` gives them.
         keys: arrays wanted of each .mat.
         heights: whether the images' heights are wanted; they are 0 otherwise.
         advance: called with 1 after each pair.
@@ -120,13 +123,13 @@ def read_pairs(
     """
     pairs: dict[str, tuple[Path, dict[str, NDArray[np.float64]], int]] = {}
     faults: list[str] = []
-    for name, files in find_pairs(folder).items():
+    for name, pair in files.items():
         try:
             for missing, there in ((".jpg", ".mat"), (".mat", ".jpg")):
-                if missing not in files:
-                    raise ValueError(f"{name}{missing} is missing, {files[there].name} is there")
-            arrays = read_mat(files[".mat"], keys)
-            pairs[name] = (files[".jpg"], arrays, image_height(files[".jpg"]) if heights else 0)
+                if missing not in pair:
+                    raise ValueError(f"{name}{missing} is missing, {pair[there].name} is there")
+            arrays = read_mat(pair[".mat"], keys)
+            pairs[name] = (pair[".jpg"], arrays, image_height(pair[".jpg"]) if heights else 0)
         except (ValueError, FileNotFoundError) as error:
             faults.append(str(error))
         if advance is not None:

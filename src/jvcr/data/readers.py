@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from jvcr.data.aflw2000 import REANNOTATION, Annotation, read_aflw2000
+from jvcr.data.basel import BASIS, LandmarkModel
 from jvcr.data.dataset import LandmarkDataset
 from jvcr.data.folder import MANIFEST, TABLE, read_folder
 from jvcr.data.matfile import POINTS, SHAPE, find_pairs, has_array
 from jvcr.data.threedfaw import IMAGES, SPLITS, read_3dfaw
 from jvcr.data.w300lp import PARTS, find_parts, read_300wlp
 from jvcr.scheme import FACE66, FACE68, LandmarkScheme
-
-if TYPE_CHECKING:
-    from jvcr.data.basel import LandmarkModel
-
-BASIS = "basis.npz"
-"""The face model that 300W-LP needs, where nothing else is said: in its folder, or beside that."""
 
 
 def read_dataset(
@@ -117,8 +111,6 @@ def _has_points(root: Path) -> bool:
 
 
 def _model(root: Path, basis: str | Path | None) -> LandmarkModel:
-    from jvcr.data.basel import LandmarkModel
-
     if basis is not None:
         return LandmarkModel.load(basis)
     for path in (root / BASIS, root.resolve().parent / BASIS):

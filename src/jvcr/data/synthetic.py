@@ -21,11 +21,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from jvcr.data.basel import BASIS, head_pose_of, pose_deg, projection, to_image
 from jvcr.data.folder import MANIFEST
 from jvcr.data.head_model import Expression, HeadModel, head_model
 from jvcr.data.render import Look, draw_head, in_random_light, random_background, random_person
+from jvcr.data.w300lp import FLIP, PARTS
 from jvcr.files import replacing
-from jvcr.geometry.pose import HeadPose, euler_to_rotation
+from jvcr.geometry.pose import HeadPose
 
 Layout: TypeAlias = Literal["folder", "300w-lp", "aflw2000"]
 
@@ -34,12 +36,6 @@ SIZES: dict[Layout, int] = {"folder": 160, "300w-lp": 450, "aflw2000": 450}
 
 LARGEST_SIZE = 4096
 """Of an image's side, pixels: the heads have no detail that would show beyond."""
-
-BASIS = "basis.npz"
-"""File beside the .mat files: the morphable model at the landmarks."""
-
-PARTS_300W_LP = ("AFW", "HELEN", "IBUG", "LFPW")
-"""Folders of 300W-LP; each has another one, _Flip, of the mirrored images."""
 
 MOST_PITCH_DEG = MOST_ROLL_DEG = 25.0
 MOST_YAW_DEG = 90.0
@@ -81,7 +77,7 @@ class SyntheticFace:
     @property
     def pose(self) -> HeadPose:
         """Where the head looks."""
-        return _head_pose(self.pose_para)
+        return head_pose_of(self.pose_para)
 
     @functools.cached_property
     def points_lp(self) -> NDArray[np.float64]:
@@ -89,14 +85,14 @@ class SyntheticFace:
 
         Pixels counted from 1, x right, y *up* from the bottom, z towards the camera.
         """
-        rotation, shift, scale = _projection(self.pose_para)
+        rotation, shift, scale = projection(self.pose_para)
         return scale * head_model().landmarks_um(self.shape, self.expression) @ rotation.T + shift
 
     @property
     def points_px(self) -> NDArray[np.float32]:
         """(68, 3) landmarks in the image frame: integer = pixel centre, z away from the camera with mean 0."""
-        x, y, z = self.points_lp.T
-        return np.column_stack([x - 1, self.size - y, z.mean() - z]).astype(np.float32)
+        head = head_model().landmarks_um(self.shape, self.expression)
+        return to_image(head, self.pose_para, self.size).astype(np.float32)
 
     def mirrored(self) -> SyntheticFace:
         """The labels of the mirrored image: same model, parameters of modes with a direction change their sign."""
@@ -113,23 +109,13 @@ class SyntheticFace:
         """
         model = head_model()
         rng = np.random.default_rng((self.seed, _VIEW, self.index, 1))
-        rotation, shift, scale = _projection(self.pose_para)
+        rotation, shift, scale = projection(self.pose_para)
         head = model.vertices_um(self.shape, self.expression)
         background = random_background(self.size, rng)
         picture, depth = draw_head(model, head, rotation, scale, shift, self.look, background)
         noise = rng.normal(0, rng.uniform(0.002, 0.025), picture.shape)
         image = (np.clip(picture + noise, 0, 1) * 255 + 0.5).astype(np.uint8)
         return image, _occlusion(self.points_lp, depth, _NEAR_UM * scale)
-
-
-def _head_pose(pose_para: NDArray[np.float32]) -> HeadPose:
-    pitch, yaw, roll = (math.degrees(float(angle)) for angle in pose_para[:3])
-    return HeadPose(yaw_deg=yaw, pitch_deg=pitch, roll_deg=roll)
-
-
-def _projection(pose_para: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Rotation (3, 3), shift (3,) and scale of ``Pose_Para``."""
-    return euler_to_rotation(_head_pose(pose_para)), pose_para[3:6].astype(np.float64), float(pose_para[6])
 
 
 def _occlusion(points_lp: NDArray[np.float64], depth: NDArray[np.float32], near_px: float) -> NDArray[np.int8]:
@@ -165,11 +151,7 @@ def synthetic_face(index: int, seed: int = 0, size: int = 160, views: int = 1) -
         >>> image.shape, face.points_px.shape
         ((160, 160, 3), (68, 3))
     """
-    for name, value, least in (("index", index, 0), ("seed", seed, 0), ("size", size, 32), ("views", views, 1)):
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}, got {value}")
-    if size > LARGEST_SIZE:
-        raise ValueError(f"size must be at most {LARGEST_SIZE} pixels, got {size}")
+    _check_numbers(("index", index, 0), seed, size, views)
     subject = index // views
     model = head_model()
     person = np.random.default_rng((seed, _PERSON, subject))
@@ -184,7 +166,7 @@ def synthetic_face(index: int, seed: int = 0, size: int = 160, views: int = 1) -
     pitch, roll = rng.uniform(-MOST_PITCH_DEG, MOST_PITCH_DEG), rng.uniform(-MOST_ROLL_DEG, MOST_ROLL_DEG)
     angles = np.radians([pitch, yaw, roll]).astype(np.float32)
     pose_para = np.concatenate([angles, np.zeros(3, np.float32), np.ones(1, np.float32)])
-    rotation, _, _ = _projection(pose_para)
+    rotation, _, _ = projection(pose_para)
     turned = model.landmarks_um(shape, expression) @ rotation.T
     low, high = turned.min(0), turned.max(0)
     scale = rng.uniform(0.50, 0.66) * size / (high - low)[:2].max()
@@ -194,6 +176,14 @@ def synthetic_face(index: int, seed: int = 0, size: int = 160, views: int = 1) -
     pose_para[3:] = [*shift, -0.2 * size, scale]
     look = in_random_light(look, rng)
     return SyntheticFace(index, f"subject{subject:06d}", seed, size, shape, expression, pose_para, look)
+
+
+def _check_numbers(first: tuple[str, int, int], seed: int, size: int, views: int) -> None:
+    for name, value, least in (first, ("seed", seed, 0), ("size", size, 32), ("views", views, 1)):
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, got {value}")
+    if size > LARGEST_SIZE:
+        raise ValueError(f"size must be at most {LARGEST_SIZE} pixels, got {size}")
 
 
 def _random_expression(model: HeadModel, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -276,11 +266,7 @@ def make_synthetic(
     if layout not in get_args(Layout):
         raise ValueError(f"layout must be one of {', '.join(get_args(Layout))}, got {layout!r}")
     size = SIZES[layout] if size is None else size
-    for name, value, least in (("faces", faces, 1), ("seed", seed, 0), ("size", size, 32), ("views", views, 1)):
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}, got {value}")
-    if size > LARGEST_SIZE:
-        raise ValueError(f"size must be at most {LARGEST_SIZE} pixels, got {size}")
+    _check_numbers(("faces", faces, 1), seed, size, views)
     if faces % views:
         raise ValueError(f"faces must be a multiple of views, {views}, so that no subject lacks one, got {faces}")
     if not 0 <= val_share <= 1:
@@ -358,11 +344,11 @@ def _write_folder(root: Path, faces: Iterator[SyntheticFace], views: int, val_sh
         _write_image(root / name, image)
         images.append(name)
         points.append(face.points_px)
-        poses.append([face.pose.pitch_deg, face.pose.yaw_deg, face.pose.roll_deg])
+        poses.append(face.pose_para)
         subjects.append(face.subject)
         hidden.append(occlusion)
         splits.append("val" if _is_val(face.index // views, val_share) else "train")
-    pose_deg = np.array(poses, np.float32)
+    angles = pose_deg(poses)
     with replacing(root / MANIFEST) as path:
         np.savez(
             path,
@@ -370,8 +356,8 @@ def _write_folder(root: Path, faces: Iterator[SyntheticFace], views: int, val_sh
             points=np.stack(points),
             split=np.array(splits),
             source=np.full(len(images), "synthetic"),
-            yaw_deg=pose_deg[:, 1],
-            pose_deg=pose_deg,
+            yaw_deg=angles[:, 1],
+            pose_deg=angles,
             subject=np.array(subjects),
             occlusion=np.stack(hidden),
         )
@@ -384,18 +370,18 @@ def _is_val(subject: int, share: float) -> bool:
 
 
 def _write_300w_lp(root: Path, faces: Iterator[SyntheticFace], views: int) -> None:
-    for part in PARTS_300W_LP:
+    for part in PARTS:
         (root / part).mkdir()
-        (root / f"{part}_Flip").mkdir()
+        (root / (part + FLIP)).mkdir()
     for face in faces:
         subject, view = divmod(face.index, views)
-        number, which = divmod(subject, len(PARTS_300W_LP))
-        part = PARTS_300W_LP[which]
+        number, which = divmod(subject, len(PARTS))
+        part = PARTS[which]
         name = f"{part}_{number + 1:04d}_{view}"
         image, _ = face.draw()
         for folder, labels, pixels in (
             (part, face, image),
-            (f"{part}_Flip", face.mirrored(), np.ascontiguousarray(image[:, ::-1])),
+            (part + FLIP, face.mirrored(), np.ascontiguousarray(image[:, ::-1])),
         ):
             _write_image(root / folder / f"{name}.jpg", pixels)
             x, y, _ = labels.points_lp.T

@@ -55,7 +55,7 @@ def read_300wlp(
     there under several yaws, so that only whole parts can be held out without training on the faces held out.
 
     Args:
-        root: the folder with the parts; or one part's folder, or one of its files alone.
+        root: the folder with the parts, or one part's folder alone.
         model: the Basel model at the 68 landmarks, see `LandmarkModel.load`.
         flips: read the ``_Flip`` folders too.
         leave_out: parts that are not read, such as "IBUG"; its mirrored images neither. "IBUG_Flip" is the mirrored
@@ -99,7 +99,7 @@ def read_300wlp(
     poses: list[NDArray[np.float64]] = []
     faults: list[Fault] = []
     for folder in folders:
-        pairs, wrong = read_pairs(folder, (SHAPE, EXPRESSION, POSE), heights=True, advance=advance)
+        pairs, wrong = read_pairs(find_pairs(folder), (SHAPE, EXPRESSION, POSE), heights=True, advance=advance)
         split = "val" if _among(folder.name, hold_out) else "train"
         faults += [Fault(f"{folder.name}/{text}", split) for text in wrong]
         if not pairs:
