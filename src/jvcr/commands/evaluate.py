@@ -114,6 +114,7 @@ def evaluate(
     from rich.console import Console
 
     from jvcr.evaluation.curves import write_curves
+    from jvcr.evaluation.metrics import CONFIDENCE
     from jvcr.evaluation.protocol import Predictions, check_box_rule
     from jvcr.evaluation.published import like_published
     from jvcr.evaluation.report import (
@@ -129,7 +130,8 @@ def evaluate(
     )
 
     rules = tuple(dict.fromkeys(box))
-    folders = list({folder.resolve(): folder for folder in reversed(folders)}.values())[::-1]
+    seen = [folder.resolve() for folder in folders]
+    folders = [folder for i, folder in enumerate(folders) if seen.index(seen[i]) == i]
     _check_options(folders, rules, boxes, predictions, scheme, processes)
     _check_output(out, folders, against)
     out.mkdir(parents=True, exist_ok=True)
@@ -152,7 +154,7 @@ def evaluate(
     ]
     measured = labels[0][1][0]
     if landmarks.extends(measured.scheme):  # what it derives has no truth of its own
-        given, other = (_shared(given, landmarks, measured), _shared(other, landmarks, measured))
+        given, other = (_shared(made, landmarks, measured) for made in (given, other))
     if other is not None:
         check_same(measured, other)
     for _, (dataset, _) in labels:
@@ -168,7 +170,7 @@ def evaluate(
     runs: dict[str, tuple[LandmarkDataset, Predictions]] = {}
     summaries: dict[str, dict[str, Any]] = {}
     unusable: list[str] = []
-    options: dict[str, object] = {"--annotation": annotation, "--split": split, "--basis": basis}
+    options: dict[str, object] = {"--annotation": annotation or None, "--split": split, "--basis": basis}
     if given is None:
         options |= {"--box": rules, "--boxes": boxes, "--box-kind": box_kind if boxes else None, "--weights": weights}
         options |= {"--passes": passes, "--threads": threads, "--processes": processes}
@@ -216,7 +218,7 @@ def evaluate(
     if other is not None and against is not None:
         dataset, found = runs[names[0]]
         comparison = compare(dataset, found, other)
-        told = {"first": names[0], "second": str(against), "error": "nme, %", "confidence": 0.95}
+        told = {"first": names[0], "second": str(against), "error": "nme, %", "confidence": CONFIDENCE}
         write_summary(out / "comparison.json", told | {k: dataclasses.asdict(v) for k, v in comparison.items()})
         console.print(comparison_table(comparison, names[0], str(against)))
     if like is not None:
@@ -241,10 +243,10 @@ class _System:
     """What is measured: a landmarker by its weights, in one process or several."""
 
     def __init__(self, weights: str, threads: int | None, passes: int, processes: int) -> None:
-        import hashlib
         from functools import partial
 
         import jvcr
+        from jvcr.files import sha256
         from jvcr.inference import landmarker
         from jvcr.inference.runtime import available_cores
         from jvcr.weights import find_weights
@@ -258,7 +260,7 @@ class _System:
         path = find_weights(weights, ".onnx")
         self.about: dict[str, Any] = {
             "weights": weights,
-            "weights_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "weights_sha256": sha256(path),
             "training": _training(path),
             "passes": passes,
             "threads": threads,
@@ -329,14 +331,13 @@ def _check_output(out: Path, folders: list[Path], against: Path | None) -> None:
 
 
 def _command(folders: list[Path], options: Mapping[str, object]) -> str:
-    """The command line of these options, without those that are None or an empty choice; () is a flag that is set."""
+    """The command line of these options, without those that are None; () is a flag that is set."""
     import shlex
 
     words = ["jvcr", "evaluate", *map(str, folders)]
     for name, value in options.items():
-        if value is None or (name == "--annotation" and not value):
-            continue
-        words += [name, *map(str, value if isinstance(value, tuple) else (value,))]
+        if value is not None:
+            words += [name, *map(str, value if isinstance(value, tuple) else (value,))]
     return shlex.join(words)
 
 

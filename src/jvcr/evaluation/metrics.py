@@ -14,6 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 YAW_BINS = ("0-30", "30-60", "60-90")
 """The bands of |yaw|, degrees, that AFLW2000-3D is reported in: [0, 30], (30, 60], (60, 90]."""
 
+CONFIDENCE = 0.95
+"""How often the interval of a `paired_difference` should hold the mean, where nothing else is said."""
+
 _YAW_EDGES = (30.0, 60.0)
 
 POSE_LIMIT_DEG = 99.0
@@ -397,7 +400,7 @@ class PairedDifference:
 
 
 def paired_difference(
-    first: ArrayLike, second: ArrayLike, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
+    first: ArrayLike, second: ArrayLike, confidence: float = CONFIDENCE, resamples: int = 10_000, seed: int = 0
 ) -> PairedDifference:
     """The mean difference of two errors of the same faces, with a bootstrap interval (percentile method).
 

@@ -117,7 +117,7 @@ def summarise(dataset: LandmarkDataset, predictions: Predictions) -> dict[str, A
         "nme": averages(everything),
         "nme_3d": averages(everything, face_errors(dataset, predictions, nme_3d)) if dataset.has_depth else None,
         "nme_interocular": None if (e := errors["nme_interocular"]) is None else averages(everything, e),
-        "gte": _gte(dataset, predictions),
+        "gte": _gte(dataset, predictions, errors["gte"]),
         "cvgtce": _cvgtce(dataset, predictions),
         "percentiles": {name: _percentiles(errors[name]) for name in ("nme", "gte")},
         "ced": {name: _ced(e, THRESHOLDS[name]) for name, e in errors.items()},
@@ -279,13 +279,16 @@ def figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def _gte(dataset: LandmarkDataset, predictions: Predictions) -> dict[str, float | None]:
+def _gte(
+    dataset: LandmarkDataset, predictions: Predictions, aligned: NDArray[np.float64] | None
+) -> dict[str, float | None]:
+    """The means; ``aligned`` is what `gte_errors` gives."""
     found, corners = predictions.found, dataset.scheme.interocular
-    if corners is None or not found.any() or not dataset.has_depth:
+    if aligned is None or corners is None or not found.any():
         return {"aligned_z": None, "raw": None, "similarity": None}
     pred, truth = predictions.points_px[found], dataset.points_px[found]
     return {
-        "aligned_z": float(100 * gte(pred, truth, corners).mean()),
+        "aligned_z": float(100 * aligned[found].mean()),
         "raw": float(100 * gte(pred, truth, corners, align_z=False).mean()),
         "similarity": float(100 * gte_similarity(pred, truth, corners).mean()),
     }

@@ -18,7 +18,6 @@ of one face roughly at best, its size means nothing, and no threshold that suits
 from __future__ import annotations
 
 import errno
-import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from jvcr.export.weights import WeightsHeader
+from jvcr.files import sha256
 from jvcr.model.config import AUTHORS, NetworkConfig
 from jvcr.model.network import JVCR
 from jvcr.scheme import load_scheme
@@ -105,7 +105,7 @@ def read_authors_checkpoint(path: str | Path) -> tuple[JVCR, WeightsHeader]:
         raise ValueError(f"{path}: {error}") from error
     with torch.no_grad():
         _give_unit_frame(network)
-    origin = {"imported": "the authors' released checkpoint", "file": path.name, "sha256": _sha256(path)}
+    origin = {"imported": "the authors' released checkpoint", "file": path.name, "sha256": sha256(path)}
     return network.eval(), WeightsHeader("authors", AUTHORS, load_scheme("face71"), origin)
 
 
@@ -232,11 +232,3 @@ def _give_unit_frame(network: JVCR) -> None:
     last = network.coordinate.regressor
     last.weight *= _SCALE
     last.bias.view(-1, 3).mul_(_SCALE).add_(torch.from_numpy(_OFFSET).float())
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()

@@ -35,9 +35,9 @@ from jvcr.training.feed import Examples, StepSampler, to_input, training_batches
 from jvcr.training.objective import Losses, Objective, Stage
 from jvcr.training.processes import Processes, StoppedByAnother
 from jvcr.training.progress import Progress
-from jvcr.training.recipe import Recipe
+from jvcr.training.recipe import Recipe, flat
 from jvcr.training.schedule import learning_rate, make_optimizer
-from jvcr.training.start import config_differences, flat, load_start
+from jvcr.training.start import config_differences, load_start
 
 CHECKPOINT = "last.pt"
 WEIGHTS = "best.safetensors"
@@ -273,6 +273,7 @@ class Trainer:
         """Measures the weights and keeps them if they are the best so far; with nothing to measure on, the last."""
         if self.val_examples is None:
             if self.state.step == self.total_steps:
+                self._share_statistics()
                 self._keep()
             return
         figures = self.validate()
@@ -285,7 +286,6 @@ class Trainer:
             self._keep()
 
     def _keep(self) -> None:
-        self._share_statistics()
         with self._together():
             if self.fabric.is_global_zero:
                 save_weights(self.out / WEIGHTS, self.averaged_network, self.header())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -165,9 +164,10 @@ class Recipe:
     checkpoint_minutes: float = 3.0
 
     def __post_init__(self) -> None:
-        for name, value in _numbers(asdict(self)):
-            if not math.isfinite(value) or value < 0:
-                raise ValueError(f"{name} must be a number from 0 on, got {value}")
+        for name, value in flat(asdict(self)).items():
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if is_number and not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name} must be a number from 0 on, got {float(value)}")
         if self.optimizer.average >= 1:
             raise ValueError(f"optimizer.average is below 1, got {self.optimizer.average}")
         if self.optimizer.learning_rate == 0 or self.optimizer.step_epochs == 0:
@@ -223,13 +223,15 @@ class Recipe:
         return asdict(self)
 
 
-def _numbers(data: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """Every number of a recipe with its key."""
+def flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as one, with dotted keys; tuples as lists."""
+    result: dict[str, Any] = {}
     for key, value in data.items():
         if isinstance(value, dict):
-            yield from _numbers(value, f"{prefix}{key}.")
-        elif isinstance(value, (int, float)) and not isinstance(value, bool):
-            yield prefix + key, float(value)
+            result |= flat(value, f"{prefix}{key}.")
+        else:
+            result[prefix + key] = list(value) if isinstance(value, tuple) else value
+    return result
 
 
 def _network(value: object) -> dict[str, Any]:

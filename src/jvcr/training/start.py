@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 from jvcr.export.weights import WeightsHeader, load_network, read_header
+from jvcr.files import sha256
 from jvcr.model.config import NetworkConfig
 from jvcr.model.network import JVCR
+from jvcr.training.recipe import flat
 from jvcr.weights import find_weights
 
 
@@ -37,24 +38,13 @@ def load_start(weights: str, network: JVCR) -> tuple[WeightsHeader, str]:
             f"differ, the first is {first}, {a} there and {b} here. Give the recipe that network, or another start"
         )
     network.load_state_dict(there)
-    return header, hashlib.sha256(path.read_bytes()).hexdigest()
+    return header, sha256(path)
 
 
 def config_differences(old: NetworkConfig, new: NetworkConfig) -> list[tuple[str, Any, Any]]:
     """The recipe's keys in which two networks differ, each with both values."""
     a, b = flat(old.to_dict(), "network."), flat(new.to_dict(), "network.")
     return [(k, a.get(k), b.get(k)) for k in [*a, *(k for k in b if k not in a)] if a.get(k) != b.get(k)]
-
-
-def flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested tables as one, with dotted keys; tuples as lists."""
-    result: dict[str, Any] = {}
-    for key, value in data.items():
-        if isinstance(value, dict):
-            result |= flat(value, f"{prefix}{key}.")
-        else:
-            result[prefix + key] = list(value) if isinstance(value, tuple) else value
-    return result
 
 
 def _shape(tensors: dict[str, Any], name: str) -> str:
