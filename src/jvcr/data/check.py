@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jvcr.data.dataset import LandmarkDataset
-from jvcr.geometry.pose import similarity_transform
+from jvcr.geometry.pose import rotations_and_scales
 
 YAW_EDGES = (0, 15, 30, 45, 60, 75, 90)
 """Of the histogram of |yaw|, degrees; the last band has all beyond 90 too."""
@@ -175,8 +175,12 @@ def _odd_shapes(points_px: NDArray[np.float32]) -> list[tuple[int, str]]:
         return []
     # A frontal face is a better first guess of the average than any other: the one with the smallest depth.
     average = points_px[usable[np.argmin(np.ptp(points_px[usable, :, 2], axis=1) / extent[usable])]].astype(np.float64)
+    faces = points_px[usable].astype(np.float64)
+    faces -= faces.mean(axis=1, keepdims=True)
     for _ in range(2):
-        moved = np.stack([_moved(points_px[i], average) for i in usable])
+        centred = average - average.mean(axis=0)
+        rotation, scale = rotations_and_scales(faces, centred)
+        moved = scale[:, None, None] * faces @ rotation.swapaxes(1, 2)
         average = np.median(moved, axis=0)
     size = np.sqrt(((average - average.mean(0)) ** 2).sum(1).mean())
     distance = np.linalg.norm(moved - average, axis=2).mean(1) / size
@@ -188,11 +192,6 @@ def _odd_shapes(points_px: NDArray[np.float32]) -> list[tuple[int, str]]:
         for i, d in zip(usable, distance, strict=True)
         if d > limit
     ]
-
-
-def _moved(points: NDArray[np.float32], onto: NDArray[np.float64]) -> NDArray[np.float64]:
-    scale, rotation, shift = similarity_transform(points, onto)
-    return np.asarray(scale * points @ rotation.T + shift, dtype=np.float64)
 
 
 def _counts(names: NDArray[Any]) -> dict[str, int]:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from jvcr.geometry.pose import rotations_and_scales
+
 YAW_BINS = ("0-30", "30-60", "60-90")
 """The bands of |yaw|, degrees, that AFLW2000-3D is reported in: [0, 30], (30, 60], (60, 90]."""
 
@@ -162,13 +164,8 @@ def similarity_aligned(source: ArrayLike, target: ArrayLike) -> NDArray[np.float
     mean_a, mean_b = a.mean(axis=1, keepdims=True), b.mean(axis=1, keepdims=True)
     usable = np.isfinite(mean_a + mean_b).all(axis=(1, 2))
     da, db = (np.where(usable[:, None, None], points, 0) for points in (a - mean_a, b - mean_b))
-    variance = (da**2).sum(axis=(1, 2))
-    _refuse_zero(np.where(usable, variance, 1), "the points to align all lie on one spot")
-    u, s, vt = np.linalg.svd(db.swapaxes(1, 2) @ da)
-    sign = np.ones((len(a), 3))
-    sign[:, 2] = np.sign(np.linalg.det(u) * np.linalg.det(vt))
-    rotation = (u * sign[:, None]) @ vt
-    scale = np.divide((s * sign).sum(axis=1), variance, out=np.full(len(a), np.nan), where=usable)
+    _refuse_zero(np.where(usable, (da**2).sum(axis=(1, 2)), 1), "the points to align all lie on one spot")
+    rotation, scale = rotations_and_scales(da, db)
     return scale[:, None, None] * (da @ rotation.swapaxes(1, 2)) + mean_b
 
 

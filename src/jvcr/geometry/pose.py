@@ -52,15 +52,31 @@ def similarity_transform(
         raise ValueError("source and target must be finite")
     mean_a, mean_b = a.mean(0), b.mean(0)
     da, db = a - mean_a, b - mean_b
-    variance = float((da**2).sum())
-    if variance == 0:
+    if not da.any():
         raise ValueError("the source points all lie on one spot: no similarity can be found")
-    u, s, vt = np.linalg.svd(db.T @ da)
-    sign = np.ones(a.shape[1])
-    sign[-1] = np.sign(np.linalg.det(u) * np.linalg.det(vt))
-    rotation = (u * sign) @ vt
-    scale = float((s * sign).sum() / variance) if with_scale else 1.0
+    rotations, scales = rotations_and_scales(da[None], db[None])
+    rotation, scale = rotations[0], float(scales[0]) if with_scale else 1.0
     return scale, rotation, mean_b - scale * rotation @ mean_a
+
+
+def rotations_and_scales(
+    source: NDArray[np.float64], target: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What turns and scales point sets around their means onto others with the least squared error (Umeyama, 1991).
+
+    Args:
+        source: (F, N, D) points, the mean of each set at 0.
+        target: (F, N, D) points, likewise, or (N, D) for all.
+
+    Returns:
+        (F, D, D) proper rotations, and (F,) scales; NaN for a source whose points all lie on one spot.
+    """
+    u, s, vt = np.linalg.svd(target.swapaxes(-1, -2) @ source)
+    sign = np.ones_like(s)
+    sign[..., -1] = np.sign(np.linalg.det(u) * np.linalg.det(vt))
+    with np.errstate(invalid="ignore"):
+        scale = (s * sign).sum(axis=-1) / (source**2).sum(axis=(-1, -2))
+    return (u * sign[..., None, :]) @ vt, scale
 
 
 def euler_to_rotation(pose: HeadPose) -> NDArray[np.float64]:
