@@ -48,6 +48,18 @@ def test_shapes_follow_the_configuration(unit):
     assert points.shape == (2, 9, 3)
 
 
+@pytest.mark.parametrize("unit", ["plain", "bottleneck"])
+def test_inner_maps_have_widths_of_their_own(unit):
+    voxel = VoxelConfig(image_size=64, channels=8, inner_channels=(12, 16), depths=(4, 16), levels=2, unit=unit)
+    network = JVCR(NetworkConfig(voxel=voxel, coordinate=CoordinateConfig(channels=(4, 6), features=5)))
+    outer = network.voxel.hourglasses[0]
+    seen = []
+    for module in (outer, outer.inner, outer.inner.inner):
+        module.register_forward_hook(lambda _, inputs, output: seen.append((inputs[0].shape[1:], output.shape[1:])))
+    assert network(torch.rand(2, 3, 64, 64))[0][-1].shape == (2, 16, 16, 16)
+    assert seen == [((16, 4, 4),) * 2, ((12, 8, 8),) * 2, ((8, 16, 16),) * 2]
+
+
 def test_gradients_of_the_coordinates_reach_the_image_through_the_last_volume_only(tiny_config):
     network = JVCR(tiny_config).eval()
     image = torch.rand(1, 3, 32, 32, requires_grad=True)
@@ -71,6 +83,8 @@ def test_configuration_round_trip():
         (lambda: VoxelConfig(image_size=100), "multiple of 64"),
         (lambda: NetworkConfig.from_dict({"voxel": {"unit": "round"}}), "bottleneck"),
         (lambda: VoxelConfig(depths=()), "depths"),
+        (lambda: VoxelConfig(inner_channels=(64, 64)), "each of the 4 levels"),
+        (lambda: VoxelConfig(inner_channels=(64, 64, 64, 30)), "multiple of 4, got 30"),
         (lambda: NetworkConfig(voxel=VoxelConfig(depths=(1, 32))), "cube"),
         (lambda: NetworkConfig(coordinate=CoordinateConfig(channels=(2,) * 7)), "halved 7 times"),
         (lambda: NetworkConfig(points=0), "points"),

@@ -17,6 +17,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from jvcr.export.fold import FoldedCoordinateNet
 from jvcr.export.weights import WeightsHeader
 from jvcr.files import replacing
 from jvcr.model.network import JVCR
@@ -34,11 +35,11 @@ class _Served(nn.Module):
 
     def __init__(self, network: JVCR) -> None:
         super().__init__()
-        self.network = network
+        self.voxel, self.coordinate = network.voxel, FoldedCoordinateNet(network.coordinate)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        volumes, points = self.network(image)
-        return points, volumes[-1]
+        volume = self.voxel(image)[-1]
+        return self.coordinate(volume), volume
 
 
 @dataclass(frozen=True)

@@ -46,18 +46,19 @@ def sample_volume(volume: ArrayLike, points_unit: ArrayLike) -> NDArray[np.float
         raise ValueError(f"the volume has no cells: its shape is {np.shape(volume)}")
     if not np.isfinite(points).all():
         raise ValueError("points_unit holds NaN or infinite values")
-    cells = np.array(values.shape[:0:-1])  # of the axes x, y, z
+    depth, height, width = values.shape[1:]
+    cells = np.array([width, height, depth])
     position = np.clip((points + 1) * (cells / 2) - 0.5, 0, cells - 1)
-    low = np.floor(position).astype(np.intp)
+    low = position.astype(np.intp)
     # At the last cell there is no next one; its weight there is 0.
-    high = np.minimum(low + 1, cells - 1)
-    share = position - low
-    batch = np.arange(len(values))[:, None]
-    result = np.zeros(points.shape[:2])
-    for corner in product((False, True), repeat=3):
-        x, y, z = (np.where(upper, high[..., axis], low[..., axis]) for axis, upper in enumerate(corner))
-        weight = np.prod(np.where(corner, share, 1 - share), axis=-1)
-        result += weight * values[batch, z, y, x]
+    x, y, z = np.moveaxis(np.stack([low, np.minimum(low + 1, cells - 1)], axis=-1), 2, 0)
+    corners = (z[..., :, None, None] * height + y[..., None, :, None]) * width + x[..., None, None, :]
+    around = np.take_along_axis(values.reshape(len(values), -1), corners.reshape(len(values), -1), axis=1)
+    result = around.reshape(corners.shape)
+    # Of the eight corners first the pairs along x, then those along y, then z.
+    for share in np.moveaxis(position - low, 2, 0):
+        share = share.reshape(*share.shape, *(1,) * (result.ndim - 3))
+        result = result[..., 0] * (1 - share) + result[..., 1] * share
     return result[0] if single else result
 
 

@@ -48,9 +48,11 @@ def _conv_bn_relu(inputs: int, outputs: int, kernel: int, stride: int = 1, bias:
     return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
-def _unit(config: VoxelConfig) -> nn.Module:
-    c = config.channels
-    return PlainUnit(c) if config.unit == "plain" else Bottleneck(c, c)
+def _unit(config: VoxelConfig, inputs: int, outputs: int) -> nn.Module:
+    if config.unit == "bottleneck":
+        return Bottleneck(inputs, outputs)
+    # Where the width changes, the input could be added only through a further convolution.
+    return PlainUnit(inputs) if inputs == outputs else _conv_bn_relu(inputs, outputs, 3)
 
 
 def _stem(config: VoxelConfig) -> nn.Module:
@@ -71,12 +73,19 @@ def _stem(config: VoxelConfig) -> nn.Module:
 
 
 class Hourglass(nn.Module):
-    """Down to a map 2^levels times smaller and up again, with a skip branch at every level (Newell et al., 2016)."""
+    """Down to a map 2^levels times smaller and up again, with a skip branch at every level (Newell et al., 2016).
 
-    def __init__(self, config: VoxelConfig, levels: int) -> None:
+    Args:
+        config: of the network.
+        level: how often the map has been halved already.
+    """
+
+    def __init__(self, config: VoxelConfig, level: int = 0) -> None:
         super().__init__()
-        self.skip, self.down, self.up = _unit(config), _unit(config), _unit(config)
-        self.inner = Hourglass(config, levels - 1) if levels > 1 else _unit(config)
+        outer, inner = config.widths[level : level + 2]
+        self.skip = _unit(config, outer, outer)
+        self.down, self.up = _unit(config, outer, inner), _unit(config, inner, outer)
+        self.inner = Hourglass(config, level + 1) if level + 1 < config.levels else _unit(config, inner, inner)
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channels, h, w) -> the same shape."""
@@ -97,8 +106,8 @@ class VoxelNet(nn.Module):
         self.config = config
         c, last = config.channels, len(config.depths) - 1
         self.stem = _stem(config)
-        self.hourglasses = nn.ModuleList(Hourglass(config, config.levels) for _ in config.depths)
-        self.residuals = nn.ModuleList(_unit(config) for _ in config.depths)
+        self.hourglasses = nn.ModuleList(Hourglass(config) for _ in config.depths)
+        self.residuals = nn.ModuleList(_unit(config, c, c) for _ in config.depths)
         self.features = nn.ModuleList(_conv_bn_relu(c, c, 1, bias=True) for _ in config.depths)
         columns = config.upscale**2
         self.heads = nn.ModuleList(nn.Conv2d(c, d * columns, 1) for d in config.depths)
