@@ -2,6 +2,7 @@
 
 import io
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -198,6 +199,29 @@ def test_stream_reads_images_when_their_turn_comes(tiny_weights):
     assert len(read) == 8
 
 
+def test_stream_finds_the_faces_of_several_images_at_once_where_the_detector_allows(tiny_weights):
+    class Counting:
+        def __init__(self, concurrent):
+            self.concurrent, self.running, self.most, self.lock = concurrent, 0, 0, threading.Lock()
+
+        def __call__(self, image):
+            with self.lock:
+                self.running += 1
+                self.most = max(self.most, self.running)
+            time.sleep(0.02)
+            with self.lock:
+                self.running -= 1
+            return [[60.0, 40, 110, 120]], [float(image[0, 0, 0]) / 255]
+
+    for concurrent in (False, True):
+        detector = Counting(concurrent)
+        landmarker = Landmarker(tiny_weights, threads=3, detector=detector)
+        images = [np.full((HEIGHT, WIDTH, 3), i, np.uint8) for i in range(12)]
+        scores = [faces[0].score for faces in landmarker.stream(images)]
+        assert scores == pytest.approx([i / 255 for i in range(12)])
+        assert (detector.most > 1) == concurrent
+
+
 def test_stream_holds_few_large_images(tiny_weights, monkeypatch):
     monkeypatch.setattr("jvcr.inference.landmarker._MOST_PENDING_PIXELS", 2.5 * HEIGHT * WIDTH)
     landmarker = Landmarker(tiny_weights, threads=1, detector=nobody)
@@ -267,7 +291,7 @@ def test_a_detector_that_answers_wrongly(tiny_weights, answer, message):
 
 
 def test_the_detector_is_made_only_when_needed(tiny_weights, monkeypatch):
-    def none_installed():
+    def none_installed(threads):
         raise ImportError("no face detector")
 
     monkeypatch.setattr("jvcr.inference.landmarker.default_detector", none_installed)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from jvcr.apps.plot import write_overview
 from jvcr.files import replacing
+from jvcr.inference.ahead import in_order
 from jvcr.inference.image import read_image
 from jvcr.inference.landmarker import BoxKind, Landmarker
 from jvcr.inference.result import Face
@@ -159,8 +160,9 @@ def predict_photos(
     write_plot: bool = False,
     boxes: BoxFile | None = None,
     box_kind: BoxKind = "detector",
+    workers: int = 1,
 ) -> Iterator[Outcome]:
-    """Works on one photo after the other; when an outcome is given, its files are written.
+    """Works on photos; when an outcome is given, its files are written.
 
     ``NAME.json`` holds ``{"image": path, "faces": [Face.to_dict(), ...]}``, ``NAME.png`` the picture of `overview`.
     A photo that cannot be used gets an outcome with the reason, and no file; the next ones go on.
@@ -173,17 +175,19 @@ def predict_photos(
         write_plot: write the picture.
         boxes: where the faces are; None finds them.
         box_kind: what those boxes surround, see `Landmarker`.
+        workers: how many photos are worked on at once, each by a thread of its own; outcomes come in order all the
+            same. A landmarker of one thread suits several workers.
 
     Raises:
         OSError: a result cannot be written. Those before it stay.
     """
-    for photo in photos:
+
+    def work(photo: Photo) -> Outcome:
         try:
             image = read_image(photo.path)
             faces = landmarker(image, None if boxes is None else boxes.of(photo), box_kind)
         except (OSError, ValueError) as error:
-            yield Outcome(photo, problem=_with_path(error, photo.path))
-            continue
+            return Outcome(photo, problem=_with_path(error, photo.path))
         try:
             if write_json:
                 result = {"image": str(photo.path), "faces": [face.to_dict() for face in faces]}
@@ -194,9 +198,10 @@ def predict_photos(
         except OSError as error:
             if error.errno not in _FAULTS_OF_A_NAME:
                 raise  # such as a full disk: the next photo would fare no better
-            yield Outcome(photo, problem=f"{photo.path}: its result cannot be written: {error}")
-            continue
-        yield Outcome(photo, tuple(faces))
+            return Outcome(photo, problem=f"{photo.path}: its result cannot be written: {error}")
+        return Outcome(photo, tuple(faces))
+
+    return in_order(work, photos, workers)
 
 
 def _with_path(error: Exception, path: Path) -> str:

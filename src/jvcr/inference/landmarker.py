@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,10 +19,11 @@ from jvcr.geometry.crop import Crop, CropRule, box_fault
 from jvcr.geometry.pose import HeadPose, head_pose
 from jvcr.geometry.volume import sample_volume
 from jvcr.geometry.warp import cut, stretched
+from jvcr.inference.ahead import in_order
 from jvcr.inference.detect import Detector, default_detector
 from jvcr.inference.image import ImageSource, read_image
 from jvcr.inference.result import Face
-from jvcr.inference.runtime import OnnxNetwork, Providers
+from jvcr.inference.runtime import OnnxNetwork, Providers, available_cores
 from jvcr.scheme import LandmarkScheme
 
 BoxKind: TypeAlias = Literal["detector", "landmarks"]
@@ -58,7 +61,8 @@ class Landmarker:
 
     Args:
         weights: the name of shipped weights ("compact") or the path of an .onnx file.
-        threads: how many threads the network may use; None is one for each core that this process may use.
+        threads: how many threads the network and the detector may use; None is one for each core that this process may
+            use.
         detector: what finds the faces where no boxes are given, see `Detector`; None is `default_detector`, made when
             it is first needed.
         providers: execution providers of ONNX Runtime, such as ``("CUDAExecutionProvider",)``; None is the CPU.
@@ -87,9 +91,11 @@ class Landmarker:
     ) -> None:
         self.passes = _at_least_one("passes", passes)
         self.max_batch = _at_least_one("max_batch", max_batch)
+        self._network = OnnxNetwork(weights, threads, providers)
+        self.threads = available_cores() if threads is None else threads
         if detector is not None:
             self.detector = detector
-        self._network = OnnxNetwork(weights, threads, providers)
+        self._taking_turns = threading.Lock()
         template = self.scheme.template
         self._template = None if template is None else np.array(template)
 
@@ -105,7 +111,7 @@ class Landmarker:
     @cached_property
     def detector(self) -> Detector:
         """What finds the faces where no boxes are given."""
-        return default_detector()
+        return default_detector(self.threads)
 
     def __call__(
         self,
@@ -155,7 +161,8 @@ class Landmarker:
     ) -> Iterator[list[Face]]:
         """The faces of any number of images, one list after the other, in bounded memory.
 
-        Images are read when their turn comes, so a generator will do; faces of several images share a batch.
+        Images are taken when their turn comes, so a generator will do. They are read, and their faces found, by
+        several threads, at most twice as many images ahead; faces of several images share a batch.
 
         Args:
             images: as the image of a single call; also an array of (images, h, w, 3).
@@ -207,9 +214,12 @@ class Landmarker:
         passes: int | None,
     ) -> Iterator[list[Face]]:
         pending: list[_Job] = []
-        for image, image_boxes in _paired(images, boxes):
+        prepared = in_order(lambda pair: self._prepare(*pair, box_kind), _paired(images, boxes), self.threads)
+        while True:
             try:
-                pending.append(self._prepare(image, image_boxes, box_kind))
+                pending.append(next(prepared))
+            except StopIteration:
+                break
             except (OSError, ValueError):
                 yield from self._finished(pending, passes)  # those before it are not lost
                 raise
@@ -231,7 +241,10 @@ class Landmarker:
             raise ValueError(f'box_kind must be "detector" or "landmarks", got {box_kind!r}')
         image = read_image(source)
         if boxes is None:
-            found, scores = _detect(self.detector, image)
+            with self._taking_turns:
+                detector = self.detector  # made by the first who needs it
+            with contextlib.nullcontext() if getattr(detector, "concurrent", False) else self._taking_turns:
+                found, scores = _detect(detector, image)
             return _Job(image, found, scores, [Crop.from_detection(box, self._network.info.crop) for box in found])
         name = f"{source}: " if isinstance(source, (str, os.PathLike)) else ""
         given = _checked_boxes(boxes, image, name)
