@@ -99,14 +99,6 @@ def test_landmarks_of_the_photo_lie_where_they_are(example):
     assert (np.abs(picture[places[0], places[1]].astype(int) - 128) > 20).any(axis=1).all()
 
 
-def test_depth_is_put_where_the_volume_is(example):
-    there = np.array(FACE68.template) / 1.5
-    assert abs(example.points_unit[:, 2].mean() - there[:, 2].mean()) < 0.12
-    np.testing.assert_allclose(example.points_unit[:, :2], there[:, :2], atol=1e-5)
-    flat = replace(example, volume=np.zeros((6, 8, 10), np.float32))
-    assert np.isfinite(flat.points_unit).all()
-
-
 @pytest.mark.parametrize(("count", "columns", "shape"), [(1, 6, (1, 1)), (3, 2, (2, 2)), (2, 2, (1, 2))])
 def test_a_column_for_each_face(example, count, columns, shape):
     picture = examples_figure([example] * count, columns, size=96)

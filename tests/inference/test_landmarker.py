@@ -4,6 +4,7 @@ import io
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -87,9 +88,26 @@ def test_volumes_and_crops_for_research(landmarker):
     assert faces == landmarker(image, boxes)
     assert volumes.shape == (2, 4, 6, 8)
     np.testing.assert_allclose(volumes[0, 0, 0], (np.arange(8) + 0.5) / 8)
-    assert crops == [Crop.from_detection(box) for box in boxes]
+    for face, crop, box in zip(faces, crops, boxes, strict=True):
+        same_place = replace(crop, center=(*crop.center[:2], 0.0))
+        assert same_place == Crop.from_detection(box)
     faces, volumes, crops = landmarker.volumes(image)
     assert (faces, len(volumes), crops) == ([], 0, [])
+
+
+def test_crops_lead_from_a_volume_to_the_landmarks(tiny_weights, monkeypatch):
+    landmarker = Landmarker(tiny_weights, threads=1)
+    run, given = landmarker._network.run, []
+
+    def deeper(crops):
+        coordinates, volumes = run(crops)
+        given.extend(coordinates + np.float32([0, 0, 0.3]))
+        return coordinates + np.float32([0, 0, 0.3]), volumes
+
+    monkeypatch.setattr(landmarker._network, "run", deeper)
+    faces, _, crops = landmarker.volumes(spot(93, 72), [[60, 40, 110, 120], [70, 30, 150, 120]])
+    for face, crop, unit in zip(faces, crops, given, strict=True):
+        np.testing.assert_allclose(crop.to_image(unit), face.points, atol=0.01)
 
 
 def test_second_pass_crops_around_the_first_result(landmarker, tiny_weights):

@@ -44,7 +44,7 @@ class Example:
         image: (h, w, 3) RGB.
         face: its landmarks, in pixels of that image.
         volume: (D, H, W) the estimated volume, in the unit frame of the crop (z, y, x).
-        crop: between the two.
+        crop: between the two, as `Landmarker.volumes` gives it.
         scheme: what the landmarks are.
     """
 
@@ -57,16 +57,8 @@ class Example:
 
     @property
     def points_unit(self) -> NDArray[np.float64]:
-        """(N, 3) the landmarks in the unit frame of the crop.
-
-        A result's depth has no zero, so they are moved in depth to where the volume has the most of its weight.
-        """
-        points = self.crop.to_unit(self.face.points)
-        weight = np.clip(self.volume, 0, None).sum(axis=(1, 2))
-        centres = (np.arange(len(weight)) + 0.5) / len(weight) * 2 - 1
-        if weight.sum() > 0:
-            points[:, 2] += float(weight @ centres / weight.sum()) - points[:, 2].mean()
-        return points
+        """(N, 3) the landmarks in the unit frame of the crop."""
+        return self.crop.to_unit(self.face.points)
 
 
 def draw_compact_volume(

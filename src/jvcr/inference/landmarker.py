@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
@@ -199,12 +199,13 @@ class Landmarker:
         Returns:
             faces: as of a call.
             volumes: (n, D, H, W) the predicted compact volume of each, in the unit frame of its crop (z, y, x).
-            crops: the crop of each; ``crops[i].to_image`` takes points of that unit frame to the image.
+            crops: the crop of each; ``crops[i].to_image`` takes points of that unit frame to the frame of the faces'
+                points, whose depth has its mean at 0.
         """
         job = self._prepare(image, boxes, box_kind)
         found = list(self._regress([job], passes))
         volumes = np.stack([f.volume for f in found]) if found else np.zeros((0, 0, 0, 0), np.float32)
-        return self._faces(job, iter(found)), volumes, [f.crop for f in found]
+        return self._faces(job, iter(found)), volumes, [_moved_in_depth(f.crop, f.points_px) for f in found]
 
     def _stream(
         self,
@@ -306,6 +307,12 @@ def _around(points_px: NDArray[np.float64], crop: Crop, rule: CropRule) -> Crop:
         return Crop.around_landmarks(points_px, rule=rule)
     except ValueError:
         return crop
+
+
+def _moved_in_depth(crop: Crop, points_px: NDArray[np.float64]) -> Crop:
+    """The crop in the frame where the points' depth has its mean at 0."""
+    x, y, z = crop.center
+    return replace(crop, center=(x, y, z - float(points_px[:, 2].mean())))
 
 
 def _paired(
