@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import cv2
 import numpy as np
@@ -103,7 +104,10 @@ class FakeLandmarker:
     Attributes:
         detections: image index -> boxes that its detector finds; the landmarks' box, a bit larger, if not listed.
         calls: (image index, box, box_kind) of every face asked for.
+        training: it had none.
     """
+
+    training = MappingProxyType({})
 
     def __init__(self, dataset, offset=(0.0, 0.0, 0.0), detections=None):
         self.dataset, self.offset, self.detections = dataset, np.array(offset), detections or {}

@@ -1,7 +1,5 @@
 """The volume by its formula, and where things come to lie in the pictures."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch

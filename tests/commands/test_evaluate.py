@@ -14,7 +14,7 @@ import jvcr.apps.bulk  # noqa: F401 (names the landmarker in annotations, before
 from jvcr.commands.evaluate import evaluate
 from jvcr.data.readers import read_dataset
 from jvcr.evaluation.protocol import Predictions
-from jvcr.evaluation.report import summarise, summary_schema
+from jvcr.evaluation.summary import summarise, summary_schema
 
 
 @pytest.fixture
@@ -104,6 +104,36 @@ def test_an_out_folder_that_cannot_be_made_shows_before_anything_runs(landmark_f
     assert asked == []
 
 
+@pytest.mark.parametrize("out", ["out", "new/out"])
+def test_a_run_that_cannot_begin_leaves_no_folder(landmark_folder, landmarker, weights, tmp_path, out):
+    landmarker(landmark_folder)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="no split 'test'"):
+        evaluate([landmark_folder.root], out=tmp_path / out, weights=str(weights), split="test")
+    assert sorted(tmp_path.iterdir()) == before
+    (tmp_path / "mine").mkdir()  # a folder that was there stays
+    with pytest.raises(ValueError, match="no split 'test'"):
+        evaluate([landmark_folder.root], out=tmp_path / "mine", weights=str(weights), split="test")
+    assert (tmp_path / "mine").is_dir()
+
+
+def test_the_network_is_opened_once(landmark_folder, tiny_weights, tmp_path, monkeypatch):
+    import onnxruntime
+
+    opened = []
+    session = onnxruntime.InferenceSession
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *a, **k: opened.append(a) or session(*a, **k))
+    evaluate([landmark_folder.root], out=tmp_path / "out", weights=str(tiny_weights), threads=1)
+    assert len(opened) == 1
+
+
+def test_what_the_weights_say_of_their_training(landmark_folder, make_network, tmp_path):
+    said = {"training": {"recipe": {"name": "mine"}, "train_faces": 7, "steps": 3}}
+    weights = make_network("trained", metadata=said)
+    evaluate([landmark_folder.root], out=tmp_path / "out", weights=str(weights), threads=1)
+    assert summary_of(tmp_path / "out")["training"] == {"recipe": "mine", "train_faces": 7}
+
+
 def test_importing_the_command_is_light():
     code = (
         "import sys, jvcr.commands.evaluate; "
@@ -160,7 +190,9 @@ def test_annotations_and_box_rules_get_a_folder_each(
     )
     assert code == 0
     names = [f"aflw2000-{a}-{b}" for a in ("original", "reannotated") for b in ("truth", "detector")]
-    assert sorted(p.name for p in out.iterdir()) == sorted([*names, "summaries.json", "ced.png", "yaw.png"])
+    assert sorted(p.name for p in out.iterdir()) == sorted(
+        [*names, "summaries.json", "ced.png", "reliability.png", "yaw.png"]
+    )
     summaries = json.loads((out / "summaries.json").read_text(encoding="utf-8"))
     assert list(summaries) == names
     sizes = np.sqrt(np.ptp(with_annotations.points_px[..., :2], axis=1).prod(axis=1))
@@ -168,7 +200,7 @@ def test_annotations_and_box_rules_get_a_folder_each(
         assert summary == summary_of(out / name)
         assert schema_faults(summary, summary_schema()) == []
         files = sorted(p.name for p in (out / name).iterdir())
-        assert files == ["ced.png", "predictions.npz", "summary.json", "worst.jpg", "yaw.png"]
+        assert files == ["ced.png", "predictions.npz", "reliability.png", "summary.json", "worst.jpg", "yaw.png"]
         expected = (200 / sizes).mean() if "reannotated" in name else 0
         assert summary["nme"]["image_mean"] == pytest.approx(expected, rel=1e-4, abs=1e-4)
         assert (summary["annotation"], summary["box"]) == tuple(name.split("-")[1:])
@@ -186,7 +218,7 @@ def test_several_data_sets(landmark_folder, aflw2000, monkeypatch, fake_landmark
 
         def __init__(self, *arguments, **options):
             self.fakes = [fake_landmarker(read_dataset(made.root)) for made in (landmark_folder, aflw2000)]
-            self.scheme, self.detector = self.fakes[0].scheme, None
+            self.scheme, self.detector, self.training = self.fakes[0].scheme, None, {}
 
         def batch(self, images, boxes, box_kind):
             return (self.fakes[0] if len(images) == 2 else self.fakes[1]).batch(images, boxes, box_kind)
@@ -360,7 +392,7 @@ def test_two_processes_write_the_figures_of_one(landmark_folder, tiny_weights, t
         assert evaluate([landmark_folder.root], out=out, **options) == 0
     one, two = summary_of(tmp_path / "1"), summary_of(tmp_path / "2")
     assert one["processes"] == 1 and two["processes"] == 2
-    for key in ("nme", "gte", "ced", "counts", "confidence", "images", "found"):
+    for key in ("nme", "gte", "ced", "by_region", "openings", "counts", "confidence", "images", "found"):
         assert one[key] == two[key]
 
 

@@ -9,7 +9,7 @@ import pytest
 from jvcr.data.folder import read_folder
 from jvcr.evaluation import chart
 from jvcr.evaluation.chart import COLORS, Line, line_chart
-from jvcr.evaluation.curves import ced_chart, write_curves, yaw_chart
+from jvcr.evaluation.curves import ced_chart, reliability_chart, write_curves, yaw_chart
 from jvcr.evaluation.protocol import predict
 from jvcr.scheme import LandmarkScheme
 
@@ -113,4 +113,34 @@ def test_the_error_by_yaw_has_a_point_in_each_band_with_faces(runs, tmp_path):
     write_curves(tmp_path / "a", runs)
     write_curves(tmp_path / "b", {"": (unknown, near)})
     assert cv2.imread(str(tmp_path / "a" / "yaw.png")).shape == (600, 840, 3)
-    assert [p.name for p in (tmp_path / "b").iterdir()] == ["ced.png"]
+    assert sorted(p.name for p in (tmp_path / "b").iterdir()) == ["ced.png", "reliability.png"]
+
+
+def test_errors_by_confidence_lie_where_their_numbers_say(runs, tmp_path):
+    dataset, near = runs["near"]
+    near.confidence[:] = np.linspace(0.1, 0.9, 68, dtype=np.float32)
+    near.points_px[:] = dataset.points_px + np.float32([1, 0, 0])
+    near.points_px[:, :34, 0] += 2  # the less confident half is off by three times as much
+    picture = reliability_chart({"": (dataset, near)})
+    assert picture.shape == (600, 1680, 3)
+
+    def height(part, color, at):
+        """How far above the ground a line runs at a place along the x axis, pixels."""
+        x, y = places(part, color).T
+        near_it = (np.abs(x - (LEFT + at * (RIGHT - LEFT))) < 2) & ((y > TOP + 70) | (at > 0.6))  # without the legend
+        return BOTTOM - y[near_it].mean()
+
+    left, right = picture[:, :840], picture[:, 840:]
+    assert height(left, SECOND, 0.2) == pytest.approx(3 * height(left, SECOND, 0.8), rel=0.05)
+    # The more confident half has half the mean error of all.
+    assert height(right, FIRST, 0.5) == pytest.approx(height(right, FIRST, 0.2), rel=0.05)
+    assert height(right, FIRST, 0.99) == pytest.approx(2 * height(right, FIRST, 0.5), rel=0.05)
+
+
+def test_predictions_without_confidence_have_no_reliability(runs, tmp_path):
+    dataset, near = runs["near"]
+    (tmp_path / "reliability.png").write_bytes(b"of another run")
+    near.confidence[:] = np.nan
+    assert reliability_chart({"": (dataset, near)}) is None
+    assert write_curves(tmp_path, {"": (dataset, near)}) == ["ced.png", "yaw.png"]
+    assert not (tmp_path / "reliability.png").exists()

@@ -14,12 +14,11 @@ from jvcr.evaluation.metrics import (
     gte,
     gte_similarity,
     head_pose_mae,
+    landmark_errors,
     nme_2d,
     nme_3d,
     nme_interocular,
-    paired_difference,
     similarity_aligned,
-    spearman,
     view_pairs,
     yaw_bins,
 )
@@ -36,6 +35,13 @@ def test_nme_divides_by_the_true_box_and_ignores_depth():
     pred[1] += [0, 6, 0]  # 6 pixels over a box of sqrt(24 * 6) = 12
     np.testing.assert_allclose(nme_2d(pred, truth), [2 / 4, 6 / 12])
     np.testing.assert_allclose(nme_2d(pred[..., :2], truth[..., :2]), [2 / 4, 6 / 12])
+
+
+def test_the_mean_of_a_face_s_landmark_errors_is_its_nme():
+    pred = TRIANGLE[None] + np.array([[[3, 4, 1000], [0, 0, -5], [0, 1, 0]]])
+    errors = landmark_errors(pred, TRIANGLE[None])
+    np.testing.assert_allclose(errors, [[5 / 4, 0, 1 / 4]])
+    np.testing.assert_allclose(errors.mean(axis=1), nme_2d(pred, TRIANGLE[None]))
 
 
 def test_nme_is_not_symmetric_the_truth_s_box_counts():
@@ -281,58 +287,3 @@ def test_head_pose_mae_by_hand():
     assert head_pose_mae(pred, truth, limit_deg=180.0).faces == 4
     with pytest.raises(ValueError, match=r"\(faces, 3\)"):
         head_pose_mae([1, 2, 3], [1, 2, 3])
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "expected"),
-    [
-        ([1, 2, 3, 4], [10, 30, 20, 40], 0.8),
-        ([1, 2, 3], [9, 4, 1], -1.0),
-        ([1, 1, 2, 3], [1, 2, 3, 3], 8 / 9),  # ranks 1.5 1.5 3 4 and 1 2 3.5 3.5: 4 over sqrt(4.5 * 4.5)
-        ([1, np.nan, 2, 3], [2, 0, 4, np.nan], 1.0),
-        ([1, 1, 1], [1, 2, 3], None),
-        ([1.0], [2.0], None),
-    ],
-)
-def test_spearman(a, b, expected):
-    assert spearman(a, b) == (None if expected is None else pytest.approx(expected, abs=1e-6))
-
-
-def test_spearman_refuses_lists_of_two_lengths():
-    with pytest.raises(ValueError, match="one length"):
-        spearman([1, 2], [1, 2, 3])
-
-
-def test_two_systems_on_the_same_faces():
-    first = [1.0, 2.0, 3.0, np.nan, 5.0, 4.0]
-    second = [2.0, 2.0, 5.0, 1.0, np.nan, 3.0]
-    # Differences -1, 0, -2 and 1.
-    difference = paired_difference(first, second)
-    assert (difference.faces, difference.wins, difference.losses, difference.ties) == (4, 2, 1, 1)
-    assert difference.mean == pytest.approx(-0.5)
-    assert difference.low < -0.5 < difference.high
-    assert difference.low >= -2
-    assert difference.high <= 1
-    assert paired_difference(first, second) == difference
-    assert paired_difference(second, first).low == pytest.approx(-difference.high)
-    assert paired_difference([np.nan], [1.0]).mean is None
-
-
-def test_the_bootstrap_interval_is_that_of_the_mean():
-    generator = np.random.default_rng(6)
-    first = generator.normal(0.3, 2, 400)
-    difference = paired_difference(first, np.zeros(400), resamples=4000)
-    half = 1.96 * first.std() / 20  # of a normal mean of 400
-    assert difference.low == pytest.approx(first.mean() - half, abs=0.03)
-    assert difference.high == pytest.approx(first.mean() + half, abs=0.03)
-    narrow = paired_difference(first, np.zeros(400), confidence=0.5, resamples=4000)
-    assert narrow.high - narrow.low < 0.5 * (difference.high - difference.low)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [(([1], [1, 2]), "same faces"), (([1.0], [1.0], 1.0), "between 0 and 1"), (([1.0], [1.0], 0.9, 0), "at least 1")],
-)
-def test_paired_difference_refuses(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        paired_difference(*arguments)

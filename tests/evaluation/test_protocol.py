@@ -8,8 +8,8 @@ import pytest
 
 from jvcr.data.folder import read_folder
 from jvcr.evaluation.protocol import FOUND_OVERLAP, Predictions, best_detection, landmark_box, predict
-from jvcr.evaluation.report import summarise
 from jvcr.evaluation.shards import predict_in_processes
+from jvcr.evaluation.summary import summarise
 from jvcr.inference import Landmarker
 from jvcr.scheme import LandmarkScheme, load_scheme
 

@@ -14,18 +14,23 @@ from jvcr.data.folder import read_folder
 from jvcr.evaluation.metrics import cvgtce
 from jvcr.evaluation.protocol import Predictions, predict
 from jvcr.evaluation.report import (
-    CED_STEPS,
-    compare,
     comparison_table,
-    face_errors,
     runs_table,
-    summarise,
     summary_lines,
-    summary_schema,
     summary_table,
+    with_interval,
     worst_faces,
-    write_summary,
     write_worst,
+)
+from jvcr.evaluation.summary import (
+    CED_STEPS,
+    DECILES,
+    compare,
+    face_errors,
+    resampling_units,
+    summarise,
+    summary_schema,
+    write_summary,
 )
 from jvcr.geometry.pose import head_pose
 from jvcr.scheme import FACE68, LandmarkScheme
@@ -47,7 +52,7 @@ def test_a_known_offset_gives_known_figures(dataset, box_sizes, fake_landmarker)
     predictions = predict(fake_landmarker(dataset, offset=(3, 4, 7)), dataset)
     summary = summarise(dataset, predictions)
     nme = 100 * 5 / box_sizes  # one face in each band
-    assert list(summary["nme"]) == ["bins", "bin_mean", "bin_std", "image_mean"]
+    assert list(summary["nme"]) == ["bins", "bin_mean", "bin_std", "image_mean", "intervals"]
     assert summary["nme"]["bins"] == pytest.approx(dict(zip(("0-30", "30-60", "60-90"), nme, strict=True)), rel=1e-5)
     assert summary["nme"]["bin_mean"] == pytest.approx(nme.mean(), rel=1e-5)
     assert summary["nme"]["image_mean"] == pytest.approx(nme.mean(), rel=1e-5)
@@ -87,7 +92,10 @@ def test_nothing_found_is_a_summary_without_figures_and_without_nan(dataset, fak
     predictions = predict(fake_landmarker(dataset, detections={0: [], 1: [], 2: []}), dataset, "detector")
     summary = summarise(dataset, predictions)
     assert summary["nme"]["image_mean"] is None
-    assert summary["gte"] == {"aligned_z": None, "raw": None, "similarity": None}
+    assert summary["gte"] == {"aligned_z": None, "raw": None, "similarity": None, "interval": None}
+    assert summary["nme"]["intervals"]["image_mean"] is None
+    assert summary["openings"]["closed_eyes"]["faces"] == 0
+    assert all(line.startswith(("NME: half", "GTE: half")) for line in summary_lines(summary))
     write_summary(tmp_path / "summary.json", summary)
     assert json.loads((tmp_path / "summary.json").read_text()) == summary
     assert worst_faces(dataset, predictions).shape == (240, 240, 3)
@@ -130,7 +138,7 @@ def test_the_table_has_a_row_for_each_source(dataset, fake_landmarker):
     assert "2/3" in text
     assert "0/1" in text
     rows = [line.split("│")[1].strip() for line in text.splitlines() if line.startswith("│")]
-    assert rows == ["all", "a", "b"]
+    assert rows == ["all", "a", "b", *(f"all, {part} alone" for part in ("jaw", "brow", "nose", "eye", "lips"))]
 
 
 def test_worst_faces_are_drawn_worst_first(dataset, fake_landmarker, tmp_path):
@@ -211,7 +219,84 @@ def test_confidence_that_knows_its_errors(dataset, fake_landmarker):
     assert correlation["per_face"] == pytest.approx(-1)
     assert correlation["per_landmark"] < -0.95  # rounding puts a face's equal errors into some order
     predictions.confidence[:] = np.nan  # another system's file has none
-    assert summarise(dataset, predictions)["confidence"] == {"per_face": None, "per_landmark": None}
+    nothing = summarise(dataset, predictions)["confidence"]
+    assert nothing == {"per_face": None, "per_landmark": None, "faces": None, "landmarks": None}
+
+
+def test_leaving_out_the_least_confident(dataset, box_sizes, fake_landmarker):
+    predictions = predict(fake_landmarker(dataset), dataset)
+    moved = np.float32([0.01, 0.03, 0.09]) * box_sizes
+    predictions.points_px[:, :, 0] += moved[:, None]
+    predictions.confidence[:] = np.float32([0.8, 0.4, 0.2])[:, None]
+    confidence = summarise(dataset, predictions)["confidence"]
+    faces, landmarks = confidence["faces"], confidence["landmarks"]
+    assert (faces["above"], faces["auc"], faces["share"]) == (5.0, 1.0, pytest.approx(1 / 3))
+    third = next(part for part in faces["left_out"] if part["share"] == 0.3)
+    assert (third["found"], third["error"]) == (1.0, pytest.approx(2, rel=1e-4))
+    assert third["threshold"] == pytest.approx(0.4)
+    assert len(landmarks["deciles"]["p50"]) == DECILES
+    assert landmarks["deciles"]["p50"][0] == landmarks["deciles"]["p90"][0] == pytest.approx(9, rel=1e-4)
+    assert landmarks["deciles"]["confidence"][-1] == pytest.approx(0.8)
+
+
+def test_the_error_of_each_part_of_the_face(dataset, box_sizes, fake_landmarker):
+    predictions = predict(fake_landmarker(dataset), dataset)
+    predictions.points_px[:, 36:42, 1] += 3  # one of two eyes
+    by_region = summarise(dataset, predictions)["by_region"]
+    assert list(by_region) == ["jaw", "brow", "nose", "eye", "lips"]
+    assert by_region["eye"]["image_mean"] == pytest.approx((150 / box_sizes).mean(), rel=1e-4)
+    assert by_region["eye"]["bins"]["60-90"] == pytest.approx(150 / box_sizes[2], rel=1e-4)
+    assert by_region["lips"]["image_mean"] == 0
+
+
+def test_openings_are_measured(dataset, fake_landmarker):
+    # Two faces are turned by 45 degrees at most; one is given a closed eye, which the landmarker sees open.
+    predictions = predict(fake_landmarker(dataset), dataset)
+    dataset.points_px[0, [37, 38, 43, 44]] = dataset.points_px[0, [41, 40, 47, 46]]
+    eyes = summarise(dataset, predictions)["openings"]["closed_eyes"]
+    assert (eyes["threshold"], eyes["faces"], eyes["chosen"], eyes["told"]) == (0.165, 2, 1, 0.0)
+    assert eyes["truth"] == pytest.approx(0, abs=1e-6)
+    assert eyes["error"] > eyes["others_error"] == 0
+    line = next(line for line in summary_lines(summarise(dataset, predictions)) if "closed eyes" in line)
+    assert "1 of 2 faces" in line and "0 % of them are told, 100 % of the others" in line
+
+
+def test_intervals_are_of_the_means_they_stand_beside(dataset, fake_landmarker):
+    many = replace(
+        dataset.select(np.repeat(np.arange(3), 60)),
+        images=np.array([f"{i}.jpg" for i in range(180)]),
+    )
+    points = many.points_px.copy()
+    points[..., 0] += np.random.default_rng(5).uniform(0, 4, (180, 1)).astype(np.float32)
+    found = np.ones(180, bool)
+    predictions = Predictions(
+        many.images, points, found, np.ones((180, 68), np.float32), np.ones((180, 4), np.float32), {}
+    )
+    nme = summarise(many, predictions)["nme"]
+    faces = 100 * face_errors(many, predictions)
+    for band, part in zip(("0-30", "30-60", "60-90"), np.split(faces, [60, 120]), strict=True):
+        half = 1.96 * part.std() / np.sqrt(60)
+        assert nme["intervals"]["bins"][band] == pytest.approx([part.mean() - half, part.mean() + half], abs=half / 6)
+    half = 1.96 * np.sqrt(sum(part.var() / 60 for part in np.split(faces, 3))) / 3
+    assert nme["intervals"]["bin_mean"] == pytest.approx([faces.mean() - half, faces.mean() + half], abs=half / 6)
+    assert "NME with 95 % intervals: 0-30° " in summary_lines(summarise(many, predictions))[0]
+    # All of one subject: there is nothing to draw from.
+    alone = summarise(replace(many, subjects=np.full(180, "ann")), predictions)["nme"]["intervals"]
+    assert alone == {"bins": {"0-30": None, "30-60": None, "60-90": None}, "bin_mean": None, "image_mean": None}
+
+
+def test_units_of_the_bootstrap(dataset):
+    assert resampling_units(dataset).tolist() == ["a/one.jpg", "b/two.jpg", "a/three.jpg"]
+    named = replace(dataset, subjects=np.array(["ann", "", "ann"]))
+    assert resampling_units(named).tolist() == ["subject ann", "image b/two.jpg", "subject ann"]
+
+
+@pytest.mark.parametrize(
+    ("value", "ends", "text"),
+    [(2.111, [2.06, 2.168], "2.11 [2.06, 2.17]"), (2.1, None, "2.10"), (None, None, "-")],
+)
+def test_a_figure_with_its_interval(value, ends, text):
+    assert with_interval(value, ends) == text
 
 
 def test_labels_without_depth_of_their_own_have_no_figures_in_3d(dataset, fake_landmarker):

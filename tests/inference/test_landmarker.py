@@ -88,7 +88,7 @@ def test_volumes_and_crops_for_research(landmarker):
     assert faces == landmarker(image, boxes)
     assert volumes.shape == (2, 4, 6, 8)
     np.testing.assert_allclose(volumes[0, 0, 0], (np.arange(8) + 0.5) / 8)
-    for face, crop, box in zip(faces, crops, boxes, strict=True):
+    for crop, box in zip(crops, boxes, strict=True):
         same_place = replace(crop, center=(*crop.center[:2], 0.0))
         assert same_place == Crop.from_detection(box)
     faces, volumes, crops = landmarker.volumes(image)

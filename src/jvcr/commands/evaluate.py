@@ -10,15 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-    from rich.console import Console
-
     from jvcr.data.dataset import LandmarkDataset
     from jvcr.evaluation.protocol import Predictions
-    from jvcr.scheme import LandmarkScheme
-
-ALL_SPLITS = "all"
-DEFAULT_SPLIT = "val"
 
 NAMED_PROBLEMS = 20
 """So many faces that cannot be used are named; the summary names them all."""
@@ -89,7 +82,8 @@ def evaluate(
     like
         Print a table of the paper with its rows and ours, and what ours differ in.
     plot
-        Write ced.png, the cumulative error curves, and yaw.png, the error by yaw.
+        Write ced.png, the cumulative error curves, yaw.png, the error by yaw, and reliability.png, the error by
+        confidence.
     against
         Predictions of another run or system on the same faces: compare the two face by face, in comparison.json.
     predictions
@@ -109,59 +103,49 @@ def evaluate(
         Processes to share the faces among, on this machine; the figures are those of one.
     """
     import dataclasses
-    import tempfile
 
     from rich.console import Console
 
+    from jvcr.commands.measured import System, annotations_of, boxes_of_file, read_labels, run_names, scheme_of, shared
     from jvcr.evaluation.curves import write_curves
-    from jvcr.evaluation.metrics import CONFIDENCE
     from jvcr.evaluation.protocol import Predictions, check_box_rule
     from jvcr.evaluation.published import like_published
-    from jvcr.evaluation.report import (
-        check_same,
-        compare,
-        comparison_table,
-        runs_table,
-        summarise,
-        summary_lines,
-        summary_table,
-        write_summary,
-        write_worst,
-    )
+    from jvcr.evaluation.report import comparison_table, runs_table, summary_lines, summary_table, write_worst
+    from jvcr.evaluation.statistics import CONFIDENCE
+    from jvcr.evaluation.summary import check_same, compare, summarise, write_summary
 
     rules = tuple(dict.fromkeys(box))
     seen = [folder.resolve() for folder in folders]
     folders = [folder for i, folder in enumerate(folders) if seen.index(seen[i]) == i]
     _check_options(folders, rules, boxes, predictions, scheme, processes)
     _check_output(out, folders, against)
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=out):
-        pass  # a folder that cannot be written to shows now, not after the run
     console = Console(highlight=False, soft_wrap=True)
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
     given = None if predictions is None else Predictions.load(predictions)
     other = None if against is None else Predictions.load(against)
     if given is None:
-        system = _System(weights, threads, passes, processes)
+        system = System(weights, threads, passes, processes)
         landmarks = system.scheme
     else:
-        landmarks = _scheme_of(given, scheme)
+        landmarks = scheme_of(given, scheme)
     labels = [
-        (folder, _read(folder, landmarks, chosen, basis, split, strict))
+        (folder, read_labels(folder, landmarks, chosen, basis, split, strict))
         for folder in folders
-        for chosen in _annotations(folder, folders, annotation)
+        for chosen in annotations_of(folder, folders, annotation)
     ]
     measured = labels[0][1][0]
     if landmarks.extends(measured.scheme):  # what it derives has no truth of its own
-        given, other = (_shared(made, landmarks, measured) for made in (given, other))
+        given, other = (shared(made, landmarks, measured) for made in (given, other))
     if other is not None:
         check_same(measured, other)
     for _, (dataset, _) in labels:
         for rule in rules if given is None else ():
             check_box_rule(dataset, rule)
+    if given is None and "detector" in rules:
+        system.check_detector()
     wanted = [(folder, dataset, about, rule) for folder, (dataset, about) in labels for rule in rules]
-    names = _names([(folder, dataset.annotation if annotation else "", rule) for folder, dataset, _, rule in wanted])
+    names = run_names([(folder, dataset.annotation if annotation else "", rule) for folder, dataset, _, rule in wanted])
     if given is not None:
         names = [name.removesuffix(f"-{rules[0]}") for name in names]
     if other is not None and len(wanted) > 1:
@@ -188,8 +172,15 @@ def evaluate(
         place = out if len(wanted) == 1 else out / name
         about = {"data": str(folder), **about, "command": command}
         if given is None:
-            made = system.predict(dataset, rule, boxes, box_kind, strict, name if len(wanted) > 1 else "", errors)
-            made.about.update(**about, **system.about)
+            number = f" ({len(runs) + 1} of {len(wanted)})" if len(wanted) > 1 else ""
+            of_file = boxes_of_file(boxes, dataset, strict, errors) if rule == "file" and boxes is not None else None
+            with _progress(f"evaluating{number}", len(dataset)) as done:
+                made = system.predict(dataset, rule, done, of_file, box_kind, strict)
+            made.about.update(about)
+            if rule in ("dataset", "file"):
+                made.about["box_kind"] = box_kind
+            if rule == "file":
+                made.about["boxes"] = str(boxes)
             made.save(place / "predictions.npz")
             # From here on only the file counts: the same figures can be had from it at any time.
             found = Predictions.load(place / "predictions.npz")
@@ -239,68 +230,6 @@ def evaluate(
     return 1 if problems else 0
 
 
-class _System:
-    """What is measured: a landmarker by its weights, in one process or several."""
-
-    def __init__(self, weights: str, threads: int | None, passes: int, processes: int) -> None:
-        from functools import partial
-
-        import jvcr
-        from jvcr.files import sha256
-        from jvcr.inference import landmarker
-        from jvcr.inference.runtime import available_cores
-        from jvcr.weights import find_weights
-
-        if threads is None and processes > 1:
-            threads = max(1, available_cores() // processes)
-        self.make = partial(landmarker.Landmarker, weights, threads=threads, passes=passes)
-        self.processes = processes
-        self.landmarker = self.make()
-        self.scheme: LandmarkScheme = self.landmarker.scheme
-        path = find_weights(weights, ".onnx")
-        self.about: dict[str, Any] = {
-            "weights": weights,
-            "weights_sha256": sha256(path),
-            "training": _training(path),
-            "passes": passes,
-            "threads": threads,
-            "processes": processes,
-            "version": jvcr.__version__,
-        }
-
-    def predict(
-        self,
-        dataset: LandmarkDataset,
-        rule: Literal["truth", "detector", "dataset", "file"],
-        boxes: Path | None,
-        box_kind: Literal["detector", "landmarks"],
-        strict: bool,
-        name: str,
-        errors: Console,
-    ) -> Predictions:
-        """Runs it over a data set, with a bar."""
-        from jvcr.evaluation.protocol import predict
-        from jvcr.evaluation.shards import predict_in_processes
-
-        if rule == "detector":
-            self.landmarker.detector  # noqa: B018 (makes it: where none is installed, that is said before the bar)
-        boxes_of = _boxes_of(boxes, dataset, strict, errors) if rule == "file" and boxes is not None else None
-        with _progress(len(dataset), name) as done:
-            if self.processes > 1:
-                made = predict_in_processes(
-                    self.make, dataset, rule, self.processes, done, boxes_of=boxes_of, box_kind=box_kind, strict=strict
-                )
-            else:
-                made = predict(
-                    self.landmarker, dataset, rule, done, boxes_of=boxes_of, box_kind=box_kind, strict=strict
-                )
-        if rule in ("dataset", "file"):
-            made.about["box_kind"] = box_kind
-        if rule == "file":
-            made.about["boxes"] = str(boxes)
-        return made
-
-
 def _check_options(
     folders: list[Path],
     rules: tuple[str, ...],
@@ -322,12 +251,23 @@ def _check_options(
 
 
 def _check_output(out: Path, folders: list[Path], against: Path | None) -> None:
-    """Results must not replace what they are made from."""
+    """Results must not replace what they are made from, and a folder that cannot be written to shows before the run.
+
+    A folder that is not there yet is not left behind: what comes next may find the input wrong.
+    """
+    import tempfile
+
     for folder in folders:
         if out.resolve() == folder.resolve():
             raise ValueError(f"--out is the data set's own folder, {folder}: choose another one")
     if against is not None and against.resolve() == (out / "predictions.npz").resolve():
         raise ValueError(f"--out would replace {against}, which --against compares with: choose another folder")
+    missing = [folder for folder in (out, *out.parents) if not folder.exists()]
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=out):
+        pass
+    for folder in missing:
+        folder.rmdir()
 
 
 def _command(folders: list[Path], options: Mapping[str, object]) -> str:
@@ -341,137 +281,17 @@ def _command(folders: list[Path], options: Mapping[str, object]) -> str:
     return shlex.join(words)
 
 
-def _scheme_of(predictions: Predictions, scheme: str | None) -> LandmarkScheme:
-    """The landmarks of predictions, as told or by their number."""
-    from jvcr.scheme import FACE66, FACE68, load_scheme
-
-    count = predictions.points_px.shape[1]
-    known = {usual.points: usual for usual in (FACE68, FACE66)}
-    if scheme is None and count not in known:
-        raise ValueError(f"the predictions have {count} landmarks a face: say with --scheme what they are")
-    return known[count] if scheme is None else load_scheme(scheme)
-
-
-def _shared(predictions: Predictions | None, scheme: LandmarkScheme, measured: LandmarkDataset) -> Predictions | None:
-    """Predictions of a scheme's landmarks without those that it derives from the data set's."""
-    if predictions is None or predictions.points_px.shape[1] != scheme.points:
-        return predictions
-    return predictions.first_landmarks(measured.scheme.points)
-
-
-def _annotations(folder: Path, folders: list[Path], annotation: tuple[str, ...]) -> list[str | None]:
-    """The annotations to read of a folder; where others have several, one that has not is read as it is."""
-    from jvcr.data.readers import find_layout
-
-    if not annotation or (len(folders) > 1 and folder.is_dir() and find_layout(folder) != "AFLW2000-3D"):
-        return [None]
-    return list(dict.fromkeys(annotation))
-
-
-def _read(
-    folder: Path, scheme: LandmarkScheme, annotation: Any, basis: Path | None, split: str | None, strict: bool
-) -> tuple[LandmarkDataset, dict[str, Any]]:
-    """The faces to evaluate, and what predictions are to say of them."""
-    from jvcr.commands.bars import counting
-    from jvcr.data.faults import settle
-    from jvcr.data.readers import find_layout, read_dataset
-
-    with counting("reading labels") as advance:
-        dataset = read_dataset(folder, scheme, annotation=annotation, basis=basis, advance=advance)
-        dataset = dataset.without_derived()
-    if split is None and dataset.splits is not None and DEFAULT_SPLIT in dataset.splits:
-        split = DEFAULT_SPLIT
-    if split == ALL_SPLITS:
-        split = None
-    if split is not None:
-        dataset = dataset.split(split)
-    settle(dataset.root, dataset.faults, len(dataset) + len(dataset.faults), strict)
-    about = {
-        "layout": find_layout(folder),
-        "split": split,
-        "scheme": dataset.scheme.name,
-        "problems": list(dataset.problems),
-    }
-    return dataset, about
-
-
-def _names(wanted: list[tuple[Path, str, str]]) -> list[str]:
-    """A name for the folder of each run: data set, annotation and box rule; numbered where two would be the same."""
-    labels: dict[Path, str] = {}
-    for folder, _, _ in wanted:
-        if folder not in labels:
-            label, number = folder.resolve().name or "root", 1
-            while label in labels.values():
-                number += 1
-                label = f"{folder.resolve().name}-{number}"
-            labels[folder] = label
-    return [
-        "-".join(part for part in (labels[folder], annotation, rule) if part) for folder, annotation, rule in wanted
-    ]
-
-
-def _boxes_of(boxes: Path, dataset: LandmarkDataset, strict: bool, errors: Console) -> list[ArrayLike]:
-    """For each face the boxes that the file has for its image."""
-    from pathlib import PurePath
-
-    import numpy as np
-
-    from jvcr.apps.bulk import BoxFile, Photo
-
-    photos = {name: Photo(dataset.root / name, PurePath(name), PurePath(name)) for name in dataset.images.tolist()}
-    file = BoxFile(boxes, list(photos.values()))
-    of: dict[str, ArrayLike] = {}
-    unnamed: list[str] = []
-    for name, photo in photos.items():
-        try:
-            of[name] = file.of(photo)
-        except ValueError:
-            if strict:
-                raise
-            unnamed.append(name)
-            of[name] = np.zeros((0, 4))
-    if unnamed:
-        some = ", ".join(unnamed[:3]) + (" ..." if len(unnamed) > 3 else "")
-        errors.print(
-            f"jvcr: {boxes} does not name {len(unnamed)} of {len(photos)} images; their faces are not found: {some}",
-            markup=False,
-        )
-    return [of[name] for name in dataset.images.tolist()]
-
-
-def _training(weights: Path) -> dict[str, Any]:
-    """What the weights' file says of the faces that they were trained on; empty where it says nothing."""
-    import json
-
-    import onnxruntime
-
-    try:
-        session = onnxruntime.InferenceSession(str(weights), providers=["CPUExecutionProvider"])
-        said = json.loads(session.get_modelmeta().custom_metadata_map["jvcr"]).get("training") or {}
-        recipe = (said.get("recipe") or {}).get("name")
-    except Exception:  # whether it can be used, its landmarker has found out; this is about one more line
-        return {}
-    told = {"recipe": recipe, "train_faces": said.get("train_faces"), "faces_seen": said.get("faces_seen")}
-    return {key: value for key, value in told.items() if value is not None}
-
-
 @contextmanager
-def _progress(total: int, name: str) -> Iterator[Callable[[int], None]]:
-    """A bar with rate and time left; gives the function to call with the number of faces done."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+def _progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar; gives the function to call with the number of faces done so far."""
+    from jvcr.commands.bars import counting
 
-    columns = (
-        TextColumn("evaluating {task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total} faces, {task.fields[rate]} faces/s, left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(name, total=total, rate="-")
+    with counting(what, total) as advance:
+        before = 0
 
         def done(faces: int) -> None:
-            elapsed = bar.tasks[0].elapsed or 0
-            bar.update(task, completed=faces, rate=f"{faces / elapsed:.0f}" if elapsed else "-")
+            nonlocal before
+            advance(faces - before)
+            before = faces
 
         yield done

@@ -1,4 +1,4 @@
-"""The curves of an evaluation: the cumulative error distribution (Fig. 3) and the error by yaw."""
+"""The curves of an evaluation: the cumulative error distribution (Fig. 3), the error by yaw and by confidence."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from jvcr.drawing import write_picture
 from jvcr.evaluation.chart import Line, line_chart
 from jvcr.evaluation.metrics import auc, ced_curve, failure_rate
 from jvcr.evaluation.protocol import Predictions
-from jvcr.evaluation.report import THRESHOLDS, face_errors, gte_errors
+from jvcr.evaluation.reliability import deciles, risk_coverage
+from jvcr.evaluation.summary import DECILES, THRESHOLDS, each_landmark, face_errors, gte_errors
 
 Runs: TypeAlias = Mapping[str, tuple[LandmarkDataset, Predictions]]
 """Name of a run -> the labels and what was predicted."""
@@ -24,6 +25,9 @@ GTE_END, NME_END = 20.0, 10.0
 
 YAW_STEP_DEG = 10
 """Width of the bands of the curve by yaw."""
+
+SHARES_KEPT = np.linspace(0.05, 1, 96)
+"""Where the curve of the most confident is taken."""
 
 
 def ced_chart(runs: Runs) -> NDArray[np.uint8]:
@@ -112,15 +116,50 @@ def yaw_chart(runs: Runs) -> NDArray[np.uint8] | None:
     )
 
 
-def write_curves(folder: Path, runs: Runs) -> list[str]:
-    """Writes `ced_chart` as ``ced.png`` and, where there is one, `yaw_chart` as ``yaw.png`` into a folder.
+def reliability_chart(runs: Runs) -> NDArray[np.uint8] | None:
+    """What the confidence is worth, two lines for each run and chart.
+
+    Left the errors of landmarks by their confidence, in tenths of all landmarks: the median, and what 90 of 100 stay
+    below. Right the mean error of the most confident faces, and landmarks, by the share of them that is kept.
 
     Returns:
-        The names of the files written. A ``yaw.png`` of another run, where this one has none, is removed.
+        (height, width, 3) uint8 RGB; None if no run has confidences.
     """
-    write_picture(folder / "ced.png", ced_chart(runs))
-    if (chart := yaw_chart(runs)) is None:
-        (folder / "yaw.png").unlink(missing_ok=True)
-        return ["ced.png"]
-    write_picture(folder / "yaw.png", chart)
-    return ["ced.png", "yaw.png"]
+    by: list[Line] = []
+    kept: list[Line] = []
+    for name, (dataset, predictions) in runs.items():
+        found = predictions.found & np.isfinite(predictions.confidence).all(axis=1)
+        confidence = predictions.confidence[found].astype(np.float64)
+        errors = 100 * each_landmark(dataset, predictions)[found]
+        if confidence.size < DECILES:
+            continue
+        tenths = deciles(confidence.ravel(), errors.ravel(), DECILES)
+        before = f"{name}: " if name else ""
+        by.append(Line(f"{before}90 of 100 below", tenths.confidence, tenths.p90, dots=True, color=len(by)))
+        by.append(Line(f"{before}median", tenths.confidence, tenths.median, dots=True, color=len(by)))
+        for what, c, e in (
+            ("landmarks", confidence.ravel(), errors.ravel()),
+            ("faces", confidence.mean(axis=1), errors.mean(axis=1)),
+        ):
+            label = f"{before}most confident {what}"
+            kept.append(Line(label, 100 * SHARES_KEPT, risk_coverage(c, e, SHARES_KEPT), color=len(kept)))
+    if not by:
+        return None
+    error = "error, % of the landmarks' box"
+    of_kept = line_chart(kept, "share that is kept, %", f"mean {error}", "Mean error of the most confident", 100.0)
+    return np.hstack([line_chart(by, "confidence", error, "Error of landmarks by confidence", 1.0), of_kept])
+
+
+def write_curves(folder: Path, runs: Runs) -> list[str]:
+    """Writes ``ced.png`` (`ced_chart`), ``yaw.png`` (`yaw_chart`) and ``reliability.png`` (`reliability_chart`).
+
+    Returns:
+        The names of the files written. One of another run, for which this one has no chart, is removed.
+    """
+    charts = {"ced.png": ced_chart(runs), "yaw.png": yaw_chart(runs), "reliability.png": reliability_chart(runs)}
+    for name, chart in charts.items():
+        if chart is None:
+            (folder / name).unlink(missing_ok=True)
+        else:
+            write_picture(folder / name, chart)
+    return [name for name, chart in charts.items() if chart is not None]

@@ -16,9 +16,6 @@ from jvcr.geometry.pose import rotations_and_scales
 YAW_BINS = ("0-30", "30-60", "60-90")
 """The bands of |yaw|, degrees, that AFLW2000-3D is reported in: [0, 30], (30, 60], (60, 90]."""
 
-CONFIDENCE = 0.95
-"""How often the interval of a `paired_difference` should hold the mean, where nothing else is said."""
-
 _YAW_EDGES = (30.0, 60.0)
 
 POSE_LIMIT_DEG = 99.0
@@ -46,11 +43,27 @@ def nme_2d(pred: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
         >>> nme_2d(square + [3, 4, 50], square)
         array([0.5])
     """
+    return landmark_errors(pred, truth).mean(axis=1)
+
+
+def landmark_errors(pred: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
+    """The error of each landmark in the image plane: its mean over a face is that face's `nme_2d`.
+
+    Args:
+        pred: (F, N, 3) or (F, N, 2) predicted landmarks in the image frame, pixels.
+        truth: the true ones, of the same shape.
+
+    Returns:
+        (F, N) fractions of sqrt(width * height) of the box of the true landmarks; NaN where the prediction is NaN.
+
+    Raises:
+        ValueError: as `nme_2d`.
+    """
     p, t = _faces(pred, truth, (2, 3))
     width, height = np.ptp(t[..., :2], axis=1).T
     size = np.sqrt(width * height)
     _refuse_zero(size, "the box of the true landmarks has no area")
-    return np.linalg.norm(p[..., :2] - t[..., :2], axis=-1).mean(axis=1) / size
+    return np.linalg.norm(p[..., :2] - t[..., :2], axis=-1) / size[:, None]
 
 
 def nme_3d(pred: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
@@ -345,91 +358,6 @@ def head_pose_mae(pred_deg: ArrayLike, truth_deg: ArrayLike, limit_deg: float = 
     return PoseErrors(pitch, yaw, roll, (pitch + yaw + roll) / 3, int(counted.sum()), left_out)
 
 
-def spearman(a: ArrayLike, b: ArrayLike) -> float | None:
-    """Spearman's rank correlation of two lists of numbers; equal ones share their mean rank.
-
-    Args:
-        a: (n,) numbers.
-        b: (n,) numbers; places where either is NaN are left out.
-
-    Returns:
-        -1 to 1; None with fewer than two places, or where one list is all the same.
-
-    Raises:
-        ValueError: they are not two lists of one length.
-
-    Example:
-        >>> spearman([1, 2, 3, 4], [10, 30, 20, 40])
-        0.8
-    """
-    x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    if x.shape != y.shape or x.ndim != 1:
-        raise ValueError(f"expected two lists of one length, got shapes {x.shape} and {y.shape}")
-    known = np.isfinite(x) & np.isfinite(y)
-    x, y = _ranks(x[known]), _ranks(y[known])
-    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return None
-    x, y = x - x.mean(), y - y.mean()
-    return float((x @ y) / np.sqrt((x @ x) * (y @ y)))
-
-
-@dataclass(frozen=True)
-class PairedDifference:
-    """How two systems differ on the same faces; errors of the first minus those of the second.
-
-    Attributes:
-        faces: faces that both have an error of.
-        mean: mean difference: below 0, the first is better. None, as the next, without faces.
-        low: lower end of the bootstrap interval of the mean.
-        high: upper end.
-        wins: faces on which the first has the smaller error.
-        losses: faces on which the second has.
-        ties: faces on which they are equal.
-    """
-
-    faces: int
-    mean: float | None
-    low: float | None
-    high: float | None
-    wins: int
-    losses: int
-    ties: int
-
-
-def paired_difference(
-    first: ArrayLike, second: ArrayLike, confidence: float = CONFIDENCE, resamples: int = 10_000, seed: int = 0
-) -> PairedDifference:
-    """The mean difference of two errors of the same faces, with a bootstrap interval (percentile method).
-
-    Args:
-        first: (F,) errors of one system; NaN where it has none.
-        second: (F,) errors of another system on the same faces.
-        confidence: how often the interval should hold the mean.
-        resamples: how many times the faces are drawn again.
-        seed: of those draws: the same arguments give the same interval.
-
-    Raises:
-        ValueError: they are not two lists of one length, or the confidence is not between 0 and 1.
-    """
-    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    if a.shape != b.shape or a.ndim != 1:
-        raise ValueError(f"first and second must be errors of the same faces, got shapes {a.shape} and {b.shape}")
-    if not 0 < confidence < 1 or resamples < 1:
-        raise ValueError(
-            f"confidence must be between 0 and 1 and resamples at least 1, got {confidence} and {resamples}"
-        )
-    difference = (a - b)[np.isfinite(a) & np.isfinite(b)]
-    wins, losses = int((difference < 0).sum()), int((difference > 0).sum())
-    faces = len(difference)
-    if not faces:
-        return PairedDifference(0, None, None, None, 0, 0, 0)
-    generator = np.random.default_rng(seed)
-    # One draw of faces at a time: all of them at once would not fit in memory.
-    means = np.array([difference[generator.integers(0, faces, faces)].mean() for _ in range(resamples)])
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2]).tolist()
-    return PairedDifference(faces, float(difference.mean()), low, high, wins, losses, faces - wins - losses)
-
-
 def yaw_bins(yaw_deg: ArrayLike) -> NDArray[np.intp]:
     """Which of `YAW_BINS` each yaw falls in: [0, 30], (30, 60], (60, 90] of |yaw|.
 
@@ -529,8 +457,3 @@ def _errors(errors: ArrayLike) -> NDArray[np.float64]:
     if e.ndim != 1 or not len(e):
         raise ValueError(f"errors must be a list of at least one face's, got shape {e.shape}")
     return np.where(np.isnan(e), np.inf, e)
-
-
-def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(count) - (count - 1) / 2)[place]

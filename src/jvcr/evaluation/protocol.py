@@ -1,6 +1,6 @@
 """Running a landmarker over a data set under a stated rule for its boxes; predictions are a file of their own.
 
-Scores are computed from that file and the labels (`jvcr.evaluation.report`), so that they can be computed again, in
+Scores are computed from that file and the labels (`jvcr.evaluation.summary`), so that they can be computed again, in
 another way, or against another system, without running anything.
 
 Whose box a face is given changes its error, so an evaluation always says which:

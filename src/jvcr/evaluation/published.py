@@ -145,7 +145,7 @@ def like_published(name: TableName, runs: Mapping[str, Mapping[str, Any]]) -> tu
 
     Args:
         name: which table.
-        runs: name of a run -> its summary, see `jvcr.evaluation.report.summarise`.
+        runs: name of a run -> its summary, see `jvcr.evaluation.summary.summarise`.
 
     Returns:
         The table for the terminal; lines of text to print under it.

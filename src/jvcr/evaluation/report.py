@@ -1,13 +1,10 @@
-"""From predictions and labels to the figures, the table and the picture of the worst faces."""
+"""A summary as tables and lines for the terminal, and the picture of the worst faces."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import asdict
-from importlib import resources
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,194 +13,18 @@ from rich.table import Table
 
 from jvcr.data.dataset import LandmarkDataset
 from jvcr.drawing import PREDICTED_COLOR, TRUE_COLOR, blank_tile, face_tile, tile_sheet, write_picture
-from jvcr.evaluation.metrics import (
-    YAW_BINS,
-    PairedDifference,
-    auc,
-    bin_summary,
-    ced_curve,
-    cvgtce,
-    failure_rate,
-    gte,
-    gte_similarity,
-    head_pose_mae,
-    nme_2d,
-    nme_3d,
-    nme_interocular,
-    paired_difference,
-    spearman,
-    view_pairs,
-    yaw_bins,
-)
+from jvcr.evaluation.metrics import YAW_BINS
 from jvcr.evaluation.protocol import Predictions
-from jvcr.files import replacing
-from jvcr.geometry.pose import head_pose
+from jvcr.evaluation.regions import MOST_YAW_DEG, OPENINGS
+from jvcr.evaluation.statistics import PairedDifference
+from jvcr.evaluation.summary import face_errors
 
-Metric: TypeAlias = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float64]]
-"""Predicted and true landmarks (F, N, 3) -> a fraction for each face."""
-
-THRESHOLDS = {"nme": (7.0,), "nme_interocular": (8.0, 10.0), "gte": (10.0,)}
-"""Where the failure rate and the area under the CED curve are taken, percent. The first two have their customary ones;
-the GTE has none, and 10 % is a third more than the published mean of Table III."""
-
-CED_STEPS = 50
-"""Steps of the CED curves in a summary, from 0 to the threshold that is largest."""
-
-
-def summarise(dataset: LandmarkDataset, predictions: Predictions) -> dict[str, Any]:
-    """The figures of an evaluation, plain data for ``summary.json``; every error in percent.
-
-    Averages are over the faces that were found. A figure that has no face to average, or that the data set cannot
-    give (yaw or pose unknown, a scheme without eye corners, no second views), is None; nothing is ever NaN.
-
-    =================== ==========================================================================================
-    ``nme``             ``bins`` (yaw band -> mean), ``bin_mean``, ``bin_std``, ``image_mean``: see `nme_2d` and
-                        `bin_summary`
-    ``nme_3d``          the same of `nme_3d`, or None; None too, as what else is in three dimensions, where the
-                        annotation has no depth of its own (AFLW2000-3D's re-annotated points)
-    ``nme_interocular`` the same of `nme_interocular`, or None
-    ``gte``             ``aligned_z``, ``raw`` and ``similarity``, means over faces: see `gte` and `gte_similarity`.
-                        The first two are the same where truth and prediction both have their mean z at 0, as the
-                        readers' and the landmarker's have
-    ``cvgtce``          ``mean`` over ``pairs`` of views, see `cvgtce`; or None
-    ``percentiles``     ``nme`` and ``gte`` (aligned_z) -> ``p50`` and ``p95`` over faces. Faces not found count as
-                        worse than all others; None where the percentile is one of them
-    ``ced``             ``nme``, ``nme_interocular`` and ``gte`` (aligned_z) -> ``at`` and ``share``, the curve, and
-                        ``auc`` and ``failure_rate``, each threshold -> 0 to 1. Faces not found count here, as failures
-    ``head_pose``       mean absolute errors in degrees, see `head_pose_mae`; the predicted pose is measured from the
-                        landmarks, with the scheme's template; or None
-    ``confidence``      rank correlation of confidence and `nme_2d`: ``per_face`` and ``per_landmark``, see `spearman`;
-                        below 0 if confident faces and landmarks have the smaller errors
-    ``images``          faces evaluated, those not found included
-    ``annotation``      which of the data set's labels these figures are against; "" where it has one
-    ``by_source``       name of a part -> the keys of ``nme``; empty if parts have no names
-    ``found``           faces with a prediction: those that the averages are over
-    ``counts``          ``found``, ``not_found``, and both for each yaw band under ``bins``; the three again for each
-                        part under ``by_source``. Faces of unknown yaw are in no band, but in ``image_mean``
-    =================== ==========================================================================================
-
-    ``summary.schema.json`` beside this module says the same for programs (`summary_schema`).
-    What ``predictions.about`` says follows: the rule for boxes, the annotation, seconds, weights and so on.
-
-    Args:
-        dataset: the labels.
-        predictions: of exactly its faces, in its order.
-
-    Raises:
-        ValueError: the predictions are of other faces or of other landmarks.
-    """
-    check_same(dataset, predictions)
-    found, bands = predictions.found, yaw_bins(dataset.yaw_deg)
-    nme = face_errors(dataset, predictions)
-    errors: dict[str, NDArray[np.float64] | None] = {
-        "nme": nme,
-        "nme_interocular": _interocular_errors(dataset, predictions),
-        "gte": gte_errors(dataset, predictions),
-    }
-
-    def averages(part: NDArray[np.bool_], errors: NDArray[np.float64] = nme) -> dict[str, Any]:
-        summary = bin_summary(100 * errors[part & found], bands[part & found])
-        return {key: getattr(summary, key) for key in ("bins", "bin_mean", "bin_std", "image_mean")}
-
-    def counts(part: NDArray[np.bool_]) -> dict[str, Any]:
-        def both(mask: NDArray[np.bool_]) -> dict[str, int]:
-            return {"found": int((mask & found).sum()), "not_found": int((mask & ~found).sum())}
-
-        return both(part) | {"bins": {name: both(part & (bands == i)) for i, name in enumerate(YAW_BINS)}}
-
-    everything = np.ones(len(dataset), bool)
-    sources = {name: dataset.sources == name for name in sorted(set(dataset.sources.tolist()) - {""})}
-    figures = {
-        "nme": averages(everything),
-        "nme_3d": averages(everything, face_errors(dataset, predictions, nme_3d)) if dataset.has_depth else None,
-        "nme_interocular": None if (e := errors["nme_interocular"]) is None else averages(everything, e),
-        "gte": _gte(dataset, predictions, errors["gte"]),
-        "cvgtce": _cvgtce(dataset, predictions),
-        "percentiles": {name: _percentiles(errors[name]) for name in ("nme", "gte")},
-        "ced": {name: _ced(e, THRESHOLDS[name]) for name, e in errors.items()},
-        "head_pose": _head_pose(dataset, predictions),
-        "confidence": _confidence(dataset, predictions),
-        "images": len(dataset),
-        "annotation": dataset.annotation,
-        "by_source": {name: averages(part) for name, part in sources.items()},
-        "found": int(found.sum()),
-        "counts": counts(everything) | {"by_source": {name: counts(part) for name, part in sources.items()}},
-    }
-    return figures | {key: value for key, value in predictions.about.items() if key not in figures}
-
-
-def face_errors(dataset: LandmarkDataset, predictions: Predictions, metric: Metric = nme_2d) -> NDArray[np.float64]:
-    """(F,) error of each face as a fraction, `nme_2d` or another metric's; NaN where not found."""
-    check_same(dataset, predictions)
-    errors = np.full(len(dataset), np.nan)
-    found = predictions.found
-    errors[found] = metric(predictions.points_px[found], dataset.points_px[found])
-    return errors
-
-
-def gte_errors(dataset: LandmarkDataset, predictions: Predictions) -> NDArray[np.float64] | None:
-    """(F,) `gte` of each face, mean depth aligned; None without eye corners in the scheme or depth in the labels."""
-    corners = dataset.scheme.interocular
-    if corners is None or not dataset.has_depth:
-        return None
-    return face_errors(dataset, predictions, lambda p, t: gte(p, t, corners))
-
-
-def compare(dataset: LandmarkDataset, first: Predictions, second: Predictions) -> dict[str, PairedDifference]:
-    """Two systems face by face: `paired_difference` of their `nme_2d`, percent, over the faces that both found.
-
-    Returns:
-        "all" and the name of each yaw band -> how they differ there; first minus second.
-
-    Raises:
-        ValueError: the predictions are of other faces or of other landmarks than the data set's.
-    """
-    errors = [100 * face_errors(dataset, predictions) for predictions in (first, second)]
-    bands = yaw_bins(dataset.yaw_deg)
-    parts = {"all": np.ones(len(dataset), bool)} | {name: bands == i for i, name in enumerate(YAW_BINS)}
-    return {name: paired_difference(errors[0][part], errors[1][part]) for name, part in parts.items()}
-
-
-def comparison_table(comparison: dict[str, PairedDifference], first: str, second: str) -> Table:
-    """What `compare` gave as a table for the terminal.
-
-    Args:
-        comparison: what `compare` gave.
-        first: name of the first system.
-        second: name of the second.
-    """
-    title = f"{first} against {second}, the same faces: difference of the NME in percentage points, below 0 is better"
-    table = Table("faces", title=escape(title), title_justify="left")
-    for column in ("found by both", "mean difference", "95 % interval", "better on", "worse on", "equal"):
-        table.add_column(column, justify="right", no_wrap=column.endswith("interval"))
-    for name, part in comparison.items():
-        ends = (part.mean, part.low, part.high)
-        mean, low, high = ("-" if value is None else f"{value:+.3f}" for value in ends)
-        counts = (str(n) for n in (part.wins, part.losses, part.ties))
-        table.add_row("all" if name == "all" else f"{name}°", str(part.faces), mean, f"{low} to {high}", *counts)
-    return table
-
-
-def summary_schema() -> dict[str, Any]:
-    """The JSON Schema (2020-12) of ``summary.json``, with unit and protocol of every figure."""
-    text = (resources.files("jvcr") / "evaluation" / "summary.schema.json").read_text(encoding="utf-8")
-    return json.loads(text)
-
-
-def write_summary(path: str | Path, summary: dict[str, Any]) -> None:
-    """Writes ``summary.json``, or other plain data; a file that is there stays whole until the new one is.
-
-    Raises:
-        OSError: the folder cannot be written to.
-        ValueError: the summary holds NaN, which JSON does not know.
-    """
-    text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False)
-    with replacing(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+SHARE_TOLD = 0.1
+"""Of the least confident, what the lines of a summary tell."""
 
 
 def summary_table(summary: dict[str, Any]) -> Table:
-    """The NME of a summary as a table for the terminal: a row for all faces and for each source."""
+    """The NME of a summary as a table for the terminal: a row for all faces, each source and each part of the face."""
     about = f"input box: {escape(str(summary.get('box', 'not stated')))}"
     about += f"; annotation: {escape(summary['annotation'])}" if summary.get("annotation") else ""
     title = f"NME, % of the true landmarks' box, by |yaw|; {about}"
@@ -214,12 +35,18 @@ def summary_table(summary: dict[str, Any]) -> Table:
     for name in ("bin mean", "std", "image mean", "found"):
         table.add_column(name, justify="right")
     counts = summary["counts"]
-    rows = [("all", summary["nme"], counts)]
-    rows += [(name, nme, counts["by_source"][name]) for name, nme in summary["by_source"].items()]
-    for name, nme, count in rows:
-        cells = [*nme["bins"].values(), nme["bin_mean"], nme["bin_std"], nme["image_mean"]]
-        table.add_row(escape(name), *map(figure, cells), f"{count['found']}/{count['found'] + count['not_found']}")
+    faces = [("all", summary["nme"], counts)]
+    faces += [(name, nme, counts["by_source"][name]) for name, nme in summary["by_source"].items()]
+    for name, nme, count in faces:
+        table.add_row(escape(name), *_cells(nme), f"{count['found']}/{count['found'] + count['not_found']}")
+    table.add_section()
+    for name, nme in summary["by_region"].items():
+        table.add_row(f"all, {escape(name)} alone", *_cells(nme))
     return table
+
+
+def _cells(nme: dict[str, Any]) -> list[str]:
+    return [figure(value) for value in (*nme["bins"].values(), nme["bin_mean"], nme["bin_std"], nme["image_mean"])]
 
 
 def runs_table(summaries: dict[str, dict[str, Any]]) -> Table:
@@ -237,7 +64,7 @@ def runs_table(summaries: dict[str, dict[str, Any]]) -> Table:
 
 def summary_lines(summary: dict[str, Any]) -> list[str]:
     """What the table of a summary leaves out, as lines for the terminal; figures that are not known are left out."""
-    lines = []
+    lines = _interval_lines(summary)
     if summary["gte"]["aligned_z"] is not None:
         aligned, raw, similarity = (figure(summary["gte"][key]) for key in ("aligned_z", "raw", "similarity"))
         lines.append(
@@ -271,6 +98,48 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
         per_landmark = summary["confidence"]["per_landmark"]
         both = f"{per_face:.2f} per face" + ("" if per_landmark is None else f", {per_landmark:.2f} per landmark")
         lines.append(f"confidence and error, rank correlation: {both}")
+    return [*lines, *_warning_lines(summary), *_opening_lines(summary)]
+
+
+def _interval_lines(summary: dict[str, Any]) -> list[str]:
+    nme, ends = summary["nme"], summary["nme"]["intervals"]
+    parts = [(f"{band}°", nme["bins"][band], ends["bins"][band]) for band in YAW_BINS]
+    parts += [(name, nme[key], ends[key]) for name, key in (("bin mean", "bin_mean"), ("image mean", "image_mean"))]
+    known = [f"{name} {with_interval(value, of)}" for name, value, of in parts if of is not None]
+    return [f"NME with 95 % intervals: {', '.join(known)}"] if known else []
+
+
+def _warning_lines(summary: dict[str, Any]) -> list[str]:
+    lines = []
+    for name in ("faces", "landmarks"):
+        if (known := summary["confidence"][name]) is None or known["auc"] is None:
+            continue
+        part = next(part for part in known["left_out"] if part["share"] == SHARE_TOLD)
+        lines.append(
+            f"confidence of {name}: the {100 * SHARE_TOLD:.0f} % below {part['threshold']:.2f} hold "
+            f"{100 * part['found']:.0f} % of the errors above {known['above']:g} %; mean error of the others "
+            f"{figure(part['error'])}"
+        )
+    return lines
+
+
+def _opening_lines(summary: dict[str, Any]) -> list[str]:
+    lines = []
+    for key, part in summary["openings"].items():
+        if part is None or not part["chosen"]:
+            continue
+        kind, name = OPENINGS[key], key.replace("_", " ")
+        side = "below" if kind.below else "above"
+        told = [f"{100 * part['told']:.0f} % of them are told"]
+        told += [] if part["others_told"] is None else [f"{100 * part['others_told']:.0f} % of the others"]
+        told += [] if part["auc"] is None else [f"AUC {part['auc']:.2f}"]
+        told += [] if part["correlation"] is None else [f"correlation of the opening {part['correlation']:.2f}"]
+        lines.append(
+            f"{name} (opening {side} {part['threshold']:g} in the label, |yaw| up to {MOST_YAW_DEG:g}°): "
+            f"{part['chosen']} of {part['faces']} faces, error of the {kind.region} {figure(part['error'])}, of the "
+            f"others' {figure(part['others_error'])}; {', '.join(told)}; mean opening {part['truth']:.2f}, predicted "
+            f"{part['predicted']:.2f}"
+        )
     return lines
 
 
@@ -279,115 +148,29 @@ def figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def _gte(
-    dataset: LandmarkDataset, predictions: Predictions, aligned: NDArray[np.float64] | None
-) -> dict[str, float | None]:
-    """The means; ``aligned`` is what `gte_errors` gives."""
-    found, corners = predictions.found, dataset.scheme.interocular
-    if aligned is None or corners is None or not found.any():
-        return {"aligned_z": None, "raw": None, "similarity": None}
-    pred, truth = predictions.points_px[found], dataset.points_px[found]
-    return {
-        "aligned_z": float(100 * aligned[found].mean()),
-        "raw": float(100 * gte(pred, truth, corners, align_z=False).mean()),
-        "similarity": float(100 * gte_similarity(pred, truth, corners).mean()),
-    }
+def with_interval(value: float | None, ends: Sequence[float] | None) -> str:
+    """An error in percent and its interval, "2.11 [2.06, 2.17]"; without one where that is not known."""
+    return figure(value) if ends is None else f"{figure(value)} [{', '.join(map(figure, ends))}]"
 
 
-def _cvgtce(dataset: LandmarkDataset, predictions: Predictions) -> dict[str, Any] | None:
-    if dataset.subjects is None or dataset.scheme.interocular is None or not dataset.has_depth:
-        return None
-    pairs = view_pairs(dataset.subjects)
-    pairs = pairs[predictions.found[pairs[:, 0]]]
-    if not len(pairs):
-        return None
-    # In blocks: a subject of many views has very many pairs.
-    sums = [
-        cvgtce(predictions.points_px, dataset.points_px, block, dataset.scheme.interocular).sum()
-        for block in np.array_split(pairs, len(pairs) // _PAIRS + 1)
-    ]
-    return {"mean": float(100 * np.sum(sums) / len(pairs)), "pairs": len(pairs)}
+def comparison_table(comparison: dict[str, PairedDifference], first: str, second: str) -> Table:
+    """What `compare` gave as a table for the terminal.
 
-
-def _interocular_errors(dataset: LandmarkDataset, predictions: Predictions) -> NDArray[np.float64] | None:
-    """(F,) `nme_interocular`; None for a scheme without eye corners, or if those of a face lie one behind the other."""
-    corners = dataset.scheme.interocular
-    if corners is None:
-        return None
-    a, b = (dataset.points_px[:, i, :2] for i in corners)
-    if not (a != b).any(axis=1).all():
-        return None
-    return face_errors(dataset, predictions, lambda p, t: nme_interocular(p, t, corners))
-
-
-def _percentiles(errors: NDArray[np.float64] | None) -> dict[str, float | None]:
-    if errors is None or not len(errors):
-        return {"p50": None, "p95": None}
-    found = np.sort(100 * errors[np.isfinite(errors)])
-    places = np.array([0.5, 0.95]) * (len(errors) - 1)
-    # As numpy interpolates; beyond the last face found there is no number.
-    values = np.interp(places, np.arange(len(found)), found, right=np.nan) if len(found) else np.full(2, np.nan)
-    return {name: None if np.isnan(v) else float(v) for name, v in zip(("p50", "p95"), values, strict=True)}
-
-
-def _ced(errors: NDArray[np.float64] | None, thresholds: tuple[float, ...]) -> dict[str, Any] | None:
-    if errors is None or not len(errors):
-        return None
-    percent = 100 * errors
-    at = np.linspace(0, max(thresholds), CED_STEPS + 1)
-    return {
-        "at": [round(float(t), 6) for t in at],
-        "share": [round(float(share), 6) for share in ced_curve(percent, at)],
-        "auc": {f"{t:g}": auc(percent, t) for t in thresholds},
-        "failure_rate": {f"{t:g}": failure_rate(percent, t) for t in thresholds},
-    }
-
-
-def _head_pose(dataset: LandmarkDataset, predictions: Predictions) -> dict[str, Any] | None:
-    template, found = dataset.scheme.template, predictions.found
-    if dataset.pose_deg is None or template is None or not found.any():
-        return None
-    front = np.array(template)
-    poses = [head_pose(points, front) for points in predictions.points_px[found]]
-    measured = np.array([(pose.pitch_deg, pose.yaw_deg, pose.roll_deg) for pose in poses])
-    errors = head_pose_mae(measured, dataset.pose_deg[found])
-    return asdict(errors) if errors.faces else None
-
-
-def _confidence(dataset: LandmarkDataset, predictions: Predictions) -> dict[str, float | None]:
-    found = predictions.found & np.isfinite(predictions.confidence).all(axis=1)
-    if not found.any():
-        return {"per_face": None, "per_landmark": None}
-    confidence, truth = predictions.confidence[found], dataset.points_px[found]
-    size = np.sqrt(np.ptp(truth[..., :2], axis=1).prod(axis=1, keepdims=True))
-    errors = np.linalg.norm((predictions.points_px[found] - truth)[..., :2], axis=-1) / size
-    return {
-        "per_face": spearman(confidence.mean(axis=1), errors.mean(axis=1)),
-        "per_landmark": spearman(confidence.ravel(), errors.ravel()),
-    }
-
-
-_PAIRS = 20_000
-"""Pairs of views aligned at once."""
-
-
-def check_same(dataset: LandmarkDataset, predictions: Predictions) -> None:
-    """Sees to it that predictions are of a data set's faces, in its order.
-
-    Raises:
-        ValueError: they are of other faces or of other landmarks.
+    Args:
+        comparison: what `compare` gave.
+        first: name of the first system.
+        second: name of the second.
     """
-    if predictions.points_px.shape != dataset.points_px.shape:
-        raise ValueError(
-            f"the predictions are {predictions.points_px.shape} (faces, landmarks, 3), "
-            f"the labels of {dataset.root} {dataset.points_px.shape}: they belong to another data set or split"
-        )
-    if different := np.flatnonzero(predictions.images != dataset.images).tolist():
-        i = different[0]
-        raise ValueError(
-            f"the predictions are of other images than the labels of {dataset.root}: {len(different)} differ, "
-            f"the first is {predictions.images[i]} against {dataset.images[i]}"
-        )
+    title = f"{first} against {second}, the same faces: difference of the NME in percentage points, below 0 is better"
+    table = Table("faces", title=escape(title), title_justify="left")
+    for column in ("found by both", "mean difference", "95 % interval", "better on", "worse on", "equal"):
+        table.add_column(column, justify="right", no_wrap=column.endswith("interval"))
+    for name, part in comparison.items():
+        ends = (part.mean, part.low, part.high)
+        mean, low, high = ("-" if value is None else f"{value:+.3f}" for value in ends)
+        counts = (str(n) for n in (part.wins, part.losses, part.ties))
+        table.add_row("all" if name == "all" else f"{name}°", str(part.faces), mean, f"{low} to {high}", *counts)
+    return table
 
 
 # -- the worst faces

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import zip_longest
@@ -102,6 +102,16 @@ class Landmarker:
     def __repr__(self) -> str:
         info = self._network.info
         return f"Landmarker({info.name!r}: {info.scheme.points} points of {info.scheme.name}, {info.image_size} px)"
+
+    @property
+    def weights(self) -> str:
+        """Name of the weights."""
+        return self._network.info.name
+
+    @property
+    def training(self) -> Mapping[str, Any]:
+        """What the weights' file says of their training, such as ``faces_seen``; empty where it says nothing."""
+        return self._network.info.training
 
     @property
     def scheme(self) -> LandmarkScheme:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -39,6 +39,7 @@ class NetworkInfo:
         scheme: what its N landmarks are.
         crop: what the size of its crops goes by.
         stretch: whether it takes crops whose pixels are stretched to the full range.
+        training: what it says of its training, such as ``faces_seen``; empty where it says nothing.
     """
 
     name: str
@@ -46,6 +47,7 @@ class NetworkInfo:
     scheme: LandmarkScheme
     crop: CropRule = "longer"
     stretch: bool = False
+    training: Mapping[str, Any] = field(default_factory=dict)
 
 
 class OnnxNetwork:
@@ -104,6 +106,15 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def open_session(path: Path, threads: int, providers: Providers | None = None) -> onnxruntime.InferenceSession:
+    """Any ONNX file, ready to run with the options that the networks of this package get.
+
+    Raises:
+        ValueError: the file is damaged, or providers are not possible here.
+    """
+    return _session(path, threads, providers)
+
+
 def _session(path: Path, threads: int, providers: Providers | None) -> onnxruntime.InferenceSession:
     import onnxruntime
 
@@ -154,7 +165,8 @@ def _read_info(session: onnxruntime.InferenceSession, path: Path) -> NetworkInfo
                 f"its crops are {rule!r} and stretched {stretch!r}, which this version of jvcr does not know"
             )
         name, size, scheme = str(data["name"]), int(data["image_size"]), LandmarkScheme.from_dict(data["scheme"])
-        info = NetworkInfo(name, size, scheme, rule, stretch)
+        said = data.get("training")
+        info = NetworkInfo(name, size, scheme, rule, stretch, said if isinstance(said, dict) else {})
         _check_shapes(session, info)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         what = f"its metadata lacks the key {error}" if isinstance(error, KeyError) else str(error)

@@ -1,0 +1,235 @@
+"""How sure a mean is, how two systems differ, how well one number ranks another: statistics of any errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+CONFIDENCE = 0.95
+"""How often an interval should hold the mean, where nothing else is said."""
+
+RESAMPLES = 2_000
+"""How many times faces are drawn again for an interval: another seed moves its ends by about 4 % of its half width."""
+
+_DRAWN_AT_ONCE = 1_000_000
+"""Draws in memory at a time."""
+
+
+def bootstrap_means(
+    values: ArrayLike, units: ArrayLike | None = None, resamples: int = RESAMPLES, seed: int = 0
+) -> NDArray[np.float64]:
+    """The means of several quantities over faces drawn again with replacement (Efron, 1979).
+
+    Whole units are drawn: faces that show one person, or lie in one photograph, are no independent measurements.
+
+    Args:
+        values: (F, K) quantities of each face; NaN where a face is not in the mean of one.
+        units: (F,) what each face belongs to, names or numbers; None: each is a unit of its own.
+        resamples: R, how many times the units are drawn.
+        seed: of these draws: the same arguments give the same means, and all quantities are of the same draws.
+
+    Returns:
+        (R, K) means; NaN where no face of a quantity was drawn.
+
+    Raises:
+        ValueError: values is not (F, K), units is not (F,), there are no faces, or resamples is below 1.
+    """
+    v = np.asarray(values, dtype=np.float64)
+    if v.ndim != 2 or not len(v) or resamples < 1:
+        raise ValueError(f"expected values (faces, quantities) and resamples of at least 1, got {v.shape}, {resamples}")
+    _, unit = np.unique(np.arange(len(v)) if units is None else np.asarray(units), return_inverse=True)
+    if unit.shape != (len(v),):
+        raise ValueError(f"units must name what each of {len(v)} faces belongs to, got shape {unit.shape}")
+    count = int(unit.max()) + 1
+    known = np.isfinite(v)
+    sums, members = np.zeros((count, v.shape[1])), np.zeros((count, v.shape[1]))
+    np.add.at(sums, unit, np.where(known, v, 0))
+    np.add.at(members, unit, known)
+    generator = np.random.default_rng(seed)
+    block = max(1, _DRAWN_AT_ONCE // count)
+    parts = []
+    for first in range(0, resamples, block):
+        rows = min(block, resamples - first)
+        drawn = generator.integers(0, count, (rows, count)) + count * np.arange(rows)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count).astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            parts.append((times @ sums) / (times @ members))
+    return np.concatenate(parts)
+
+
+def interval(means: ArrayLike, confidence: float = CONFIDENCE) -> tuple[float, float] | None:
+    """The ends of a bootstrap interval by the percentile method.
+
+    Args:
+        means: (R,) of one quantity, as `bootstrap_means` gives them; NaN is left out.
+        confidence: how often the interval should hold the mean.
+
+    Returns:
+        Lower and upper end; None without a finite mean.
+
+    Raises:
+        ValueError: the confidence is not between 0 and 1.
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be between 0 and 1, got {confidence}")
+    m = np.asarray(means, dtype=np.float64)
+    m = m[np.isfinite(m)]
+    if not len(m):
+        return None
+    low, high = np.quantile(m, [(1 - confidence) / 2, (1 + confidence) / 2]).tolist()
+    return low, high
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """How two systems differ on the same faces; errors of the first minus those of the second.
+
+    Attributes:
+        faces: faces that both have an error of.
+        mean: mean difference: below 0, the first is better. None, as the next, without faces.
+        low: lower end of the bootstrap interval of the mean.
+        high: upper end.
+        wins: faces on which the first has the smaller error.
+        losses: faces on which the second has.
+        ties: faces on which they are equal.
+    """
+
+    faces: int
+    mean: float | None
+    low: float | None
+    high: float | None
+    wins: int
+    losses: int
+    ties: int
+
+
+def paired_difference(
+    first: ArrayLike,
+    second: ArrayLike,
+    confidence: float = CONFIDENCE,
+    resamples: int = 10_000,
+    seed: int = 0,
+    units: ArrayLike | None = None,
+) -> PairedDifference:
+    """The mean difference of two errors of the same faces, with a bootstrap interval (percentile method).
+
+    Args:
+        first: (F,) errors of one system; NaN where it has none.
+        second: (F,) errors of another system on the same faces.
+        confidence: how often the interval should hold the mean.
+        resamples: how many times the faces are drawn again.
+        seed: of those draws: the same arguments give the same interval.
+        units: as of `bootstrap_means`.
+
+    Raises:
+        ValueError: they are not two lists of one length, or the confidence is not between 0 and 1.
+    """
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if a.shape != b.shape or a.ndim != 1:
+        raise ValueError(f"first and second must be errors of the same faces, got shapes {a.shape} and {b.shape}")
+    if not 0 < confidence < 1 or resamples < 1:
+        raise ValueError(
+            f"confidence must be between 0 and 1 and resamples at least 1, got {confidence} and {resamples}"
+        )
+    both = np.isfinite(a) & np.isfinite(b)
+    difference = (a - b)[both]
+    wins, losses = int((difference < 0).sum()), int((difference > 0).sum())
+    faces = len(difference)
+    if not faces:
+        return PairedDifference(0, None, None, None, 0, 0, 0)
+    of = None if units is None else np.asarray(units)[both]
+    low, high = interval(bootstrap_means(difference[:, None], of, resamples, seed)[:, 0], confidence) or (None, None)
+    return PairedDifference(faces, float(difference.mean()), low, high, wins, losses, faces - wins - losses)
+
+
+def pearson(a: ArrayLike, b: ArrayLike) -> float | None:
+    """Pearson's correlation of two lists of numbers.
+
+    Args:
+        a: (n,) numbers.
+        b: (n,) numbers; places where either is NaN are left out.
+
+    Returns:
+        -1 to 1; None with fewer than two places, or where one list is all the same.
+
+    Raises:
+        ValueError: they are not two lists of one length.
+
+    Example:
+        >>> pearson([1, 2, 3], [5, 7, 9])
+        1.0
+    """
+    return _correlation(*_known(a, b))
+
+
+def spearman(a: ArrayLike, b: ArrayLike) -> float | None:
+    """Spearman's rank correlation of two lists of numbers; equal ones share their mean rank.
+
+    Args:
+        a: (n,) numbers.
+        b: (n,) numbers; places where either is NaN are left out.
+
+    Returns:
+        -1 to 1; None with fewer than two places, or where one list is all the same.
+
+    Raises:
+        ValueError: they are not two lists of one length.
+
+    Example:
+        >>> spearman([1, 2, 3, 4], [10, 30, 20, 40])
+        0.8
+    """
+    x, y = _known(a, b)
+    return _correlation(_ranks(x), _ranks(y))
+
+
+def roc_auc(scores: ArrayLike, positive: ArrayLike) -> float | None:
+    """How well a score tells positives from the rest: the area under the ROC curve.
+
+    That is how often a positive, drawn at random, scores higher than one of the rest; equal scores count half (Hanley
+    and McNeil, 1982).
+
+    Args:
+        scores: (n,) numbers, finite.
+        positive: (n,) true or false.
+
+    Returns:
+        0 to 1, 0.5 for a score that tells nothing; None where all are positive or none is.
+
+    Raises:
+        ValueError: they are not two lists of one length.
+
+    Example:
+        >>> roc_auc([1, 2, 3, 4], [False, True, False, True])
+        0.75
+    """
+    s, p = np.asarray(scores, dtype=np.float64), np.asarray(positive, dtype=bool)
+    if s.shape != p.shape or s.ndim != 1:
+        raise ValueError(f"expected two lists of one length, got shapes {s.shape} and {p.shape}")
+    positives, others = int(p.sum()), int((~p).sum())
+    if not positives or not others:
+        return None
+    return float((_ranks(s)[p].sum() - positives * (positives + 1) / 2) / (positives * others))
+
+
+def _known(a: ArrayLike, b: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if x.shape != y.shape or x.ndim != 1:
+        raise ValueError(f"expected two lists of one length, got shapes {x.shape} and {y.shape}")
+    known = np.isfinite(x) & np.isfinite(y)
+    return x[known], y[known]
+
+
+def _correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> float | None:
+    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return None
+    x, y = x - x.mean(), y - y.mean()
+    return float((x @ y) / np.sqrt((x @ x) * (y @ y)))
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """From 1; equal values have the mean of their ranks."""
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(count) - (count - 1) / 2)[place]
