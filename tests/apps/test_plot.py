@@ -2,7 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from jvcr.apps.plot import PANEL_FACES, draw_faces, draw_views, overview, write_overview
+from jvcr.apps.overview import PANEL_FACES, overview, write_overview
+from jvcr.apps.plot import draw_faces, draw_views
 from jvcr.geometry.crop import Crop
 from jvcr.geometry.pose import HeadPose, euler_to_rotation
 from jvcr.inference.result import Face
@@ -123,6 +124,17 @@ def test_overview_of_no_and_of_many_faces(image):
     assert overview(image, []).shape == (480, 640, 3)
     many = [face_in([10.0 + 20 * i, 20.0, 40.0 + 20 * i, 60.0]) for i in range(5)]
     assert overview(image, many).shape == (480, 640 + PANEL_FACES * 160, 3)
+
+
+def test_overview_with_the_volumes(image):
+    volumes = np.zeros((2, 8, 8, 8), np.float32)
+    volumes[1, 4, 4, 4] = 1
+    faces = [face_in([10.0, 20.0, 60.0, 90.0]), face_in([90.0, 20.0, 140.0, 90.0])]
+    picture = overview(image, faces, volumes=volumes)
+    assert picture.shape == (480, 640 + 2 * 160, 3)
+    empty, cloud = picture[320:440, 640:800], picture[320:440, 800:]
+    assert np.ptp(empty, axis=-1).max() < np.ptp(cloud, axis=-1).max() - 50
+    np.testing.assert_array_equal(picture[:, :640], overview(image, faces)[:, :640])
 
 
 def test_landmarks_move_with_the_enlarged_picture(image):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jvcr.apps.plot import write_overview
+from jvcr.apps.overview import write_overview
 from jvcr.files import replacing
 from jvcr.inference.ahead import in_order
 from jvcr.inference.image import read_image
@@ -185,7 +185,12 @@ def predict_photos(
     def work(photo: Photo) -> Outcome:
         try:
             image = read_image(photo.path)
-            faces = landmarker(image, None if boxes is None else boxes.of(photo), box_kind)
+            given = None if boxes is None else boxes.of(photo)
+            volumes = None
+            if write_plot:
+                faces, volumes, _ = landmarker.volumes(image, given, box_kind)
+            else:
+                faces = landmarker(image, given, box_kind)
         except (OSError, ValueError) as error:
             return Outcome(photo, problem=_with_path(error, photo.path))
         try:
@@ -194,7 +199,7 @@ def predict_photos(
                 with replacing(photo.target(out, ".json")) as temporary:
                     temporary.write_text(json.dumps(result) + "\n", encoding="utf-8")
             if write_plot:
-                write_overview(photo.target(out, ".png"), image, faces, landmarker.scheme)
+                write_overview(photo.target(out, ".png"), image, faces, landmarker.scheme, volumes)
         except OSError as error:
             if error.errno not in _FAULTS_OF_A_NAME:
                 raise  # such as a full disk: the next photo would fare no better

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from jvcr.apps.plot import draw_landmarks, turbo
+from jvcr.apps.plot import PAPER, draw_landmarks, turbo
 from jvcr.geometry.crop import Crop
 from jvcr.geometry.warp import cut
 from jvcr.inference.result import Face
@@ -22,7 +22,6 @@ TURN_DEG, TILT_DEG = 26.0, 16.0
 THRESHOLD = 0.08
 """Voxels of less than this share of a volume's peak are not drawn."""
 
-_PAPER = (255, 255, 255)
 _FRAME = (176, 180, 188)
 _INK = (70, 74, 82)
 _FINER = 2
@@ -97,7 +96,7 @@ def draw_volume(volume: NDArray[np.floating], size: int, axes: bool = False) -> 
         (size, size, 3) RGB.
     """
     fine = size * _FINER
-    canvas = np.full((fine, fine, 3), _PAPER, np.uint8)
+    canvas = np.full((fine, fine, 3), PAPER, np.uint8)
     _draw_cube(canvas, front=False)
     values = np.clip(volume, 0, None)
     peak = float(values.max(initial=0.0))
@@ -132,7 +131,7 @@ def draw_shape(
         (size, size, 3) RGB.
     """
     fine = size * _FINER
-    canvas = np.full((fine, fine, 3), _PAPER, np.uint8)
+    canvas = np.full((fine, fine, 3), PAPER, np.uint8)
     _draw_cube(canvas, front=False)
     colors = turbo(points_unit[:, 2], (-0.75, 0.75))
     draw_landmarks(canvas, _project(points_unit, fine), colors, scheme.edges, fine * 0.85, outline=(60, 60, 64))
@@ -273,7 +272,7 @@ def _reduced(canvas: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 def _caption(text: str, width: int) -> NDArray[np.uint8]:
     """A strip of paper with a line of text in its middle."""
     scale = width / 640
-    strip = np.full((round(width / 11), width, 3), _PAPER, np.uint8)
+    strip = np.full((round(width / 11), width, 3), PAPER, np.uint8)
     thickness = max(1, round(1.6 * scale))
     (wide, high), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
     place = ((width - wide) // 2, (len(strip) + high) // 2)

@@ -1,17 +1,14 @@
-"""Drawing faces: landmarks on the picture, and beside it the same landmarks in 3D from three sides."""
+"""Drawing faces: landmarks on the picture, and the same landmarks in 3D from several sides."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from jvcr.files import replacing
 from jvcr.geometry.pose import HeadPose, euler_to_rotation
 from jvcr.inference.result import Face
 from jvcr.scheme import LandmarkScheme, load_scheme
@@ -19,14 +16,10 @@ from jvcr.scheme import LandmarkScheme, load_scheme
 VIEWS = (("front", 0.0), ("45 degrees", 45.0), ("profile", 90.0))
 """Names of the views in 3D, and by how much the head is turned in each from looking at the camera."""
 
-PANEL_FACES = 3
-"""So many faces, the most certain ones, are shown in 3D."""
-
-SMALLEST_OVERVIEW, LARGEST_OVERVIEW = 640, 1280
-"""Longer side of the picture in an overview, pixels: small ones are enlarged, so that lines stay fine."""
+PAPER = (255, 255, 255)
+"""Ground of whatever is no photograph, RGB."""
 
 _INK = (24, 26, 31)
-_PAPER = (248, 248, 246)
 _TEXT = (96, 100, 108)
 _BOX = (255, 255, 255)
 _SUBPIXEL_BITS = 4
@@ -60,8 +53,14 @@ def draw_faces(
     return canvas
 
 
-def draw_views(face: Face, size: int, scheme: LandmarkScheme | None = None, title: str = "") -> NDArray[np.uint8]:
-    """A face's landmarks in 3D, from the front, from 45 degrees and from the side, one below the other.
+def draw_views(
+    face: Face,
+    size: int,
+    scheme: LandmarkScheme | None = None,
+    title: str = "",
+    views: Sequence[tuple[str, float]] = VIEWS,
+) -> NDArray[np.uint8]:
+    """A face's landmarks in 3D, from several sides, one below the other.
 
     The head is turned upright by its own pose first; where that is not known, "front" is the camera's view.
 
@@ -70,9 +69,10 @@ def draw_views(face: Face, size: int, scheme: LandmarkScheme | None = None, titl
         size: width and height of a view, pixels.
         scheme: as in `draw_faces`.
         title: written into the upper left corner.
+        views: name of each, and by how many degrees the head is turned in it.
 
     Returns:
-        (3 * size, size, 3) RGB.
+        (len(views) * size, size, 3) RGB.
     """
     points = _upright(face)
     points = points - (points.min(0) + points.max(0)) / 2
@@ -81,70 +81,21 @@ def draw_views(face: Face, size: int, scheme: LandmarkScheme | None = None, titl
     points *= 0.46 * size / radius
     colors, edges = _depth_colors(face), _edges(face, scheme)
     text_size = max(0.32, size / 520)
-    views = []
-    for name, turn_deg in VIEWS:
-        view = np.full((size, size, 3), _PAPER, np.uint8)
+    drawn = []
+    for name, turn_deg in views:
+        view = np.full((size, size, 3), PAPER, np.uint8)
         turned = points @ _about_y(turn_deg).T + np.array([size / 2, size * 0.47, 0])
         draw_landmarks(view, turned, colors, edges, size * 0.75)
-        _write(view, name, (round(size * 0.05), round(size * 0.95)), text_size, _TEXT)
-        views.append(view)
-    _write(views[0], title, (round(size * 0.05), round(size * 0.1)), text_size, _TEXT)
-    return np.concatenate(views)
+        caption(view, name)
+        drawn.append(view)
+    _write(drawn[0], title, (round(size * 0.05), round(size * 0.1)), text_size, _TEXT)
+    return np.concatenate(drawn)
 
 
-def overview(
-    image: NDArray[np.uint8], faces: Sequence[Face], scheme: LandmarkScheme | None = None
-) -> NDArray[np.uint8]:
-    """One picture worth showing: the image with its landmarks and, beside it, the first faces in 3D.
-
-    Args:
-        image: (h, w, 3) RGB.
-        faces: what was found in it.
-        scheme: as in `draw_faces`.
-
-    Returns:
-        RGB pixels; the image in it is enlarged or reduced to a longer side of 640 to 1280.
-    """
-    height, width = image.shape[:2]
-    scale = np.clip(1, SMALLEST_OVERVIEW / max(height, width), LARGEST_OVERVIEW / max(height, width))
-    columns, rows = max(1, round(width * scale)), max(1, round(height * scale))
-    if (columns, rows) != (width, height):
-        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-        image = np.asarray(cv2.resize(image, (columns, rows), interpolation=method), dtype=np.uint8)
-        faces = [_scaled(face, columns / width, rows / height) for face in faces]
-    picture = draw_faces(image, faces, scheme)
-    if not faces:
-        return picture
-    size = max(rows // 3, SMALLEST_OVERVIEW // 5)
-    titles = [str(number) if len(faces) > 1 else "" for number in range(1, PANEL_FACES + 1)]
-    views = [draw_views(face, size, scheme, title) for face, title in zip(faces, titles, strict=False)]
-    total = max(rows, 3 * size)
-    return np.concatenate([_padded(part, total) for part in (picture, *views)], axis=1)
-
-
-def write_overview(
-    path: str | Path, image: NDArray[np.uint8], faces: Sequence[Face], scheme: LandmarkScheme | None = None
-) -> None:
-    """Writes `overview` to a file, whole or not at all.
-
-    Args:
-        path: its suffix, .jpg, .png or .webp, is the format.
-        image: (h, w, 3) RGB.
-        faces: what was found in it.
-        scheme: as in `draw_faces`.
-
-    Raises:
-        ValueError: the suffix is not a format that can be written.
-        OSError: the file cannot be written.
-    """
-    path = Path(path)
-    options = {".jpg": [cv2.IMWRITE_JPEG_QUALITY, 92], ".png": [], ".webp": [cv2.IMWRITE_WEBP_QUALITY, 90]}
-    if path.suffix.lower() not in options:
-        raise ValueError(f"{path} must end in one of {', '.join(options)}")
-    drawn = cv2.cvtColor(overview(image, faces, scheme), cv2.COLOR_RGB2BGR)
-    _, data = cv2.imencode(path.suffix.lower(), drawn, options[path.suffix.lower()])
-    with replacing(path) as temporary:
-        temporary.write_bytes(data.tobytes())
+def caption(picture: NDArray[np.uint8], text: str) -> None:
+    """Writes a word or two along the lower edge of a square picture, in place."""
+    size = len(picture)
+    _write(picture, text, (round(size * 0.05), round(size * 0.95)), max(0.32, size / 520), _TEXT)
 
 
 def draw_landmarks(
@@ -234,20 +185,6 @@ def _about_y(angle_deg: float) -> NDArray[np.float64]:
 
 def _extent(points: NDArray[np.floating]) -> float:
     return float(np.ptp(points[:, :2], axis=0).max())
-
-
-def _scaled(face: Face, across: float, down: float) -> Face:
-    """The face in the resized image, whose pixels again have their centres at whole numbers."""
-    center = np.array([0.5, 0.5, 0])
-    points = (face.points + center) * [across, down, (across + down) / 2] - center
-    box = (face.box + 0.5) * [across, down, across, down] - 0.5
-    return dataclasses.replace(face, points=points.astype(np.float32), box=box.astype(np.float32))
-
-
-def _padded(picture: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:
-    """The picture with paper below it, up to a height."""
-    below = height - len(picture)
-    return np.concatenate([picture, np.full((below, picture.shape[1], 3), _PAPER, np.uint8)]) if below else picture
 
 
 def _write(

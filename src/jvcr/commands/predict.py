@@ -49,7 +49,7 @@ def predict(
     json
         Write the faces as JSON; this is what is done if neither --json nor --plot is given.
     plot
-        Write a picture: the photograph with its landmarks, and the landmarks in 3D.
+        Write a picture: the photograph with its landmarks, and beside it the faces in 3D and their estimated volumes.
     boxes
         CSV file with the columns image,x0,y0,x1,y1 (pixels), or JSON file {"image": [[x0, y0, x1, y1], ...]}, that says
         where the faces are; without it they are found.
