@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from jvcr.data.augment import Augmentation
-from jvcr.training.feed import Examples, StepSampler, to_input, training_batches
+from jvcr.scheme import LandmarkScheme
+from jvcr.training.feed import Examples, StepSampler, rare_openings, to_input, training_batches
 
 
 def test_every_face_once_an_epoch():
@@ -68,3 +69,28 @@ def test_crops_go_by_the_rule_and_are_stretched(faces):
     assert np.ptp(points[:, 0]) == pytest.approx(2 / 1.25 * extent[0] / extent.max(), rel=1e-4)
     assert (pixels_2.min(), pixels_2.max()) == (0, 255)
     assert points_2[:, 2].mean() == pytest.approx(0, abs=1e-5)
+
+
+def test_rare_faces_have_their_share_of_every_batch():
+    sources = np.array(["a"] * 40 + ["b"] * 20)
+    rare = np.arange(60) % 10 == 0
+    sampler = StepSampler(sources, {"a": 6.0, "b": 2.0}, 8, 0, rare, 0.5)
+    for step in range(9):
+        faces = sampler.step(step)
+        assert sorted(sources[faces]) == ["a"] * 6 + ["b"] * 2
+        assert (rare[faces] & (sources[faces] == "a")).sum() == 3 and (rare[faces] & (sources[faces] == "b")).sum() == 1
+    # A source without any, or a share too small for one face, is drawn as ever.
+    none = StepSampler(sources, {"a": 6.0, "b": 2.0}, 8, 0, np.zeros(60, bool), 0.5)
+    np.testing.assert_array_equal(none.step(3), StepSampler(sources, {"a": 6.0, "b": 2.0}, 8, 0).step(3))
+
+
+def test_rare_openings_are_those_at_either_end():
+    # One ring of four landmarks around an opening; face i is open by i of 100, turned about the upright axis.
+    scheme = LandmarkScheme("slit", 4, groups={"slit": (0, 1, 2, 3)}, closed_groups=frozenset({"slit"}))
+    points = np.zeros((100, 4, 3))
+    points[:, 0, 0], points[:, 2, 0] = -1, 1
+    points[:, 1, 1], points[:, 3, 1] = -np.arange(100) / 100, np.arange(100) / 100
+    points[:, :, 2] = points[:, :, 0] * (np.arange(100) % 7)[:, None]
+    points[:, [0, 2]] /= np.linalg.norm(points[:, [2]], axis=-1, keepdims=True)
+    assert np.flatnonzero(rare_openings(points, scheme)).tolist() == [0, 1, 98, 99]
+    assert not rare_openings(points, LandmarkScheme("dots", 4)).any()

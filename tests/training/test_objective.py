@@ -19,6 +19,17 @@ def test_reductions_by_hand():
     assert coordinate_loss(points, true_points, LossRecipe(coordinate="l1")).item() == pytest.approx(2 / 30)
 
 
+def test_openings_count_by_their_weight():
+    points, truth = torch.zeros(1, 4, 3), torch.zeros(1, 4, 3)
+    points[0, 1, 1], points[0, 3, 1] = 1, -1  # both lids off by 1, the opening by 2
+    recipe = LossRecipe(coordinate="l1", opening_weight=0.5)
+    assert coordinate_loss(points, truth, recipe, [(1, 3)]).item() == pytest.approx(2 / 12 + 0.5 * 2 / 3)
+    assert coordinate_loss(points + 5, truth + 5, recipe, [(1, 3), (0, 2)]).item() == pytest.approx(
+        2 / 12 + 0.5 * 2 / 6
+    )
+    assert coordinate_loss(points, truth, recipe).item() == pytest.approx(2 / 12)
+
+
 def test_total_is_equation_5(tiny_config):
     torch.manual_seed(0)
     network = JVCR(tiny_config).train()

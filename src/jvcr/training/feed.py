@@ -20,7 +20,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from jvcr.data.augment import Augmentation, make_example
 from jvcr.data.dataset import LandmarkDataset, Names
+from jvcr.evaluation.regions import ring_opening
 from jvcr.geometry.crop import CropRule
+from jvcr.scheme import LandmarkScheme
+
+RARE = 0.02
+"""Share of all faces at either end of an opening that counts as rare: in faces3d, eyes that are closed or nearly so."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +37,16 @@ class StepSampler:
         shares: faces of a source in a batch, relative to each other; empty draws all alike.
         batch_size: faces a step.
         seed: of the order.
+        rare: (F,) the faces that ``rare_share`` is about; None for none.
+        rare_share: share of each source's part of a batch that is drawn from its rare faces; the others fill the rest.
     """
 
     sources: Names
     shares: dict[str, float]
     batch_size: int
     seed: int
+    rare: NDArray[np.bool_] | None = None
+    rare_share: float = 0.0
 
     def __post_init__(self) -> None:
         known = sorted(set(self.sources.tolist()))
@@ -52,6 +61,17 @@ class StepSampler:
     @cached_property
     def _streams(self) -> list[tuple[NDArray[np.intp], int]]:
         """Per stream: its faces and how many of them go into each batch."""
+        if self.rare is None:
+            return self._of_sources
+        parts = []
+        for members, count in self._of_sources:
+            rare = self.rare[members]
+            rares = round(self.rare_share * count) if rare.any() and not rare.all() else 0
+            parts += [(members[~rare], count - rares), (members[rare], rares)] if rares else [(members, count)]
+        return [(members, count) for members, count in parts if count]
+
+    @property
+    def _of_sources(self) -> list[tuple[NDArray[np.intp], int]]:
         if not self.shares:
             return [(np.arange(len(self.sources)), self.batch_size)]
         names = list(self.shares)
@@ -70,6 +90,24 @@ class StepSampler:
             orders = {r: np.random.default_rng([self.seed, stream, int(r)]).permutation(members) for r in set(rounds)}
             faces += [orders[r][p] for r, p in zip(rounds, places, strict=True)]
         return np.array(faces)
+
+
+def rare_openings(points_px: NDArray[np.floating], scheme: LandmarkScheme) -> NDArray[np.bool_]:
+    """Faces that one of the scheme's openings sets apart: among the `RARE` narrowest or widest of all.
+
+    Args:
+        points_px: (F, N, 3) landmarks; openings are those in space, whichever way a face looks.
+        scheme: its `rings` are the openings; without any, no face is rare.
+
+    Returns:
+        (F,)
+    """
+    rare = np.zeros(len(points_px), bool)
+    for ring in scheme.rings:
+        opening = ring_opening(points_px[:, list(ring)])
+        low, high = np.nanquantile(opening, (RARE, 1 - RARE))
+        rare |= (opening < low) | (opening > high)
+    return rare
 
 
 class Examples(Dataset):

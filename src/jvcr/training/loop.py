@@ -31,7 +31,7 @@ from jvcr.files import replacing
 from jvcr.model.network import JVCR
 from jvcr.training.average import restart, running_average
 from jvcr.training.batchnorm import synchronise_batch_norms
-from jvcr.training.feed import Examples, StepSampler, to_input, training_batches
+from jvcr.training.feed import Examples, StepSampler, rare_openings, to_input, training_batches
 from jvcr.training.objective import Losses, Objective, Stage
 from jvcr.training.processes import Processes, StoppedByAnother
 from jvcr.training.progress import Progress
@@ -118,13 +118,17 @@ class Trainer:
         seed, kept, shown = recipe.seed, recipe.data.in_memory, (recipe.network.crop, recipe.network.stretch)
         self.train_examples = Examples(train, size, recipe.augmentation, seed, kept, *shown)
         self.val_examples = None if val is None else Examples(val, size, None, seed, kept, *shown)
-        self.sampler = StepSampler(train.sources, recipe.data.source_shares, recipe.batch_size, recipe.seed)
+        share = recipe.data.rare_share
+        rare = rare_openings(train.points_px, scheme) if share else None
+        self.sampler = StepSampler(
+            train.sources, recipe.data.source_shares, recipe.batch_size, recipe.seed, rare, share
+        )
         network = JVCR(recipe.network)
         network.voxel.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         network.coordinate.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         if self.fabric.world_size > 1 and recipe.sync_batch_norm:
             synchronise_batch_norms(network)
-        objective = Objective(network, recipe.loss)
+        objective = Objective(network, recipe.loss, scheme.facing)
         self.objective, self.optimizer = self.fabric.setup(objective, make_optimizer(network, recipe.optimizer))
         decay = recipe.optimizer.average
         self.average = running_average(network, decay) if decay else None

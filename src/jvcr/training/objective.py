@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch.nn.functional as F
@@ -35,11 +36,16 @@ class Objective(nn.Module):
     In the separate stage G learns volumes from images and P learns landmarks from *ground-truth* volumes: no gradient
     and no batch-norm statistics of G's volumes reach P. The two losses share no weight, so one sum trains both. In the
     joint stage P reads G's last volume and the gradient of its error runs on into G.
+
+    Args:
+        network: G and P.
+        recipe: which losses.
+        facing: pairs of landmarks that face each other across an opening (`LandmarkScheme.facing`).
     """
 
-    def __init__(self, network: JVCR, recipe: LossRecipe) -> None:
+    def __init__(self, network: JVCR, recipe: LossRecipe, facing: Sequence[tuple[int, int]] = ()) -> None:
         super().__init__()
-        self.network, self.recipe = network, recipe
+        self.network, self.recipe, self.facing = network, recipe, facing
 
     def forward(
         self, image: Float[Tensor, "batch 3 size size"], points_unit: Float[Tensor, "batch points 3"], stage: Stage
@@ -53,7 +59,7 @@ class Objective(nn.Module):
             start=points_unit.new_zeros(()),
         )
         seen_by_p = truths[-1] if stage == "separate" else volumes[-1]
-        coordinate = coordinate_loss(self.network.coordinate(seen_by_p), points_unit, recipe)
+        coordinate = coordinate_loss(self.network.coordinate(seen_by_p), points_unit, recipe, self.facing)
         return Losses(voxel + recipe.coordinate_weight * coordinate, voxel, coordinate)
 
 
@@ -64,8 +70,17 @@ def voxel_loss(volume: Tensor, truth: Tensor, points: int, recipe: LossRecipe) -
     return F.mse_loss(volume, truth, reduction="sum") / (len(volume) * points)
 
 
-def coordinate_loss(points_unit: Tensor, truth_unit: Tensor, recipe: LossRecipe) -> Tensor:
-    """Error of the landmarks, (batch, N, 3) each, averaged over faces, landmarks and axes (Eq. 4)."""
-    if recipe.coordinate == "l2":
-        return F.mse_loss(points_unit, truth_unit)
-    return F.l1_loss(points_unit, truth_unit)
+def coordinate_loss(
+    points_unit: Tensor, truth_unit: Tensor, recipe: LossRecipe, facing: Sequence[tuple[int, int]] = ()
+) -> Tensor:
+    """Error of the landmarks, (batch, N, 3) each, averaged over faces, landmarks and axes (Eq. 4).
+
+    With an ``opening_weight``, the same of the vectors between the landmarks of each pair of ``facing`` is added.
+    """
+    error = F.mse_loss if recipe.coordinate == "l2" else F.l1_loss
+    loss = error(points_unit, truth_unit)
+    if recipe.opening_weight and facing:
+        upper, lower = (list(side) for side in zip(*facing, strict=True))
+        across, truth = (p[:, upper] - p[:, lower] for p in (points_unit, truth_unit))
+        loss = loss + recipe.opening_weight * error(across, truth)
+    return loss

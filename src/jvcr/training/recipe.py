@@ -32,6 +32,9 @@ class DataRecipe:
         val_split: validated on: the weights that do best on it are kept. "" trains without, and keeps the last ones, as
             where the only other faces are the test set.
         source_shares: how many faces of each source go into a batch, relative to each other; empty draws all alike.
+        rare_share: share of each batch, from 0 to below 1, drawn from faces with rare openings, eyes shut or wide,
+            lips apart or pressed (`jvcr.training.feed.rare_openings`): a network that sees few of them tends to the
+            usual face. 0 draws all alike.
         in_memory: keep the decoded images in memory, in each process; False reads each when it is its turn.
         hold_out: of 300W-LP: the parts that make up the split "val", such as IBUG; the others are "train".
         leave_out: of 300W-LP: parts not to read.
@@ -44,6 +47,7 @@ class DataRecipe:
     train_split: str = "train"
     val_split: str = "val"
     source_shares: dict[str, float] = field(default_factory=dict)
+    rare_share: float = 0.0
     in_memory: bool = True
     hold_out: tuple[str, ...] = ()
     leave_out: tuple[str, ...] = ()
@@ -77,6 +81,8 @@ class LossRecipe:
         coordinate: "l2", the squared error of a coordinate, or "l1", its size, which forgives wrong labels; averaged
             over coordinates (unit frame) and faces.
         coordinate_weight: lambda.
+        opening_weight: how much the vectors between landmarks that face each other across an opening, as upper and
+            lower lid do, count in L_coord beside the landmarks: their error, reduced alike, times this is added.
         peak: height of the Gaussians in the ground truth: 1, or Eq. 1's 1 / (2 pi sigma^2). Confidences are read off
             the volume as shares of 1, and so need 1.
         centre: where they lie: "exact", at the landmarks, or "towards-origin", in whole voxels and one to two voxels
@@ -88,6 +94,7 @@ class LossRecipe:
     voxel: Literal["mean", "landmark"] = "mean"
     coordinate: Literal["l2", "l1"] = "l2"
     coordinate_weight: float = 10.0
+    opening_weight: float = 0.0
     peak: float = 1.0
     centre: Literal["exact", "towards-origin"] = "exact"
 
@@ -172,6 +179,8 @@ class Recipe:
             raise ValueError(f"optimizer.average is below 1, got {self.optimizer.average}")
         if self.optimizer.learning_rate == 0 or self.optimizer.step_epochs == 0:
             raise ValueError("optimizer.learning_rate and optimizer.step_epochs must be above 0")
+        if self.data.rare_share >= 1:
+            raise ValueError(f"data.rare_share is below 1, got {self.data.rare_share}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
         if self.batch_size < 1 or self.stages.separate < 0 or self.stages.joint < 0:
