@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from jvcr.geometry.crop import Crop as Crop
     from jvcr.inference.landmarker import Landmarker as Landmarker
     from jvcr.inference.result import Face as Face
+    from jvcr.inference.tracker import TrackedFace as TrackedFace
+    from jvcr.inference.tracker import Tracker as Tracker
     from jvcr.scheme import FACE66 as FACE66
     from jvcr.scheme import FACE68 as FACE68
     from jvcr.scheme import LandmarkScheme as LandmarkScheme
@@ -30,6 +32,8 @@ _HOMES = {
     "Face": "jvcr.inference.result",
     "LandmarkScheme": "jvcr.scheme",
     "Landmarker": "jvcr.inference.landmarker",
+    "TrackedFace": "jvcr.inference.tracker",
+    "Tracker": "jvcr.inference.tracker",
     "load_network": "jvcr.export.weights",
     "load_scheme": "jvcr.scheme",
 }
@@ -42,6 +46,8 @@ __all__ = [
     "Face",
     "LandmarkScheme",
     "Landmarker",
+    "TrackedFace",
+    "Tracker",
     "__version__",
     "load_network",
     "load_scheme",

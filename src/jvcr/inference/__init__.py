@@ -11,6 +11,7 @@ from jvcr.inference.detect import (
 from jvcr.inference.image import ImageError, ImageSource, read_image
 from jvcr.inference.landmarker import BoxKind, Landmarker
 from jvcr.inference.result import Face
+from jvcr.inference.tracker import TrackedFace, Tracker
 
 __all__ = [
     "BoxKind",
@@ -23,6 +24,8 @@ __all__ = [
     "MediaPipeDetector",
     "OpenCVFaceDetector",
     "SlimeFaceDetector",
+    "TrackedFace",
+    "Tracker",
     "default_detector",
     "read_image",
 ]
