@@ -24,3 +24,17 @@ def counting(what: str, total: int | None = None, enabled: bool = True) -> Itera
     with Progress(*columns, console=errors, transient=True, disable=not (enabled and errors.is_terminal)) as bar:
         task = bar.add_task(what, total=total)
         yield lambda count: bar.advance(task, count)
+
+
+@contextmanager
+def running_total(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar; gives the function to call with how many are done so far."""
+    with counting(what, total) as advance:
+        before = 0
+
+        def done(count: int) -> None:
+            nonlocal before
+            advance(count - before)
+            before = count
+
+        yield done

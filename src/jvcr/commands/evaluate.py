@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -106,6 +105,7 @@ def evaluate(
 
     from rich.console import Console
 
+    from jvcr.commands.bars import running_total
     from jvcr.commands.measured import System, annotations_of, boxes_of_file, read_labels, run_names, scheme_of, shared
     from jvcr.evaluation.curves import write_curves
     from jvcr.evaluation.protocol import Predictions, check_box_rule
@@ -174,7 +174,7 @@ def evaluate(
         if given is None:
             number = f" ({len(runs) + 1} of {len(wanted)})" if len(wanted) > 1 else ""
             of_file = boxes_of_file(boxes, dataset, strict, errors) if rule == "file" and boxes is not None else None
-            with _progress(f"evaluating{number}", len(dataset)) as done:
+            with running_total(f"evaluating{number}", len(dataset)) as done:
                 made = system.predict(dataset, rule, done, of_file, box_kind, strict)
             made.about.update(about)
             if rule in ("dataset", "file"):
@@ -279,19 +279,3 @@ def _command(folders: list[Path], options: Mapping[str, object]) -> str:
         if value is not None:
             words += [name, *map(str, value if isinstance(value, tuple) else (value,))]
     return shlex.join(words)
-
-
-@contextmanager
-def _progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar; gives the function to call with the number of faces done so far."""
-    from jvcr.commands.bars import counting
-
-    with counting(what, total) as advance:
-        before = 0
-
-        def done(faces: int) -> None:
-            nonlocal before
-            advance(faces - before)
-            before = faces
-
-        yield done

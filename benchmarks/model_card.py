@@ -1,0 +1,143 @@
+"""The figures of the model card, measured again.
+
+    python benchmarks/model_card.py faces3d --sample aflw2000_sample
+    python benchmarks/model_card.py faces3d --sample aflw2000_sample --write src/jvcr/weights/MODEL_CARD.md
+
+Runs the weights over the validation faces with their true and with detected boxes, in one pass and in two, and over
+the faces of --sample, and prints the card's tables; --write puts them between the card's markers. Only the weights and
+the data decide the figures: another machine changes the last digit at most.
+"""
+
+import argparse
+from pathlib import Path
+
+from jvcr.commands.bars import running_total
+from jvcr.data.readers import read_dataset
+from jvcr.evaluation.metrics import YAW_BINS
+from jvcr.evaluation.protocol import predict
+from jvcr.evaluation.report import figure, with_interval
+from jvcr.evaluation.summary import summarise
+from jvcr.files import replacing, sha256
+from jvcr.inference import Landmarker
+from jvcr.weights import find_weights
+
+START, END = "<!-- figures: benchmarks/model_card.py -->", "<!-- end of figures -->"
+BOXES = {"truth": "true boxes", "detector": "detected boxes"}
+OPENINGS = {"closed_eyes": ("closed eyes", "eye"), "open_mouth": ("open mouth", "lips")}
+
+
+def measured(landmarker, dataset, rule, passes, what):
+    """The summary of one run."""
+    landmarker.passes = passes
+    with running_total(f"{what}, {BOXES[rule]}, {passes} pass{'es' * (passes > 1)}", len(dataset)) as done:
+        return summarise(dataset, predict(landmarker, dataset, rule, done))
+
+
+def row(name, nme, gte="", found=""):
+    """A row of the first table."""
+    bands = [figure(nme["bins"][band]) for band in YAW_BINS]
+    mean = with_interval(nme["image_mean"], nme["intervals"]["image_mean"])
+    return "| " + " | ".join([name, *bands, figure(nme["bin_mean"]), mean, gte, found]) + " |"
+
+
+def results(runs):
+    """Rows for each run, then for each source of the validation faces."""
+    lines = [
+        "| faces, box | NME 0-30° | 30-60° | 60-90° | bin mean | image mean [95 %] | GTE | found |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, summary in runs.items():
+        gte, found = figure(summary["gte"]["aligned_z"]), f"{summary['found']} / {summary['images']}"
+        lines.append(row(name, summary["nme"], gte, found))
+    for name, summary in runs.items():
+        lines += [row(f"{name}: {source}", nme) for source, nme in summary["by_source"].items()]
+    return lines
+
+
+def parts(summary):
+    """The error of each part of the face."""
+    lines = [
+        "| part of the face | NME 0-30° | 30-60° | 60-90° | bin mean | image mean [95 %] |",
+        "|---|---|---|---|---|---|",
+    ]
+    return lines + [row(part, nme).removesuffix("|  |  |") + "|" for part, nme in summary["by_region"].items()]
+
+
+def openings(summary):
+    """Closed eyes and open mouths."""
+    lines = [
+        "| in the label | faces | error of the part | on others | opening, true | found | told | others told | AUC |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for key, (name, part) in OPENINGS.items():
+        o = summary["openings"][key]
+        told, others = (f"{100 * o[share]:.0f} %" for share in ("told", "others_told"))
+        cells = [f"{o['chosen']} of {o['faces']}", f"{part} {figure(o['error'])}", figure(o["others_error"])]
+        cells += [figure(o[value]) for value in ("truth", "predicted")] + [told, others, figure(o["auc"])]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def confidence(summary):
+    """What leaving out the least confident gets rid of."""
+    faces, landmarks = (summary["confidence"][what]["left_out"] for what in ("faces", "landmarks"))
+    lines = [
+        "| least confident left out | faces below | large errors among them | error of the rest | landmarks below "
+        "| large errors among them | error of the rest |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for face, landmark in zip(faces, landmarks, strict=True):
+        cells = [f"{100 * face['share']:.0f} %"]
+        for part in (face, landmark):
+            cells += [figure(part["threshold"]), f"{100 * part['found']:.0f} %", figure(part["error"])]
+        lines.append("| " + " | ".join(cells) + " |")
+    ranks = summary["confidence"]
+    per_face, per_landmark = figure(ranks["per_face"]), figure(ranks["per_landmark"])
+    return [
+        *lines,
+        "",
+        f"Rank correlation (Spearman) of confidence and error: {per_face} a face, {per_landmark} a landmark.",
+    ]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="landmark folder with a split 'val'")
+    parser.add_argument("--sample", type=Path, help="folder of AFLW2000-3D, or of some of its faces")
+    parser.add_argument("--weights", default="compact")
+    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--write", type=Path, metavar="FILE.md", help="put the tables between this file's markers")
+    options = parser.parse_args()
+
+    landmarker = Landmarker(options.weights, threads=options.threads)
+    val = read_dataset(options.data, landmarker.scheme).split("val")
+    runs = {
+        f"{options.data.name} val, {BOXES[rule]}{', 2 passes' * (passes > 1)}": measured(
+            landmarker, val, rule, passes, options.data.name
+        )
+        for rule in BOXES
+        for passes in (1, 2)
+    }
+    if options.sample is not None:
+        sample = read_dataset(options.sample, landmarker.scheme)
+        for rule, boxes in BOXES.items():
+            name = f"{len(sample)} faces of AFLW2000-3D, {boxes}"
+            runs[name] = measured(landmarker, sample, rule, 1, options.sample.name)
+    first = next(iter(runs.values()))
+    digest = sha256(find_weights(options.weights, ".onnx"))
+    lines = [f"Weights {digest[:16]}.", "", *results(runs), "", *parts(first), "", *openings(first)]
+    text = "\n".join([*lines, "", *confidence(first)])
+    if options.write is None:
+        print(text)
+        return
+    card = options.write.read_text(encoding="utf-8")
+    if card.count(START) != 1 or card.count(END) != 1 or card.index(START) > card.index(END):
+        raise SystemExit(f"{options.write} must have the lines {START} and {END}, once each")
+    before, rest = card.split(START)
+    with replacing(options.write) as temporary:
+        temporary.write_text(f"{before}{START}\n{text}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    print(f"written: {options.write}")
+
+
+if __name__ == "__main__":
+    main()
