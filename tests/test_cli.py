@@ -88,6 +88,10 @@ def test_wrong_usage_exits_with_2(arguments, told, capsys):
             ModuleNotFoundError("No module named 'onnx'", name="onnx.helper"),
             'jvcr: this needs onnx, which is not installed: pip install "jvcr[train]"',
         ),
+        (
+            ModuleNotFoundError("No module named 'uvicorn'", name="uvicorn.protocols"),
+            'jvcr: this needs uvicorn, which is not installed: pip install "jvcr[serve]"',
+        ),
     ],
 )
 def test_errors_are_one_line_without_a_traceback(fails, error, line, capsys):

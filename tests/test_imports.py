@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "export": {"geometry", "model", "weights"},
     "evaluation": {"data", "drawing", "geometry", "inference", "model"},
     "training": {"data", "evaluation", "export", "geometry", "model", "weights"},
-    "apps": {"geometry", "inference"},
+    "apps": {"geometry", "inference", "weights"},
     "cli": {"jvcr"},
     "commands": {
         "jvcr",
@@ -117,12 +117,15 @@ HEAVY = ("torch", "onnxruntime", "cv2", "numpy", "PIL", "matplotlib", "lightning
         ("import jvcr; dir(jvcr)", HEAVY),
         ("from jvcr.cli import make_app; make_app().help_print([])", HEAVY),
         ("from jvcr.cli import make_app; make_app('predict').help_print(['predict'])", HEAVY),
-        ("from jvcr import Face, Crop, Landmarker, FACE68", ("torch", "onnxruntime", "matplotlib")),
+        ("from jvcr import Face, Crop, Landmarker, Tracker, FACE68", ("torch", "onnxruntime", "matplotlib")),
         (
-            "import jvcr.inference, jvcr.apps.bulk, jvcr.apps.plot, jvcr.geometry",
+            "import jvcr.inference, jvcr.apps.bulk, jvcr.apps.plot, jvcr.apps.video, jvcr.geometry",
             ("torch", "onnxruntime", "matplotlib"),
         ),
         ("import jvcr.commands.predict, jvcr.commands.train, jvcr.commands.evaluate, jvcr.commands.export", HEAVY),
+        ("import jvcr.commands.video", HEAVY),
+        ("import jvcr.commands.serve", (*HEAVY, "fastapi", "uvicorn")),
+        ("import jvcr.apps.serve", ("torch", "onnxruntime", "matplotlib")),
     ],
 )
 def test_what_is_not_imported(code, absent):
@@ -147,7 +150,7 @@ def test_public_names():
     import jvcr
 
     expected = ["FACE66", "FACE68", "Crop", "Face", "LandmarkScheme", "Landmarker", "__version__", "load_network"]
-    assert set(jvcr.__all__) == {*expected, "load_scheme"}
+    assert set(jvcr.__all__) == {*expected, "TrackedFace", "Tracker", "load_scheme"}
     assert set(jvcr.__all__) <= set(dir(jvcr))
     for name in jvcr.__all__:
         assert getattr(jvcr, name) is not None

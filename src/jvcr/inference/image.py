@@ -7,6 +7,7 @@ import errno
 import io
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
@@ -28,7 +29,13 @@ class ImageError(ValueError):
     """What was given is not an image that can be used; the message says which one, why, and what helps."""
 
 
-def read_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+class TooManyPixelsError(ImageError):
+    """It has more pixels than are decoded."""
+
+
+def read_image(
+    source: ImageSource, max_pixels: int = MAX_PIXELS, formats: Sequence[str] | None = None
+) -> NDArray[np.uint8]:
     """The upright RGB pixels of an image.
 
     Files are read by Pillow and made 8 bit RGB: the EXIF orientation is applied; grey becomes three equal channels;
@@ -40,6 +47,7 @@ def read_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> NDArray[np.
         source: a path, the bytes of an image file, a PIL image, or an array: uint8 of shape (h, w, 3) RGB, (h, w) grey
             or (h, w, 4) RGB with alpha.
         max_pixels: refuse files with more pixels than this (by default 100 million), before decoding them.
+        formats: Pillow's names of the formats that files may have, as ("JPEG", "PNG"); None is all that it reads.
 
     Returns:
         (h, w, 3) uint8, C-contiguous. An array of that form comes back itself, not a copy.
@@ -47,7 +55,8 @@ def read_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> NDArray[np.
     Raises:
         FileNotFoundError: there is no such file.
         IsADirectoryError: the path is a folder.
-        ImageError: empty, not an image, cut short, too large; or an array of another shape or type.
+        ImageError: empty, not an image, cut short, too large (`TooManyPixelsError`); or an array of another shape or
+            type.
         TypeError: the source is none of the kinds above.
 
     Example:
@@ -62,7 +71,7 @@ def read_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> NDArray[np.
     if isinstance(source, Image.Image):
         return _from_pil(source, "the PIL image", max_pixels)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _from_file(io.BytesIO(source), "the image given as bytes", max_pixels)
+        return _from_file(io.BytesIO(source), "the image given as bytes", max_pixels, formats)
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         if path.is_dir():
@@ -71,7 +80,7 @@ def read_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> NDArray[np.
             raise ImageError(f"{path} is a pipe or a device, not an image file")
         # An OSError of open() (no such file, no permission) names the path itself.
         with path.open("rb") as file:
-            return _from_file(file, str(path), max_pixels)
+            return _from_file(file, str(path), max_pixels, formats)
     raise TypeError(
         f"an image is a path, the bytes of a file, a PIL image or a NumPy array, got {type(source).__name__}; "
         "convert it to one of these, such as numpy.asarray(image)"
@@ -106,7 +115,9 @@ def _on_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return ((blended + 127) // 255).astype(np.uint8)
 
 
-def _from_file(file: io.BytesIO | io.BufferedReader, name: str, max_pixels: int) -> NDArray[np.uint8]:
+def _from_file(
+    file: io.BytesIO | io.BufferedReader, name: str, max_pixels: int, formats: Sequence[str] | None
+) -> NDArray[np.uint8]:
     from PIL import Image, UnidentifiedImageError
 
     if not file.read(1):
@@ -116,7 +127,7 @@ def _from_file(file: io.BytesIO | io.BufferedReader, name: str, max_pixels: int)
         with warnings.catch_warnings():
             # Pillow warns of large pictures before ours is asked whether it is too large.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(file)
+            image = Image.open(file, formats=None if formats is None else tuple(formats))
     except UnidentifiedImageError as error:
         raise ImageError(
             f"{name} is not an image in a format that Pillow reads (JPEG, PNG, WebP, TIFF, ...), or its first bytes "
@@ -174,8 +185,8 @@ def _to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
     return np.array(image.convert("RGB"))
 
 
-def _too_large(name: str, size: str, max_pixels: int) -> ImageError:
-    return ImageError(
+def _too_large(name: str, size: str, max_pixels: int) -> TooManyPixelsError:
+    return TooManyPixelsError(
         f"{name} is too large ({size}): images of more than {max_pixels:,} pixels are not decoded; make it "
         "smaller, or, if you trust it, call read_image with a larger max_pixels (and raise PIL.Image.MAX_IMAGE_PIXELS)"
     )
