@@ -45,14 +45,13 @@ SIGMA = 1.0
 
 def compact_volumes(points, shape, group):
     """One volume a face; they always fit."""
-    return draw_volume(points, shape, SIGMA)
+    draw_volume(points, shape, SIGMA)
 
 
 def landmark_volumes(points, shape, group):
     """One volume for each landmark, of `group` faces at once."""
     for faces in points.split(group):
-        volumes = draw_volume(faces.reshape(-1, 1, 3), shape, SIGMA)
-    return volumes
+        draw_volume(faces.reshape(-1, 1, 3), shape, SIGMA)  # not kept: the next ones take its place
 
 
 def status_bytes(name):

@@ -85,7 +85,7 @@ def run_python(*arguments):
 
 
 def best_of(times, limit, measure):
-    """The shortest of a few measurements, which is what the code takes: the machine may be busy with other things."""
+    """The least of a few measurements of processor time: what the code takes, however busy the machine is."""
     seconds = float("inf")
     for _ in range(times):
         seconds = min(seconds, measure())
@@ -95,15 +95,17 @@ def best_of(times, limit, measure):
 
 
 def test_import_jvcr_is_quick():
-    code = "import time; start = time.perf_counter(); import jvcr; print(time.perf_counter() - start)"
+    code = "import time; start = time.process_time(); import jvcr; print(time.process_time() - start)"
     assert best_of(5, 0.3, lambda: float(run_python("-c", code))) < 0.3
 
 
 def test_help_is_quick():
+    # Windows does not tell the processor time of a child: there it is the clock's.
     code = (
-        "import subprocess, sys, time; start = time.perf_counter();"
+        "import os, subprocess, sys, time; start = time.perf_counter();"
         "subprocess.run([sys.executable, '-m', 'jvcr.cli', '--help'], check=True, stdout=subprocess.DEVNULL);"
-        "print(time.perf_counter() - start)"
+        "taken = os.times();"
+        "print(taken.children_user + taken.children_system or time.perf_counter() - start)"
     )
     assert best_of(5, 0.5, lambda: float(run_python("-c", code))) < 0.5
 

@@ -14,6 +14,7 @@ from jvcr.apps.benchmark.arithmetic import Arithmetic, count, cut_at_volume, wri
 from jvcr.apps.benchmark.clock import Task, Timing, clocked, side_by_side
 from jvcr.apps.benchmark.machine import machine, versions
 from jvcr.apps.benchmark.models import MEDIAPIPE, mediapipe_mesh, model_task
+from jvcr.apps.benchmark.report import conclusion_lines
 from jvcr.apps.benchmark.run import PRODUCT_SIDE, conclusions
 from jvcr.apps.benchmark.stages import StageClock
 from jvcr.inference.runtime import open_session
@@ -240,6 +241,35 @@ def test_conclusions():
     assert [f["floor_ms_per_face"] for f in found["floor"]] == pytest.approx([2, 2])
     assert [f["share_of_peak"] for f in found["floor"]] == pytest.approx([0.5, 1])
     assert found["timings"][3]["ms_per_face"] == 4
+
+
+def test_what_takes_longest_is_told():
+    times = {
+        "photo": {"decode": 2, "detect": 14, "network": 4, "together": 20},
+        "network": {"whole": 9, "G": 3, "P": 1},
+    }
+    results = {
+        "timings": [
+            {"subject": subject, "part": part, "threads": 2, "batch": 1, "median_ms": ms}
+            for subject, parts in times.items()
+            for part, ms in parts.items()
+        ],
+        "threads": [2, 4],
+        "batches": [1, 8],
+        "frame_rate": [{"threads": 2, "frames_per_second": 99.6, "frames_per_second_not_drawn": 124.9}],
+        "throughput": [
+            {"threads": 2, "batch": 1, "faces_per_second": 50.0, "over_smallest_batch": 1.0},
+            {"threads": 2, "batch": 8, "faces_per_second": 75.0, "over_smallest_batch": 1.5},
+        ],
+        "notes": ["the machine was busy"],
+    }
+    assert conclusion_lines(results) == [
+        "Of a photograph, detect takes 70% on 2 threads.",
+        "Of the network, G takes 75% on 2 threads.",
+        "On 2 threads: 100 frames a second with the box known, 125 without drawing.",
+        "On 2 threads: 75 faces a second in batches of 8, 1.50 times those of batch 1.",
+        "Note: the machine was busy",
+    ]
 
 
 def test_the_machine_is_told():

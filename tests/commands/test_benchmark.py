@@ -1,6 +1,7 @@
 """``jvcr benchmark`` as it is called."""
 
 import json
+import re
 import shutil
 import sys
 
@@ -34,7 +35,10 @@ def test_everything_of_the_shipped_weights(run, shipped_weights, tmp_path, capsy
     out = tmp_path / "new" / "speed.json"
     assert run("--threads", 1, "--batch", 2, 1, "--against", tmp_path / "other.onnx", "--json", out) == 0
     printed = capsys.readouterr().out
-    assert "other.onnx" in printed and "frames a second" in printed and "Of a photograph, detect takes" in printed
+    assert "other.onnx" in printed and "frames a second" in printed
+    assert re.search(
+        r"^Of a photograph, (decode|detect|crop|network|read-out|drawing) takes \d+% on 1 thread", printed, re.M
+    )
 
     results = json.loads(out.read_text(encoding="utf-8"))
     assert set(results) == KEYS

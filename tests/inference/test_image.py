@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jvcr.inference.image import ImageError, read_image
+from jvcr.inference.image import ImageError, TooManyPixelsError, read_image
 
 HEIGHT, WIDTH = 6, 10
 
@@ -229,6 +229,40 @@ def test_the_limit_counts_pixels():
     with pytest.raises(ImageError, match="more than 59 pixels"):
         read_image(encoded(Image.new("L", (10, 6))), max_pixels=59)
     assert read_image(encoded(Image.new("L", (10, 6))), max_pixels=60).shape == (6, 10, 3)
+
+
+def test_too_many_pixels_are_told_apart_from_other_faults():
+    small = encoded(Image.new("L", (10, 6)))
+    with pytest.raises(TooManyPixelsError, match="10 x 6 pixels"):
+        read_image(small, max_pixels=59)
+    with pytest.raises(TooManyPixelsError, match="10 x 6 pixels"):
+        read_image(Image.new("L", (10, 6)), max_pixels=59)
+    with pytest.raises(TooManyPixelsError, match="too large"):  # Pillow itself refuses to open it
+        read_image(png(30_000, 30_000, 8, 2, []))
+    for other in (b"", b"no image", small[:40]):
+        with pytest.raises(ImageError) as raised:
+            read_image(other)
+        assert not isinstance(raised.value, TooManyPixelsError)
+
+
+@pytest.mark.parametrize("by_path", [True, False])
+def test_only_the_formats_that_are_asked_for_are_read(by_path, pixels, tmp_path):
+    def source(kind):
+        data = encoded(Image.fromarray(pixels), kind)
+        if not by_path:
+            return data
+        path = tmp_path / "picture.png"  # what a file is called does not matter
+        path.write_bytes(data)
+        return path
+
+    for kind in ("png", "bmp"):
+        np.testing.assert_array_equal(read_image(source(kind), formats=("PNG", "BMP")), pixels)
+    for kind in ("tiff", "gif", "webp"):
+        assert read_image(source(kind)).shape == (HEIGHT, WIDTH, 3)
+        with pytest.raises(ImageError, match="not an image in a format"):
+            read_image(source(kind), formats=("PNG", "BMP"))
+    with pytest.raises(ImageError, match="not an image in a format"):
+        read_image(source("png"), formats=())
 
 
 def test_pixels_of_unknown_range():

@@ -47,9 +47,9 @@ def test_each_crop_has_its_own_result_whatever_the_batch(tiny_weights, crops):
 
 def test_threads(tiny_weights, monkeypatch):
     used = []
-    real = runtime._session
+    real = runtime.open_session
     monkeypatch.setattr(
-        runtime, "_session", lambda path, threads, *rest: used.append(threads) or real(path, threads, *rest)
+        runtime, "open_session", lambda path, threads, *rest: used.append(threads) or real(path, threads, *rest)
     )
     OnnxNetwork(tiny_weights)
     OnnxNetwork(tiny_weights, threads=1)

@@ -12,7 +12,7 @@ TINY = {
     "name": "tiny",
     "network": {
         "preset": "compact",
-        "voxel": {"image_size": 32, "channels": 8, "depths": [1, 8], "levels": 2},
+        "voxel": {"image_size": 32, "channels": 8, "inner_channels": [], "depths": [1, 8], "levels": 2, "stride": 4},
         "coordinate": {"channels": [4, 8], "features": 16},
     },
     "batch_size": 4,

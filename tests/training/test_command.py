@@ -23,7 +23,7 @@ precision = "32-true"
 [network]
 preset = "compact"
 points = {points}
-voxel = {{ image_size = 32, channels = 8, depths = [1, 8], levels = 2 }}
+voxel = {{ image_size = 32, channels = 8, inner_channels = [], depths = [1, 8], levels = 2, stride = 4 }}
 coordinate = {{ channels = [4, 8], features = 16 }}
 [stages]
 separate = 1

@@ -51,6 +51,13 @@ def changed(recipe, **parts):
     return dataclasses.replace(recipe, **new)
 
 
+def test_rare_openings_reach_the_sampler_and_the_objective(tiny_recipe, faces, tmp_path):
+    run = trainer(changed(tiny_recipe, data={"rare_share": 0.5}, loss={"opening_weight": 2.0}), faces, tmp_path)
+    assert run.sampler.rare.any() and run.sampler.rare_share == 0.5
+    assert run.objective.module.facing == FACE68.facing
+    assert trainer(tiny_recipe, faces, tmp_path).sampler.rare is None
+
+
 def test_runs_both_stages_and_keeps_weights(tiny_recipe, faces, tmp_path):
     run = trainer(tiny_recipe, faces, tmp_path / "run")
     outcome = run.run()

@@ -59,8 +59,8 @@ def test_defaults_keep_to_the_paper():
 
 
 def test_network_by_preset_and_difference():
-    recipe = Recipe.from_dict({"name": "x", "network": {"preset": "compact", "voxel": {"channels": 48}}})
-    assert recipe.network.voxel.channels == 48
+    recipe = Recipe.from_dict({"name": "x", "network": {"preset": "compact", "voxel": {"channels": 40}}})
+    assert recipe.network.voxel.channels == 40
     assert recipe.network.coordinate == COMPACT.coordinate
 
 
@@ -89,6 +89,7 @@ def test_changes(tmp_path):
         ('name = "x"\n[stages]\njoint = inf', r"stages\.joint"),
         ('name = "x"\n[optimizer]\nlearning_rate = nan', r"optimizer\.learning_rate"),
         ('name = "x"\n[optimizer]\naverage = 5.0', "below 1"),
+        ('name = "x"\n[data]\nrare_share = 1', r"data\.rare_share is below 1"),
         ('name = "x"\nworkers = -1', "workers"),
         ('name = "x"\nprecision = "foo"', "bf16-mixed"),
         ('name = "x"\nsync_batch_norm = "maybe"', "sync_batch_norm"),

@@ -19,10 +19,14 @@ VIEWS = (("front", 0.0), ("45 degrees", 45.0), ("profile", 90.0))
 PAPER = (255, 255, 255)
 """Ground of whatever is no photograph, RGB."""
 
-_INK = (24, 26, 31)
+INK = (24, 26, 31)
+"""Rim of what is drawn on a photograph, RGB."""
+
+SUBPIXEL_BITS = 4
+"""OpenCV draws at places in 1/16 pixel: `fixed_point`."""
+
 _TEXT = (96, 100, 108)
 _BOX = (255, 255, 255)
-_SUBPIXEL_BITS = 4
 
 
 def draw_faces(
@@ -44,12 +48,12 @@ def draw_faces(
     canvas = np.ascontiguousarray(image).copy()
     for number, face in enumerate(faces, 1):
         extent = _extent(face.points)
-        box = _fixed_point(face.box.reshape(2, 2))
-        cv2.rectangle(canvas, box[0], box[1], _BOX, max(1, round(extent / 250)), cv2.LINE_AA, _SUBPIXEL_BITS)
-        draw_landmarks(canvas, face.points, _depth_colors(face), _edges(face, scheme), extent, outline=_INK)
+        box = fixed_point(face.box.reshape(2, 2))
+        cv2.rectangle(canvas, box[0], box[1], _BOX, max(1, round(extent / 250)), cv2.LINE_AA, SUBPIXEL_BITS)
+        draw_landmarks(canvas, face.points, depth_colors(face), _edges(face, scheme), extent, outline=INK)
         if len(faces) > 1:
             place = (round(float(face.box[0])), round(float(face.box[1]) - extent / 25))
-            _write(canvas, str(number), place, max(0.4, extent / 250), _BOX, outline=_INK)
+            write_text(canvas, str(number), place, max(0.4, extent / 250), _BOX, outline=INK)
     return canvas
 
 
@@ -79,7 +83,7 @@ def draw_views(
     # One scale for all views, so that the head turns instead of growing.
     radius = float(np.linalg.norm(points, axis=1).max()) or 1.0
     points *= 0.46 * size / radius
-    colors, edges = _depth_colors(face), _edges(face, scheme)
+    colors, edges = depth_colors(face), _edges(face, scheme)
     text_size = max(0.32, size / 520)
     drawn = []
     for name, turn_deg in views:
@@ -88,14 +92,14 @@ def draw_views(
         draw_landmarks(view, turned, colors, edges, size * 0.75)
         caption(view, name)
         drawn.append(view)
-    _write(drawn[0], title, (round(size * 0.05), round(size * 0.1)), text_size, _TEXT)
+    write_text(drawn[0], title, (round(size * 0.05), round(size * 0.1)), text_size, _TEXT)
     return np.concatenate(drawn)
 
 
 def caption(picture: NDArray[np.uint8], text: str) -> None:
     """Writes a word or two along the lower edge of a square picture, in place."""
     size = len(picture)
-    _write(picture, text, (round(size * 0.05), round(size * 0.95)), max(0.32, size / 520), _TEXT)
+    write_text(picture, text, (round(size * 0.05), round(size * 0.95)), max(0.32, size / 520), _TEXT)
 
 
 def draw_landmarks(
@@ -118,31 +122,31 @@ def draw_landmarks(
     """
     thickness = max(1, round(extent / 160))
     radius = max(1.0, extent / 110)
-    places = _fixed_point(points[:, :2])
+    places = fixed_point(points[:, :2])
     middle = {edge: (points[edge[0], 2] + points[edge[1], 2]) / 2 for edge in edges}
     lines = sorted(edges, key=lambda edge: -middle[edge])
     dots = np.argsort(-points[:, 2], kind="stable")
-    fixed_radius = round(radius * 2**_SUBPIXEL_BITS)
+    fixed_radius = round(radius * 2**SUBPIXEL_BITS)
     if outline is not None:
         for a, b in lines:
-            cv2.line(canvas, places[a], places[b], outline, thickness + 2, cv2.LINE_AA, _SUBPIXEL_BITS)
+            cv2.line(canvas, places[a], places[b], outline, thickness + 2, cv2.LINE_AA, SUBPIXEL_BITS)
         for i in dots:
-            rim = fixed_radius + 2**_SUBPIXEL_BITS
-            cv2.circle(canvas, places[i], rim, outline, cv2.FILLED, cv2.LINE_AA, _SUBPIXEL_BITS)
+            rim = fixed_radius + 2**SUBPIXEL_BITS
+            cv2.circle(canvas, places[i], rim, outline, cv2.FILLED, cv2.LINE_AA, SUBPIXEL_BITS)
     for a, b in lines:
         color = ((colors[a].astype(int) + colors[b]) // 2).tolist()
-        cv2.line(canvas, places[a], places[b], color, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+        cv2.line(canvas, places[a], places[b], color, thickness, cv2.LINE_AA, SUBPIXEL_BITS)
     for i in dots:
-        cv2.circle(canvas, places[i], fixed_radius, colors[i].tolist(), cv2.FILLED, cv2.LINE_AA, _SUBPIXEL_BITS)
+        cv2.circle(canvas, places[i], fixed_radius, colors[i].tolist(), cv2.FILLED, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
-def _fixed_point(points_px: NDArray[np.floating]) -> list[tuple[int, int]]:
+def fixed_point(points_px: NDArray[np.floating]) -> list[tuple[int, int]]:
     """Places as OpenCV draws them: whole numbers of 1/16 pixel, within what 16 bits of pixels can say."""
-    places = np.rint(np.clip(points_px, -32000, 32000) * 2**_SUBPIXEL_BITS).astype(int)
+    places = np.rint(np.clip(points_px, -32000, 32000) * 2**SUBPIXEL_BITS).astype(int)
     return [(x, y) for x, y in places.tolist()]
 
 
-def _depth_colors(face: Face) -> NDArray[np.uint8]:
+def depth_colors(face: Face) -> NDArray[np.uint8]:
     """(N, 3) RGB for each landmark by its z: from blue, the farthest, over green to red, the nearest."""
     z = face.points[:, 2]
     return turbo(z, (float(z.min()), float(z.max())))
@@ -187,7 +191,7 @@ def _extent(points: NDArray[np.floating]) -> float:
     return float(np.ptp(points[:, :2], axis=0).max())
 
 
-def _write(
+def write_text(
     canvas: NDArray[np.uint8],
     text: str,
     place: tuple[int, int],
@@ -195,6 +199,16 @@ def _write(
     color: tuple[int, int, int],
     outline: tuple[int, int, int] | None = None,
 ) -> None:
+    """Writes a line of text onto a picture, in place.
+
+    Args:
+        canvas: (h, w, 3) RGB.
+        text: what to write.
+        place: x, y of its lower left corner, pixels.
+        size: of the letters, in OpenCV's unit.
+        color: RGB.
+        outline: colour of a rim around the letters; None for none.
+    """
     thickness = max(1, round(size * 1.6))
     if outline is not None:
         cv2.putText(canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, outline, thickness + 2, cv2.LINE_AA)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jvcr.apps.bulk import IMAGE_SUFFIXES
-from jvcr.apps.plot import draw_landmarks, turbo
+from jvcr.apps.plot import INK, SUBPIXEL_BITS, depth_colors, draw_landmarks, fixed_point, write_text
 from jvcr.files import replacing
 from jvcr.geometry.pose import HeadPose, euler_to_rotation
 from jvcr.inference.image import read_image
@@ -46,9 +46,8 @@ _LONGEST_PAUSE_S = 10.0
 _CODECS = ("avc1", "mp4v")
 """Of an annotated video: H.264, or MPEG-4 Part 2 where this OpenCV has no encoder for it."""
 
-_INK, _LABEL = (24, 26, 31), (255, 255, 255)
+_LABEL = (255, 255, 255)
 _AXES = ((235, 70, 60), (70, 200, 80), (70, 130, 255))
-_SUBPIXEL_BITS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -408,32 +407,23 @@ def draw_tracked(image: NDArray[np.uint8], faces: Sequence[TrackedFace], scheme:
     """
     canvas = np.ascontiguousarray(image).copy()
     for face in faces:
-        low, high = face.points.min(0), face.points.max(0)
-        extent = float((high - low)[:2].max())
-        colors = turbo(face.points[:, 2], (float(low[2]), float(high[2])))
-        draw_landmarks(canvas, face.points, colors, scheme.edges, extent, outline=_INK)
+        low = face.points.min(0)
+        extent = float((face.points.max(0) - low)[:2].max())
+        draw_landmarks(canvas, face.points, depth_colors(face), scheme.edges, extent, outline=INK)
         if face.yaw is not None and face.pitch is not None and face.roll is not None:
             _draw_axes(canvas, face.points.mean(0), HeadPose(face.yaw, face.pitch, face.roll), extent)
-        size = max(0.5, extent / 160)
         place = round(float(low[0])), round(float(low[1]) - extent / 12)
-        for color, thickness in ((_INK, 3), (_LABEL, 1)):
-            width = max(1, round(size * 1.6)) + thickness - 1
-            cv2.putText(canvas, str(face.id), place, cv2.FONT_HERSHEY_SIMPLEX, size, color, width, cv2.LINE_AA)
+        write_text(canvas, str(face.id), place, max(0.5, extent / 160), _LABEL, outline=INK)
     return canvas
 
 
 def _draw_axes(canvas: NDArray[np.uint8], middle: NDArray[np.floating], pose: HeadPose, extent: float) -> None:
     rotation = euler_to_rotation(pose)  # its columns are the head's axes: x right, y up, z towards the camera
-    start = _fixed_point(middle[:2])
+    (start,) = fixed_point(middle[None, :2])
     thickness = max(1, round(extent / 60))
     for axis in np.argsort(rotation[2]).tolist():  # the farthest first
-        tip = _fixed_point(middle[:2] + 0.5 * extent * rotation[:2, axis] * [1, -1])
-        cv2.line(canvas, start, tip, _AXES[axis], thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
-
-
-def _fixed_point(place_px: NDArray[np.floating]) -> tuple[int, int]:
-    x, y = np.rint(np.clip(place_px, -32000, 32000) * 2**_SUBPIXEL_BITS).astype(int).tolist()
-    return x, y
+        (tip,) = fixed_point((middle[:2] + 0.5 * extent * rotation[:2, axis] * [1, -1])[None])
+        cv2.line(canvas, start, tip, _AXES[axis], thickness, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
 class _Lines:

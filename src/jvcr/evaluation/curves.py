@@ -135,14 +135,13 @@ def reliability_chart(runs: Runs) -> NDArray[np.uint8] | None:
             continue
         tenths = deciles(confidence.ravel(), errors.ravel(), DECILES)
         before = f"{name}: " if name else ""
-        by.append(Line(f"{before}90 of 100 below", tenths.confidence, tenths.p90, dots=True, color=len(by)))
-        by.append(Line(f"{before}median", tenths.confidence, tenths.median, dots=True, color=len(by)))
+        by.append(Line(f"{before}90 of 100 below", tenths.confidence, tenths.p90, dots=True))
+        by.append(Line(f"{before}median", tenths.confidence, tenths.median, dots=True))
         for what, c, e in (
             ("landmarks", confidence.ravel(), errors.ravel()),
             ("faces", confidence.mean(axis=1), errors.mean(axis=1)),
         ):
-            label = f"{before}most confident {what}"
-            kept.append(Line(label, 100 * SHARES_KEPT, risk_coverage(c, e, SHARES_KEPT), color=len(kept)))
+            kept.append(Line(f"{before}most confident {what}", 100 * SHARES_KEPT, risk_coverage(c, e, SHARES_KEPT)))
     if not by:
         return None
     error = "error, % of the landmarks' box"

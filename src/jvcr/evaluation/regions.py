@@ -110,8 +110,8 @@ class OpeningFigures:
         chosen: of these, those that the *labels* set apart.
         correlation: Pearson's, of predicted and true opening, over all of ``faces``.
         auc: how well the predicted opening tells the chosen from the others, whatever the threshold: `roc_auc`.
-        told: share of the chosen that the prediction, too, puts on that side of the threshold.
-        others_told: share of the others that the prediction puts on the other side.
+        told: share of the chosen that the prediction, too, puts on that side of the threshold: the sensitivity.
+        others_told: share of the others that the prediction puts on the other side: the specificity.
         truth: mean true opening of the chosen.
         predicted: mean predicted opening of the chosen.
         error: mean error of the region on the chosen, in the unit of the errors given.

@@ -90,7 +90,7 @@ class Rejection:
     Attributes:
         share: of them all that is left out.
         threshold: the least confidence that is kept.
-        found: share of the large errors that is among those left out; None where there is no large error.
+        found: share of the large errors that is among those left out (the recall); None where there is no large error.
         error: mean error of those that are kept.
     """
 

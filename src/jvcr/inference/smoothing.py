@@ -136,6 +136,6 @@ def _share(cutoff_hz: float | NDArray[np.float64], step_s: float) -> NDArray[np.
 
 
 def _nearest_rotation(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(3, 3) the rotation nearest to the mean of some."""
+    """(3, 3) the rotation nearest to a matrix: a filtered one is a mean of rotations, and none itself."""
     u, _, vt = np.linalg.svd(matrix)
     return np.asarray(u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))]) @ vt)

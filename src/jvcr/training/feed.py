@@ -38,7 +38,8 @@ class StepSampler:
         batch_size: faces a step.
         seed: of the order.
         rare: (F,) the faces that ``rare_share`` is about; None for none.
-        rare_share: share of each source's part of a batch that is drawn from its rare faces; the others fill the rest.
+        rare_share: share of each source's part of a batch, rounded to whole faces, that is drawn from its rare faces;
+            the others fill the rest. A source whose faces are all rare, or none of them, is drawn as ever.
     """
 
     sources: Names
@@ -72,6 +73,7 @@ class StepSampler:
 
     @property
     def _of_sources(self) -> list[tuple[NDArray[np.intp], int]]:
+        """As `_streams`, without regard to rare faces."""
         if not self.shares:
             return [(np.arange(len(self.sources)), self.batch_size)]
         names = list(self.shares)
