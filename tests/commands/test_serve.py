@@ -1,6 +1,8 @@
 """``jvcr serve`` as it is called."""
 
+import contextlib
 import http.client
+import io
 import json
 import os
 import signal
@@ -12,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from jvcr import cli
 from jvcr.commands.serve import TOKEN_VARIABLE, _token
@@ -38,7 +41,7 @@ class Service:
         self.port = int(self.told.split(":")[2].split("/")[0])
 
     def ask(self, method="GET", route="/healthz", body=None, **headers):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         connection.request(method, route, body, headers)
         answer = connection.getresponse()
         return answer.status, json.loads(answer.read())
@@ -46,7 +49,7 @@ class Service:
     def end(self, how=signal.SIGTERM):
         """Its exit code, and what it has printed since it began to serve."""
         self.process.send_signal(how)
-        printed, errors = self.process.communicate(timeout=20)
+        printed, errors = self.process.communicate(timeout=60)
         return self.process.returncode, printed + errors
 
 
@@ -65,6 +68,15 @@ def serving():
         service.process.communicate()
 
 
+def waits_until_nobody_listens(port):
+    end = time.monotonic() + 60
+    with contextlib.suppress(ConnectionError):
+        while True:
+            assert time.monotonic() < end
+            with socket.create_connection(("127.0.0.1", port)):
+                time.sleep(0.05)
+
+
 def test_it_serves_and_finishes_what_it_took(serving, examples):
     service = serving("--max-bytes", "1000000")
     assert service.ask()[0] == 200
@@ -73,14 +85,15 @@ def test_it_serves_and_finishes_what_it_took(serving, examples):
     assert (status, len(answer["faces"])) == (200, 1)
     assert service.ask("POST", "/v1/landmarks", bytes(1_000_001))[0] == 413
 
-    head = f"POST /v1/landmarks HTTP/1.1\r\nHost: a\r\nContent-Length: {len(image)}\r\n\r\n".encode()
-    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as wire:
-        wire.sendall(head + image[:-1000])
-        time.sleep(0.3)
+    head = f"POST /v1/landmarks HTTP/1.1\r\nHost: a\r\nContent-Length: {len(image)}\r\nExpect: 100-continue\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", service.port), timeout=60) as wire:
+        wire.sendall(head.encode())
+        assert wire.recv(1000).startswith(b"HTTP/1.1 100")  # it has taken the request
+        wire.sendall(image[:-1000])
         ended = []
         thread = threading.Thread(target=lambda: ended.append(service.end()))
         thread.start()
-        time.sleep(0.5)
+        waits_until_nobody_listens(service.port)
         assert not ended
         wire.sendall(image[-1000:])
         heard = b""
@@ -101,6 +114,9 @@ def test_damaged_requests_leave_no_trace(serving):
     service = serving()
     for body in (b"\x89PNG\r\n\x1a\n" + bytes(500), b"x" * 500, b""):
         assert service.ask("POST", "/v1/landmarks", body)[0] == 400
+    warned_of = io.BytesIO()  # Pillow gives a warning, and what it can read
+    Image.new("RGB", (64, 64)).save(warned_of, "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01\x12")
+    assert service.ask("POST", "/v1/landmarks", warned_of.getvalue())[0] == 200
     for garbage in (
         b"\x00\xff" * 500,
         b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
@@ -131,6 +147,9 @@ def test_the_file_goes_before_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv(TOKEN_VARIABLE, "one")
     (tmp_path / "token").write_text(" two \n")
     assert (_token(None), _token(tmp_path / "token")) == ("one", "two")
+    monkeypatch.setenv(TOKEN_VARIABLE, "two words")
+    with pytest.raises(ValueError, match=f"{TOKEN_VARIABLE} must hold the token"):
+        _token(None)
     for wrong in (b"", b"\n", b"two words", b"two\nlines", b"\xff\xfe\x00"):
         (tmp_path / "token").write_bytes(wrong)
         with pytest.raises(ValueError, match="must hold the token"):
@@ -151,6 +170,7 @@ def fails(capsys, *arguments):
         (["--port", "70000"], "--port must be from 0 to 65535"),
         (["--threads", "0"], "--threads must be at least 1"),
         (["--max-bytes", "0"], "max_bytes must be above 0"),
+        (["--max-seconds", "inf"], "max_seconds must be above 0 and finite"),
         (["--max-waiting", "2"], "max_images (16) must not be above max_waiting (2)"),
         (["--weights", "none"], "none"),
         (["--token-file", "nowhere"], "nowhere: no such file"),

@@ -23,6 +23,7 @@ def serve(
     max_bytes: int = 10_000_000,
     max_pixels: int = 25_000_000,
     max_images: int = 16,
+    max_faces: int = 100,
     max_waiting: int = 32,
     max_streams: int = 8,
     max_seconds: float = 30.0,
@@ -58,6 +59,8 @@ def serve(
         Pixels of an image at most.
     max_images
         Images in a request to /v1/landmarks/batch at most; not more than max_waiting.
+    max_faces
+        Faces of an image or a frame at most, the most certain ones; the others are left out.
     max_waiting
         Images that may wait for a thread; who comes then is told when to come again (503).
     max_streams
@@ -72,7 +75,7 @@ def serve(
     from jvcr.inference.landmarker import Landmarker
     from jvcr.inference.runtime import available_cores
 
-    limits = Limits(max_bytes, max_pixels, max_images, max_waiting, max_streams, max_seconds)
+    limits = Limits(max_bytes, max_pixels, max_images, max_faces, max_waiting, max_streams, max_seconds)
     token = _token(token_file)
     threads = available_cores() if threads is None else threads
     if threads < 1:
@@ -85,11 +88,14 @@ def serve(
 
 def _token(file: Path | None) -> str | None:
     if file is None:
-        return os.environ.get(TOKEN_VARIABLE) or None
-    try:
-        token = file.read_text(encoding="utf-8").strip()
-    except UnicodeDecodeError:
-        token = ""
+        token = os.environ.get(TOKEN_VARIABLE, "").strip()
+        if not token:
+            return None
+    else:
+        try:
+            token = file.read_text(encoding="utf-8").strip()
+        except UnicodeDecodeError:
+            token = ""
     if not token or not token.isprintable() or " " in token:
-        raise ValueError(f"{file} must hold the token: one word in one line of text")
+        raise ValueError(f"{file or TOKEN_VARIABLE} must hold the token: one word in one line of text")
     return token

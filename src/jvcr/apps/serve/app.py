@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import copy
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jvcr.apps.serve.bodies import Intake
+from jvcr.apps.serve.detector import BoundedDetector
 from jvcr.apps.serve.images import decoded
 from jvcr.apps.serve.limits import Limits, RefusedError
 from jvcr.apps.serve.metrics import Metrics
@@ -27,7 +30,9 @@ from jvcr.apps.serve.stream import serve_stream
 from jvcr.apps.serve.token import allowed
 from jvcr.apps.serve.work import Workers
 from jvcr.geometry.crop import Crop
+from jvcr.inference.detect import SlimeFaceDetector
 from jvcr.inference.landmarker import Landmarker
+from jvcr.inference.tracker import DETECT_LONG_SIDE
 
 LOG = logging.getLogger("jvcr.serve")
 
@@ -105,7 +110,14 @@ def make_app(
     version = metadata.version("jvcr")
     workers = Workers(threads, bounds)
     metrics = Metrics(lambda: workers.waiting)
-    landmarker.detector  # noqa: B018 (makes it: where none is installed, that is said now)
+    detector = landmarker.detector  # makes it: where none is installed, that is said now
+    bounded = frame_detector = BoundedDetector(detector, bounds.max_faces)
+    if isinstance(detector, SlimeFaceDetector):  # frames are looked at in less detail, as `Tracker` does
+        frame_detector = BoundedDetector(
+            SlimeFaceDetector(DETECT_LONG_SIDE, threads=landmarker.threads), bounds.max_faces
+        )
+    landmarker = copy.copy(landmarker)  # the caller's goes on finding all faces
+    landmarker.detector = bounded
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -151,10 +163,15 @@ def make_app(
         answer["faces"] = [face.to_dict() for face in faces]
         return answer
 
+    def attempt(encoded: bytes, passes: int) -> dict[str, Any]:
+        try:
+            return {"result": look(encoded, passes, False), "problem": None}
+        except RefusedError as error:
+            return {"result": None, "problem": error.detail}
+
     @app.post(
         "/v1/landmarks",
         response_model=ImageAnswer,
-        response_model_exclude_none=False,
         responses=_PROBLEMS,
         openapi_extra=_accepts("image"),
         summary="The faces of an image",
@@ -167,7 +184,7 @@ def make_app(
         """Send the image as the body, or as the file `image` of a form."""
         workers.check_room()
         (encoded,) = await intake.read_images(request, "image", 1)
-        return JSONResponse(await workers.run(lambda: look(encoded, passes, volume)))
+        return JSONResponse(await workers.run(partial(look, encoded, passes, volume)))
 
     @app.post(
         "/v1/landmarks/batch",
@@ -180,22 +197,12 @@ def make_app(
         """Send the images as files `images` of a form. One that cannot be used does not keep the others back."""
         workers.check_room()
         images = await intake.read_images(request, "images", bounds.max_images)
-
-        def attempt(encoded: bytes) -> Callable[[], dict[str, Any]]:
-            def work() -> dict[str, Any]:
-                try:
-                    return {"result": look(encoded, passes, False), "problem": None}
-                except RefusedError as error:
-                    return {"result": None, "problem": error.detail}
-
-            return work
-
-        results = await workers.run_all([attempt(encoded) for encoded in images])
+        results = await workers.run_all([partial(attempt, encoded, passes) for encoded in images])
         return JSONResponse({"results": results})
 
     @app.websocket("/v1/stream")
     async def stream(socket: WebSocket) -> None:
-        await serve_stream(socket, landmarker, workers, metrics, bounds, token)
+        await serve_stream(socket, landmarker, frame_detector, workers, metrics, bounds, token)
 
     @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz", response_model=Health, summary="Whether the service answers")
@@ -238,6 +245,12 @@ def _page(file: Path, media_type: str) -> Callable[[], FileResponse]:
     return answer
 
 
+def _route_path(scope: Scope) -> str:
+    """The path as the routes have it: without the prefix under which a server or another application has put them."""
+    path, prefix = scope["path"], scope.get("root_path", "")
+    return path[len(prefix) :] if path.startswith(f"{prefix}/") else path
+
+
 class _Watched:
     """Counts requests, asks for the token, and lets no error say more than that there was one."""
 
@@ -276,7 +289,7 @@ class _Watched:
         # A head that arrives in one piece is past the server's own bound.
         if head + len(scope["query_string"]) > Limits.HEAD_BYTES:
             return JSONResponse({"detail": f"the head is longer than {Limits.HEAD_BYTES:,} bytes"}, 431)
-        if scope["path"].startswith("/v1/") and not allowed(scope, self.token):
+        if _route_path(scope).startswith("/v1/") and not allowed(scope, self.token):
             return JSONResponse(
                 {"detail": "send the service's token as 'Authorization: Bearer TOKEN'"},
                 401,

@@ -21,7 +21,7 @@ class Metrics:
         self.requests = Counter("jvcr_requests", "Requests answered.", ["route", "status"], registry=self.registry)
         self.seconds = Histogram(
             "jvcr_request_seconds",
-            "From the first byte of a request to its answer.",
+            "From the end of a request's head to the end of its answer.",
             ["route"],
             buckets=_SECONDS,
             registry=self.registry,

@@ -148,6 +148,7 @@ def run(app: FastAPI, host: str, port: int, limits: Limits) -> int:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Terse())
     logging.basicConfig(level=logging.ERROR, handlers=[handler], force=True)
+    logging.captureWarnings(True)  # as those of Pillow about damaged files, whose text has a path: none is printed
     server = make_server(app, limits)
 
     def end(*_: object) -> None:

@@ -19,7 +19,7 @@ from jvcr.apps.serve.limits import Limits, RefusedError
 from jvcr.apps.serve.metrics import Metrics
 from jvcr.apps.serve.token import allowed, matches
 from jvcr.apps.serve.work import Workers
-from jvcr.inference.detect import SlimeFaceDetector
+from jvcr.inference.detect import Detector
 from jvcr.inference.landmarker import Landmarker
 from jvcr.inference.tracker import Tracker
 
@@ -37,14 +37,21 @@ _AGAIN_SECONDS = 0.05
 
 
 async def serve_stream(
-    socket: WebSocket, landmarker: Landmarker, workers: Workers, metrics: Metrics, limits: Limits, token: str | None
+    socket: WebSocket,
+    landmarker: Landmarker,
+    detector: Detector,
+    workers: Workers,
+    metrics: Metrics,
+    limits: Limits,
+    token: str | None,
 ) -> None:
     """Answers the frames of one connection until it ends; one frame is in work at a time.
 
     Args:
         socket: not accepted yet. Refused connections are accepted, too: browsers show the code and the reason of a
             closing frame, but nothing of a refused handshake.
-        landmarker: finds the landmarks; a detector of its caller is used for frames, too.
+        landmarker: finds the landmarks.
+        detector: finds the faces; several threads may call it at the same time.
         workers: do the work.
         metrics: count it.
         limits: for the frames, their time, and how many connections there are.
@@ -60,7 +67,9 @@ async def serve_stream(
             workers.streams += 1
             metrics.streams.inc()
             try:
-                await _answer_frames(socket, landmarker, workers, metrics, limits)
+                await _answer_frames(
+                    socket, Tracker(landmarker, detector, max_faces=limits.max_faces), workers, metrics, limits
+                )
             finally:
                 workers.streams -= 1
                 metrics.streams.dec()
@@ -82,9 +91,12 @@ async def _sends_token(socket: WebSocket, token: str, limits: Limits) -> bool:
 
 
 def _token_in(message: Message) -> str:
-    """The token of a message; an empty text if it holds none."""
+    """The token of a message; an empty text if it holds none, or is longer than any."""
+    text = message.get("text") or ""
+    if len(text) > Limits.HEAD_BYTES:  # to read megabytes of it would keep everyone waiting
+        return ""
     try:
-        told = json.loads(message.get("text") or "")
+        told = json.loads(text)
     except (ValueError, RecursionError):
         return ""
     token = told.get("token") if isinstance(told, dict) else None
@@ -92,12 +104,8 @@ def _token_in(message: Message) -> str:
 
 
 async def _answer_frames(
-    socket: WebSocket, landmarker: Landmarker, workers: Workers, metrics: Metrics, limits: Limits
+    socket: WebSocket, tracker: Tracker, workers: Workers, metrics: Metrics, limits: Limits
 ) -> None:
-    # The tracker's own detector is quicker than the one for single images.
-    own = None if isinstance(landmarker.detector, SlimeFaceDetector) else landmarker.detector
-    tracker = Tracker(landmarker, own)
-
     def look(encoded: bytes) -> dict[str, Any]:
         if len(encoded) > limits.max_bytes:
             raise RefusedError(413, f"the frame is longer than the {limits.max_bytes:,} bytes that are taken")

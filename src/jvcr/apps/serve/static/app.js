@@ -82,7 +82,7 @@ async function look(blob, name, before = "") {
   busy(true);
   const started = performance.now();
   try {
-    if (!blob.size) return fail(`${name} is empty.`);
+    if (!blob.size) { fail(`${name} is empty.`); return; }
     let picture = await createImageBitmap(blob).catch(() => null); // upright, as the service turns it
     let body = blob, note = "";
     const large = picture && (blob.size > MOST_BYTES || picture.width * picture.height > MOST_PIXELS);
@@ -90,18 +90,19 @@ async function look(blob, name, before = "") {
       [picture, body] = await drawnAnew(picture, large);
       if (large) note = ` It is large, and was sent as a JPEG of ${picture.width} × ${picture.height} pixels.`;
     }
-    if (late()) return undefined;
+    if (late()) return;
     if (picture) show(picture, { width: picture.width, height: picture.height, faces: [] }, name, true);
     await loadScheme();
     const answer = await askForFaces(body);
-    if (late()) return undefined;
+    if (late()) return;
     if (answer.status === 401) {
       forget();
-      return askForToken(() => look(blob, name, before));
+      askForToken(() => look(blob, name, before));
+      return;
     }
-    if (!answer.ok) return fail(sentence(`${name}: ${await problemOf(answer)}`));
+    if (!answer.ok) { fail(sentence(`${name}: ${await problemOf(answer)}`)); return; }
     const result = await answer.json();
-    if (late()) return undefined;
+    if (late()) return;
     const took = ((performance.now() - started) / 1000).toFixed(2);
     show(picture ?? plain(result), result, name);
     const count = result.faces.length;
@@ -112,7 +113,6 @@ async function look(blob, name, before = "") {
   } finally {
     if (!late()) busy(false);
   }
-  return undefined;
 }
 
 /** A picture as a JPEG file, with fewer pixels if it is large, and its bytes. */
@@ -228,7 +228,11 @@ function choose(index) {
   space.goTo("rest");
 }
 
-const degrees = (v) => (v === null ? "–" : `${v.toFixed(1).replace(/^-(?!0\.0$)/, "−").replace("-", "")}°`);
+function degrees(angle) {
+  if (angle === null) return "–";
+  const size = Math.abs(angle).toFixed(1);
+  return `${angle < 0 && size !== "0.0" ? "−" : ""}${size}°`;
+}
 
 /** The table; its rows stay the same elements, so that who stands on a button is not thrown off it. */
 function writeFaces() {
@@ -272,11 +276,10 @@ function poseInWords({ yaw, pitch, roll, id }, several) {
 
 $("whole").addEventListener("click", () => moveTo(!state.near));
 $("photo").addEventListener("click", ({ offsetX, offsetY }) => {
-  if (!state.answer) return $("file").click();
-  if (state.answer.faces.length < 2) return undefined;
+  if (!state.answer) { $("file").click(); return; }
+  if (state.answer.faces.length < 2) return;
   const index = faceAt($("photo"), state.answer, offsetX, offsetY);
   if (index >= 0) choose(index);
-  return undefined;
 });
 for (const view of ["front", "rest", "side"]) $(view).addEventListener("click", () => space.goTo(view));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => space.draw());
@@ -348,6 +351,7 @@ async function startCamera() {
     if (turn !== state.turn) throw new Error("something else was begun");
     $("video").srcObject = media;
     await $("video").play();
+    if (turn !== state.turn) throw new Error("something else was begun");
   } catch (error) {
     media?.getTracks().forEach((track) => track.stop());
     if (turn !== state.turn) return;
