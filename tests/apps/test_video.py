@@ -1,5 +1,6 @@
 """Videos in, records and annotated videos out: with generated frames, and a tracker that knows them."""
 
+import contextlib
 import csv
 import json
 import re
@@ -386,17 +387,20 @@ def test_what_was_written_is_kept(tmp_path, failure, raised):
     assert len(outputs[2].read_text(encoding="utf-8").splitlines()) == 9
 
 
-@pytest.fixture
-def disk():
-    """No file can grow beyond so many bytes, as on a full disk."""
+@contextlib.contextmanager
+def disk(room):
+    """No file can grow beyond so many bytes, as on a full disk; pytest's own output may be one, too."""
     resource = pytest.importorskip("resource", reason="this system has no limit of file sizes")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("interrupted", [False, True])
-def test_an_annotated_video_that_the_disk_has_no_room_for(tmp_path, disk, interrupted):
+def test_an_annotated_video_that_the_disk_has_no_room_for(tmp_path, interrupted):
     """OpenCV says nothing of it, and leaves a file that nothing can read; what else was written is kept."""
     outputs = [tmp_path / "out.mp4", tmp_path / "out.jsonl"]
     rng = np.random.default_rng(0)
@@ -407,18 +411,16 @@ def test_an_annotated_video_that_the_disk_has_no_room_for(tmp_path, disk, interr
         if interrupted:
             raise KeyboardInterrupt
 
-    disk(100_000)
-    with pytest.raises(OSError, match="is removed: is the disk full"):
+    with disk(100_000), pytest.raises(OSError, match="is removed: is the disk full"):
         track_video(frames(), Known(), outputs)
     assert [p.name for p in tmp_path.iterdir()] == ["out.jsonl"]
     assert len(outputs[1].read_text(encoding="utf-8").splitlines()) == 25
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out.csv"])
-def test_a_full_disk_leaves_whole_lines(tmp_path, disk, name):
+def test_a_full_disk_leaves_whole_lines(tmp_path, name):
     outputs = [tmp_path / name, tmp_path / "out.mp4"]
-    disk(9_000)
-    with pytest.raises(OSError, match="large") as caught:
+    with disk(9_000), pytest.raises(OSError, match="large") as caught:
         track_video(made_frames(25), Known(), outputs, fps=10.0)
     assert caught.value.filename == str(outputs[0])  # not the temporary name
     text = outputs[0].read_text(encoding="utf-8")
