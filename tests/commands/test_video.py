@@ -190,7 +190,14 @@ def test_ctrl_c(examples, shipped_weights, tmp_path, sent):
         (folder / f"{i}.jpg").symlink_to(folder / "0.jpg")
     out = tmp_path / "out.jsonl"
     command = [sys.executable, "-m", "jvcr.cli", "video", str(folder), "--out", str(out), "--threads", "1"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts what goes on in the background with Ctrl-C ignored, and so would be this.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         deadline = time.monotonic() + 60
         while not any(p.stat().st_size > 10_000 for p in tmp_path.glob(".jvcr-*")) and time.monotonic() < deadline:
