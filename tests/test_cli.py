@@ -149,3 +149,8 @@ def test_an_empty_argument_is_not_the_current_folder(capsys):
         cli.main(["predict", "", "--out", "x"])
     assert leaving.value.code == 2
     assert "empty" in capsys.readouterr().err
+
+
+def test_the_package_runs_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "jvcr", "--version"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, f"{jvcr.__version__}\n")

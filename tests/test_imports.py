@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "evaluation": {"data", "drawing", "geometry", "inference", "model"},
     "training": {"data", "evaluation", "export", "geometry", "model", "weights"},
     "apps": {"geometry", "inference", "weights"},
+    "__main__": {"cli"},
     "cli": {"jvcr"},
     "commands": {
         "jvcr",
@@ -146,6 +147,20 @@ faces = landmarker({str(examples / "astronaut.png")!r}, boxes=[[178, 63, 267, 17
 print(faces[0].points.shape)
 """
     assert run_python("-c", code).strip() == "(68, 3)"
+
+
+def test_what_needs_torch_says_which_extra():
+    code = """
+import sys
+sys.modules['safetensors'] = None
+import jvcr
+try:
+    jvcr.load_network
+except ImportError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout == 'jvcr.load_network needs safetensors: pip install "jvcr[train]"\n', done.stderr
 
 
 def test_public_names():

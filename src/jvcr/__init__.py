@@ -56,7 +56,12 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        value = getattr(import_module(_HOMES[name]), name)
+        try:
+            value = getattr(import_module(_HOMES[name]), name)
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.startswith("jvcr"):
+                raise
+            raise ImportError(f'jvcr.{name} needs {error.name}: pip install "jvcr[train]"') from error
     elif name == "__version__":
         value = _version()
     else:

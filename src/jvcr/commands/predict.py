@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from jvcr.apps.bulk import Outcome
+    from jvcr.inference.result import Face
 
 TABLE_ROWS = 50
 """The table shows this many faces; all of them are in the files."""
@@ -33,9 +34,9 @@ def predict(
 ) -> int:
     """Find the 3D landmarks of the faces in photographs.
 
-    Every photograph gets a file NAME.json in the output folder (with --plot a picture NAME.png, with both both), and a
-    table sums up what was found. One that cannot be used is reported, and the others are still done; the exit code
-    is then 1.
+    Every photograph gets a file NAME.json in the output folder (with --plot a picture NAME.png, with --json --plot
+    both), and a table sums up what was found. One that cannot be used is reported, and the others are still done; the
+    exit code is then 1.
 
         jvcr predict portrait.jpg --out faces
         jvcr predict photos/ more/holiday.jpg --out faces --json --plot
@@ -49,7 +50,8 @@ def predict(
     json
         Write the faces as JSON; this is what is done if neither --json nor --plot is given.
     plot
-        Write a picture: the photograph with its landmarks, and beside it the faces in 3D and their estimated volumes.
+        Write a picture: the photograph with its landmarks, and beside it the first three faces in 3D and their
+        estimated volumes.
     boxes
         CSV file with the columns image,x0,y0,x1,y1 (pixels), or JSON file {"image": [[x0, y0, x1, y1], ...]}, that says
         where the faces are; without it they are found.
@@ -82,6 +84,7 @@ def predict(
     from jvcr.inference.detect import LONG_SIDE, MIN_SCORE, SlimeFaceDetector
     from jvcr.inference.landmarker import Landmarker
     from jvcr.inference.runtime import available_cores
+    from jvcr.inference.tracker import MIN_CONFIDENCE
 
     write_json = json or not plot
     for option, value in (("--min-score", min_score), ("--detect-size", detect_size)):
@@ -107,7 +110,7 @@ def predict(
     table = Table("image", "face", "score", "yaw", "pitch", "roll", "confidence", box=None, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
-    faces = failed = 0
+    faces = failed = unsure = 0
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -118,16 +121,26 @@ def predict(
         transient=True,
         disable=len(photos) < 2 or not errors.is_terminal,
     )
-    with bar:
-        task = bar.add_task("photographs", total=len(photos))
-        for outcome in predict_photos(landmarker, photos, out, write_json, plot, box_file, box_kind, max(workers, 1)):
-            if outcome.problem:
-                failed += 1
-                errors.print(f"jvcr: {outcome.problem}", markup=False)
-            elif table.row_count < TABLE_ROWS:
-                _add_rows(table, outcome)
-            faces += len(outcome.faces)
-            bar.advance(task)
+    done = 0
+    try:
+        with bar:
+            task = bar.add_task("photographs", total=len(photos))
+            for outcome in predict_photos(
+                landmarker, photos, out, write_json, plot, box_file, box_kind, max(workers, 1)
+            ):
+                if outcome.problem:
+                    failed += 1
+                    errors.print(f"jvcr: {outcome.problem}", markup=False)
+                elif table.row_count < TABLE_ROWS:
+                    _add_rows(table, outcome)
+                faces += len(outcome.faces)
+                unsure += sum(_is_unsure(face) for face in outcome.faces)
+                done += 1
+                bar.advance(task)
+    except KeyboardInterrupt:
+        text = f"jvcr: interrupted; the results of {done - failed} of {_count(len(photos), 'photograph')} are in {out}"
+        errors.print(text, markup=False)
+        return 130
 
     output = Console(highlight=False)
     if table.row_count:
@@ -135,6 +148,9 @@ def predict(
     more = f", of which the table shows the first {table.row_count}" if faces > table.row_count else ""
     used = f"{_count(faces, 'face')} in {_count(len(photos) - failed, 'photograph')}"
     output.print(f"{used}{more}; results in {out}", markup=False, soft_wrap=True)
+    if unsure:
+        text = f"low confidence, below {MIN_CONFIDENCE}: {_count(unsure, 'face')}; covered, upside down, or none at all"
+        output.print(text, markup=False, soft_wrap=True)
     if failed:
         errors.print(f"jvcr: {failed} of {_count(len(photos), 'photograph')} could not be used", markup=False)
     return 1 if failed else 0
@@ -155,4 +171,12 @@ def _add_rows(table: Table, outcome: Outcome) -> None:
         # Adding 0 takes the sign off a negative zero.
         angles = ["-" if angle is None else str(round(angle, 1) + 0.0) for angle in (face.yaw, face.pitch, face.roll)]
         score = "-" if face.score is None else f"{face.score:.2f}"
-        table.add_row(name if number == 1 else "", str(number), score, *angles, f"{face.confidence.mean():.2f}")
+        confidence = f"{'low ' * _is_unsure(face)}{face.confidence.mean():.2f}"
+        table.add_row(name if number == 1 else "", str(number), score, *angles, confidence)
+
+
+def _is_unsure(face: Face) -> bool:
+    """Whether it has the confidence of what is no face."""
+    from jvcr.inference.tracker import MIN_CONFIDENCE
+
+    return bool(face.confidence.mean() < MIN_CONFIDENCE)

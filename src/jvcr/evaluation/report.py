@@ -27,6 +27,9 @@ def summary_table(summary: dict[str, Any]) -> Table:
     """The NME of a summary as a table for the terminal: a row for all faces, each source and each part of the face."""
     about = f"input box: {escape(str(summary.get('box', 'not stated')))}"
     about += f"; annotation: {escape(summary['annotation'])}" if summary.get("annotation") else ""
+    if summary.get("data"):
+        split = f", split {escape(summary['split'])}" if summary.get("split") else ""
+        about = f"{escape(Path(summary['data']).name)}{split}; {about}"
     title = f"NME, % of the true landmarks' box, by |yaw|; {about}"
     table = Table(title=title, title_justify="left")
     table.add_column("faces")
@@ -41,7 +44,7 @@ def summary_table(summary: dict[str, Any]) -> Table:
         table.add_row(escape(name), *_cells(nme), f"{count['found']}/{count['found'] + count['not_found']}")
     table.add_section()
     for name, nme in summary["by_region"].items():
-        table.add_row(f"all, {escape(name)} alone", *_cells(nme))
+        table.add_row(f"{escape(name)} alone", *_cells(nme))
     return table
 
 

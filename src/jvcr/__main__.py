@@ -1,0 +1,5 @@
+"""``python -m jvcr``, the same as ``jvcr``."""
+
+from jvcr.cli import main
+
+main()
