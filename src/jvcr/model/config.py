@@ -168,10 +168,18 @@ PAPER = NetworkConfig()
 """The paper's network: 256x256 images, four hourglasses, volumes of 64x64 x 1, 2, 4, 64 (section IV-A)."""
 
 COMPACT = NetworkConfig(
-    voxel=VoxelConfig(image_size=128, channels=64, depths=(1, 4, 32), levels=4, unit="plain"),
-    coordinate=CoordinateConfig(channels=(16, 48, 96, 192), features=256),
+    voxel=VoxelConfig(
+        image_size=128,
+        channels=48,
+        inner_channels=(64, 64, 64),
+        depths=(1, 4, 32),
+        levels=3,
+        stride=8,
+        unit="plain",
+    ),
+    coordinate=CoordinateConfig(channels=(8, 24, 48, 96), features=256),
 )
-"""The network that ships: 128x128 images, three hourglasses, volumes of 32x32 x 1, 4, 32."""
+"""The network that ships: 128x128 images, three hourglasses on 16x16 maps, volumes of 32x32 x 1, 4, 32."""
 
 AUTHORS = NetworkConfig(points=71, voxel=VoxelConfig(image_mean=0.0), crop="width", stretch=True)
 """The paper's network as its authors released it: for 71 landmarks, with their crop and their pixels."""
