@@ -52,6 +52,18 @@ def test_a_wrong_export_is_not_written(exported, tiny_config, tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_weights_that_rounding_harms_stay_as_they_are(tiny_config, tmp_path, monkeypatch):
+    network, header = JVCR(tiny_config), WeightsHeader("tiny", tiny_config, FACE66)
+    monkeypatch.setattr(exporting, "TOLERANCE", {"coordinates": 0.0, "volume": 0.0})
+    with pytest.raises(ValueError, match=r"rounded to float16; not written \(--no-half"):
+        export_onnx(tmp_path / "half.onnx", network, header, half=True)
+    assert list(tmp_path.iterdir()) == []
+    compared = export_onnx(tmp_path / "whole.onnx", network, header)
+    assert max(c.coordinates for c in compared) <= exporting.EXACT["coordinates"]
+    stored = {t.data_type for t in onnx.load(tmp_path / "whole.onnx").graph.initializer if len(t.dims) > 1}
+    assert stored == {onnx.TensorProto.FLOAT}
+
+
 def test_inputs_outputs_and_header(exported, tiny_config):
     session = onnxruntime.InferenceSession(str(exported[1]))
     assert [i.name for i in session.get_inputs()] == ["image"]

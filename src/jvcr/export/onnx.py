@@ -57,7 +57,7 @@ class Comparison:
     volume: float
 
 
-def export_onnx(path: str | Path, network: JVCR, header: WeightsHeader, half: bool = True) -> list[Comparison]:
+def export_onnx(path: str | Path, network: JVCR, header: WeightsHeader, half: bool | None = None) -> list[Comparison]:
     """Writes a network for ONNX Runtime and compares the two on random images.
 
     The file takes ``image`` (batch, 3, size, size) float32 RGB in [0, 1] and gives ``coordinates`` (batch, N, 3), in
@@ -68,7 +68,8 @@ def export_onnx(path: str | Path, network: JVCR, header: WeightsHeader, half: bo
         network: what to export; it is put into evaluation mode.
         header: what the file says of itself.
         half: store the weights as float16, which halves the file; they are widened when it is loaded, and all
-            arithmetic stays in float32.
+            arithmetic stays in float32. None does so where the two then differ by no more than `TOLERANCE`, and
+            stores float32 where they would.
 
     Returns:
         One comparison for each batch size tried.
@@ -85,20 +86,30 @@ def export_onnx(path: str | Path, network: JVCR, header: WeightsHeader, half: bo
     onnx.checker.check_model(model)
     with replacing(path) as temporary:
         onnx.save(model, temporary)
-        compared = _checked(network, temporary, EXACT)
-        if half:
-            _store_half(model)
+        compared = compare(network, temporary)
+        if fault := _fault(compared, EXACT):
+            raise ValueError(f"{fault}; not written")
+        if half is not False:
+            halved = onnx.ModelProto()
+            halved.CopyFrom(model)
+            _store_half(halved)
+            onnx.save(halved, temporary)
+            compared_halved = compare(network, temporary)
+            fault = _fault(compared_halved, TOLERANCE)
+            if fault and half:
+                raise ValueError(f"{fault}, as its weights are rounded to float16; not written (--no-half keeps them)")
+            if not fault:
+                return compared_halved
             onnx.save(model, temporary)
-            compared = _checked(network, temporary, TOLERANCE)
     return compared
 
 
-def _checked(network: JVCR, path: Path, tolerance: dict[str, float]) -> list[Comparison]:
-    compared = compare(network, path)
+def _fault(compared: Sequence[Comparison], tolerance: dict[str, float]) -> str:
+    """What is wrong with an exported network; an empty text if nothing is."""
     for c in compared:
         if not (c.coordinates <= tolerance["coordinates"] and c.volume <= tolerance["volume"]):
-            raise ValueError(f"the exported network differs from torch by more than {tolerance}: {c}; not written")
-    return compared
+            return f"the exported network differs from torch by more than {tolerance}: {c}"
+    return ""
 
 
 def compare(network: JVCR, path: str | Path, batches: Sequence[int] = (1, 7), seed: int = 0) -> list[Comparison]:
