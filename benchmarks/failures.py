@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import marked
 import numpy as np
 
 from jvcr.data.basel import projection
@@ -73,14 +74,9 @@ def worst(options):
     if options.table is None:
         print("\n".join(table(rows, {})))
     else:
-        text = options.table.read_text(encoding="utf-8")
-        if text.count(START) != 1 or text.count(END) != 1 or text.index(START) > text.index(END):
-            raise SystemExit(f"{options.table} must have the lines {START} and {END}, once each")
-        before, rest = text.split(START)
-        old, after = rest.split(END)
+        _, old, _ = marked.split(options.table, START, END)
         lines = table(rows, words(old))
-        with replacing(options.table) as temporary:
-            temporary.write_text(before + "\n".join([START, *lines, END]) + after, encoding="utf-8")
+        marked.put(options.table, START, END, lines)
         new = sum(line.count(NEW) > 0 for line in lines)
         print(f"{options.table}: {len(rows)} faces, {new} of them {NEW}; they are in {options.out}")
 

@@ -11,19 +11,21 @@ the data decide the figures: another machine changes the last digit at most.
 import argparse
 from pathlib import Path
 
+import marked
+
 from jvcr.commands.bars import running_total
 from jvcr.data.readers import read_dataset
 from jvcr.evaluation.metrics import YAW_BINS
 from jvcr.evaluation.protocol import predict
+from jvcr.evaluation.regions import OPENINGS
 from jvcr.evaluation.report import figure, with_interval
 from jvcr.evaluation.summary import summarise
-from jvcr.files import replacing, sha256
+from jvcr.files import sha256
 from jvcr.inference import Landmarker
 from jvcr.weights import find_weights
 
 START, END = "<!-- figures: benchmarks/model_card.py -->", "<!-- end of figures -->"
 BOXES = {"truth": "true boxes", "detector": "detected boxes"}
-OPENINGS = {"closed_eyes": ("closed eyes", "eye"), "open_mouth": ("open mouth", "lips")}
 
 
 def measured(landmarker, dataset, rule, passes, what):
@@ -69,12 +71,12 @@ def openings(summary):
         "| in the label | faces | error of the part | on others | opening, true | found | told | others told | AUC |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for key, (name, part) in OPENINGS.items():
-        o = summary["openings"][key]
+    for name, kind in OPENINGS.items():
+        o = summary["openings"][name]
         told, others = (f"{100 * o[share]:.0f} %" for share in ("told", "others_told"))
-        cells = [f"{o['chosen']} of {o['faces']}", f"{part} {figure(o['error'])}", figure(o["others_error"])]
+        cells = [f"{o['chosen']} of {o['faces']}", f"{kind.region} {figure(o['error'])}", figure(o["others_error"])]
         cells += [figure(o[value]) for value in ("truth", "predicted")] + [told, others, figure(o["auc"])]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        lines.append(f"| {name.replace('_', ' ')} | " + " | ".join(cells) + " |")
     return lines
 
 
@@ -130,12 +132,7 @@ def main():
     if options.write is None:
         print(text)
         return
-    card = options.write.read_text(encoding="utf-8")
-    if card.count(START) != 1 or card.count(END) != 1 or card.index(START) > card.index(END):
-        raise SystemExit(f"{options.write} must have the lines {START} and {END}, once each")
-    before, rest = card.split(START)
-    with replacing(options.write) as temporary:
-        temporary.write_text(f"{before}{START}\n{text}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    marked.put(options.write, START, END, text.splitlines())
     print(f"written: {options.write}")
 
 
