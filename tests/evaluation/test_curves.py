@@ -127,7 +127,8 @@ def test_errors_by_confidence_lie_where_their_numbers_say(runs, tmp_path):
     def height(part, color, at):
         """How far above the ground a line runs at a place along the x axis, pixels."""
         x, y = places(part, color).T
-        near_it = (np.abs(x - (LEFT + at * (RIGHT - LEFT))) < 2) & ((y > TOP + 70) | (at > 0.6))  # without the legend
+        beside_legend = at < 0.5 if part is left else at > 0.6
+        near_it = (np.abs(x - (LEFT + at * (RIGHT - LEFT))) < 2) & ((y > TOP + 70) | beside_legend)
         return BOTTOM - y[near_it].mean()
 
     left, right = picture[:, :840], picture[:, 840:]

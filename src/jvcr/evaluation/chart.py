@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,9 @@ _FINER = 3
 
 _INK, _GRID, _FAINT = (40, 42, 48), (226, 228, 232), (120, 124, 132)
 _LEFT, _RIGHT, _TOP, _BOTTOM = 78, 22, 48, 66
+
+Corner: TypeAlias = Literal["upper left", "upper right", "lower right"]
+"""Of a chart."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ def line_chart(
     y_max: float | None = None,
     size: tuple[int, int] = (840, 600),
     notes: Sequence[tuple[float, str]] = (),
-    legend_low: bool = False,
+    legend: Corner = "upper left",
 ) -> NDArray[np.uint8]:
     """Draws lines over axes that start at 0.
 
@@ -61,7 +65,8 @@ def line_chart(
         y_max: end of the y axis; None is a little above the largest y.
         size: width and height of the picture, pixels.
         notes: small texts above the x axis, each at its x.
-        legend_low: puts the legend into the lower right corner, for rising curves; else into the upper left one.
+        legend: where the legend stands; curves that rise at once leave the lower right corner free, falling ones the
+            upper right.
 
     Returns:
         (height, width, 3) uint8 RGB.
@@ -122,7 +127,7 @@ def line_chart(
     ImageDraw.Draw(name).text((height - (top + bottom) / 2, 12 * _FINER), y_label, 255, normal, anchor="mm")
     upright = name.transpose(Image.Transpose.ROTATE_90)
     picture.paste(Image.new("RGB", upright.size, _INK), (8 * _FINER, 0), upright)
-    _draw_legend(draw, lines, normal, (left, top, right, bottom), legend_low)
+    _draw_legend(draw, lines, normal, (left, top, right, bottom), legend)
     return np.asarray(picture.resize(size, Image.Resampling.LANCZOS))
 
 
@@ -131,7 +136,7 @@ def _draw_legend(
     lines: Sequence[Line],
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
     frame: tuple[int, int, int, int],
-    low: bool,
+    corner: Corner,
 ) -> None:
     """The legend, on white, in a corner of the frame (left, top, right, bottom)."""
     named = [(number, line) for number, line in enumerate(lines) if line.label]
@@ -140,8 +145,8 @@ def _draw_legend(
     left, top, right, bottom = frame
     step, sample, edge = 25 * _FINER, 30 * _FINER, 12 * _FINER
     wide = sample + 10 * _FINER + max(draw.textlength(line.label, font) for _, line in named)
-    x = right - edge - wide if low else left + edge
-    y = bottom - edge - step * len(named) if low else top + edge
+    x = left + edge if corner == "upper left" else right - edge - wide
+    y = bottom - edge - step * len(named) if corner == "lower right" else top + edge
     draw.rectangle([x - edge / 2, y - edge / 3, x + wide + edge / 2, y + step * len(named)], "white")
     for row, (number, line) in enumerate(named):
         middle = y + (row + 0.5) * step

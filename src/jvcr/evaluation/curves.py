@@ -57,7 +57,7 @@ def ced_chart(runs: Runs) -> NDArray[np.uint8]:
                 "Cumulative error, three dimensions (mean depth aligned)",
                 GTE_END,
                 100.0,
-                legend_low=True,
+                legend="lower right",
             )
         )
     lines = [
@@ -72,7 +72,7 @@ def ced_chart(runs: Runs) -> NDArray[np.uint8]:
             "Cumulative error, image plane",
             NME_END,
             100.0,
-            legend_low=True,
+            legend="lower right",
         )
     )
     return np.hstack(charts)
@@ -146,7 +146,9 @@ def reliability_chart(runs: Runs) -> NDArray[np.uint8] | None:
         return None
     error = "error, % of the landmarks' box"
     of_kept = line_chart(kept, "share that is kept, %", f"mean {error}", "Mean error of the most confident", 100.0)
-    return np.hstack([line_chart(by, "confidence", error, "Error of landmarks by confidence", 1.0), of_kept])
+    title = "Error of landmarks by confidence"
+    by_confidence = line_chart(by, "confidence", error, title, 1.0, legend="upper right")
+    return np.hstack([by_confidence, of_kept])
 
 
 def write_curves(folder: Path, runs: Runs) -> list[str]:
