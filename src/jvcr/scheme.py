@@ -98,16 +98,6 @@ class LandmarkScheme:
         return tuple(group for group in closed if len(group) >= 4 and len(group) % 2 == 0)
 
     @cached_property
-    def facing(self) -> tuple[tuple[int, int], ...]:
-        """Pairs of landmarks that face each other across an opening: the upper and the lower lid, or lip.
-
-        Example:
-            >>> FACE68.facing[:2]
-            ((37, 41), (38, 40))
-        """
-        return tuple((ring[i], ring[-i]) for ring in self.rings for i in range(1, len(ring) // 2))
-
-    @cached_property
     def names(self) -> tuple[str, ...]:
         """A name for each landmark: its group and the place in it."""
         names = [f"landmark_{i}" for i in range(self.points)]

@@ -51,12 +51,12 @@ def test_everything_of_the_shipped_weights(run, shipped_weights, tmp_path, capsy
         *(("photo", part, 1) for part in ("decode", "detect", "drawing", *stages)),
         *(("frame", part, 1) for part in ("drawing", *stages)),
         *(("face", part, batch) for part in stages for batch in (1, 2)),
-        *(("network", part, batch) for part in ("whole", "G", "P") for batch in (1, 2)),
+        *(("network", part, batch) for part in ("whole", "G", "P", "R") for batch in (1, 2)),
         ("peer", "other.onnx", 1),
         ("peak", "product", 1),
     }
     assert all(t["q1_ms"] <= t["median_ms"] <= t["q3_ms"] for t in results["timings"])
-    assert set(results["arithmetic"]) == {"whole", "G", "P"}
+    assert set(results["arithmetic"]) == {"whole", "G", "P", "R"}
     assert [p["name"] for p in results["peers"]] == ["other.onnx"]
 
 

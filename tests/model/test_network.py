@@ -1,11 +1,11 @@
 """Sizes, shapes and gradients of the networks."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 
-from jvcr.model import COMPACT, JVCR, PAPER, CoordinateConfig, NetworkConfig, VoxelConfig
+from jvcr.model import COMPACT, JVCR, PAPER, CoordinateConfig, NetworkConfig, RefinementConfig, VoxelConfig, VoxelNet
 
 
 def parameters(module):
@@ -49,6 +49,17 @@ def test_shapes_follow_the_configuration(unit):
 
 
 @pytest.mark.parametrize("unit", ["plain", "bottleneck"])
+@pytest.mark.parametrize("stride", [4, 8])
+def test_maps_of_the_stem(unit, stride):
+    voxel = VoxelConfig(image_size=64, channels=16, depths=(16,), levels=2, unit=unit, stride=stride)
+    network = VoxelNet(voxel).eval()
+    maps = network.stem_maps(torch.rand(2, 3, 64, 64))
+    assert [m.shape[1] for m in maps] == list(voxel.stem_channels)
+    assert [m.shape[2:] for m in maps] == [(side, side) for side in (32, 16, 8)[: len(maps)]]
+    assert maps[-1].shape[-1] == 64 // stride
+
+
+@pytest.mark.parametrize("unit", ["plain", "bottleneck"])
 def test_inner_maps_have_widths_of_their_own(unit):
     voxel = VoxelConfig(image_size=64, channels=8, inner_channels=(12, 16), depths=(4, 16), levels=2, unit=unit)
     network = JVCR(NetworkConfig(voxel=voxel, coordinate=CoordinateConfig(channels=(4, 6), features=5)))
@@ -88,6 +99,9 @@ def test_configuration_round_trip():
         (lambda: NetworkConfig(voxel=VoxelConfig(depths=(1, 32))), "cube"),
         (lambda: NetworkConfig(coordinate=CoordinateConfig(channels=(2,) * 7)), "halved 7 times"),
         (lambda: NetworkConfig(points=0), "points"),
+        (lambda: RefinementConfig(windows=(5, 4)), "odd number of cells on each side, got 4"),
+        (lambda: RefinementConfig(channels=0), "at least 1, got 0"),
+        (lambda: NetworkConfig(refinement=RefinementConfig(windows=(5, 3, 3))), "2 sizes of maps"),
         (lambda: VoxelConfig(image_mean=1.5), "image_mean"),
         (lambda: NetworkConfig.from_dict({"crop": "round"}), "crop"),
         (lambda: NetworkConfig.from_dict({"voxl": {}}), "voxl"),
@@ -112,9 +126,10 @@ def test_image_mean_is_what_is_subtracted(tiny_config):
 
 
 def test_files_of_before_read_as_they_did():
-    """Configurations without the keys of what a network's input is."""
+    """Configurations without the keys of what a network's input is, and from before there was R."""
     old = COMPACT.to_dict()
-    del old["crop"], old["stretch"], old["voxel"]["image_mean"]
+    del old["crop"], old["stretch"], old["voxel"]["image_mean"], old["refinement"]
     config = NetworkConfig.from_dict(old)
-    assert config == COMPACT
+    assert config == replace(COMPACT, refinement=RefinementConfig())
+    assert JVCR(config).refinement is None
     assert (config.crop, config.stretch, config.voxel.image_mean) == ("longer", False, 0.5)

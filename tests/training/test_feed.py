@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from jvcr.data.augment import Augmentation
-from jvcr.scheme import LandmarkScheme
-from jvcr.training.feed import Examples, StepSampler, rare_openings, to_input, training_batches
+from jvcr.training.feed import Examples, StepSampler, to_input, training_batches
 
 
 def test_every_face_once_an_epoch():
@@ -82,15 +81,3 @@ def test_rare_faces_have_their_share_of_every_batch():
     # A source without any, or a share too small for one face, is drawn as ever.
     none = StepSampler(sources, {"a": 6.0, "b": 2.0}, 8, 0, np.zeros(60, bool), 0.5)
     np.testing.assert_array_equal(none.step(3), StepSampler(sources, {"a": 6.0, "b": 2.0}, 8, 0).step(3))
-
-
-def test_rare_openings_are_those_at_either_end():
-    # One ring of four landmarks around an opening; face i is open by i of 100, turned about the upright axis.
-    scheme = LandmarkScheme("slit", 4, groups={"slit": (0, 1, 2, 3)}, closed_groups=frozenset({"slit"}))
-    points = np.zeros((100, 4, 3))
-    points[:, 0, 0], points[:, 2, 0] = -1, 1
-    points[:, 1, 1], points[:, 3, 1] = -np.arange(100) / 100, np.arange(100) / 100
-    points[:, :, 2] = points[:, :, 0] * (np.arange(100) % 7)[:, None]
-    points[:, [0, 2]] /= np.linalg.norm(points[:, [2]], axis=-1, keepdims=True)
-    assert np.flatnonzero(rare_openings(points, scheme)).tolist() == [0, 1, 98, 99]
-    assert not rare_openings(points, LandmarkScheme("dots", 4)).any()

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from jvcr.export.weights import load_network, read_header
+from jvcr.model import RefinementConfig
 from jvcr.scheme import FACE66, FACE68
 from jvcr.training import loop
 from jvcr.training.loop import CHECKPOINT, LOG, WEIGHTS, Trainer, differences
@@ -54,8 +55,29 @@ def changed(recipe, **parts):
 def test_rare_openings_reach_the_sampler_and_the_objective(tiny_recipe, faces, tmp_path):
     run = trainer(changed(tiny_recipe, data={"rare_share": 0.5}, loss={"opening_weight": 2.0}), faces, tmp_path)
     assert run.sampler.rare.any() and run.sampler.rare_share == 0.5
-    assert run.objective.module.facing == FACE68.facing
+    assert run.objective.module.openings.rings == FACE68.rings
+    assert trainer(tiny_recipe, faces, tmp_path).objective.module.openings is None
     assert trainer(tiny_recipe, faces, tmp_path).sampler.rare is None
+
+
+def test_openings_count_on_the_sources_named(tiny_recipe, faces, tmp_path):
+    """Of each batch the objective is told which faces these are, in the batch's order."""
+    recipe = changed(tiny_recipe, loss={"opening_weight": 2.0, "opening_sources": ("b",)})
+    run = trainer(recipe, faces, tmp_path / "run")
+    objective, told = run.objective, []
+
+    def noting(image, points, stage, counted):
+        told.append(counted)
+        return objective(image, points, stage, counted)
+
+    noting.train = objective.train
+    run.objective = noting
+    run.run()
+    train = faces.split("train")
+    assert [t.tolist() for t in told] == [
+        (train.sources[run.sampler.step(s)] == "b").tolist() for s in range(run.total_steps)
+    ]
+    assert trainer(tiny_recipe, faces, tmp_path / "all").counted.all()
 
 
 def test_runs_both_stages_and_keeps_weights(tiny_recipe, faces, tmp_path):
@@ -261,7 +283,8 @@ def test_resume_in_bfloat16_with_a_worker(tiny_recipe, faces, tmp_path):
 
 def test_starts_from_weights(tiny_recipe, faces, tmp_path, capsys):
     first = trainer(tiny_recipe, faces, tmp_path / "first").run()
-    recipe = changed(tiny_recipe, start=str(first.weights), optimizer={"learning_rate": 1e-9})
+    stages = {"separate": 0.0, "joint": 1.0}
+    recipe = changed(tiny_recipe, start=str(first.weights), stages=stages, optimizer={"learning_rate": 1e-9})
     second = trainer(recipe, faces, tmp_path / "second")
     outcome = second.run()
     assert "starting from the weights tiny" in capsys.readouterr().err
@@ -278,6 +301,24 @@ def test_starts_from_weights(tiny_recipe, faces, tmp_path, capsys):
     third = trainer(changed(recipe, stages={"joint": 3.0}), faces, tmp_path / "second")
     third.resume()
     assert read_header(third.run().weights).training["start"] == told
+
+
+def test_starts_from_weights_without_refinement(tiny_recipe, faces, tmp_path, capsys):
+    """As those of before there was R: a new one, which moves nothing, is added to them."""
+    plain = changed(tiny_recipe, network={"refinement": RefinementConfig()})
+    first = trainer(plain, faces, tmp_path / "first").run()
+    recipe = changed(tiny_recipe, start=str(first.weights), stages={"separate": 0.0, "joint": 1.0})
+    outcome = trainer(changed(recipe, optimizer={"learning_rate": 1e-9}), faces, tmp_path / "second").run()
+    assert "network.refinement.windows [], and go on with [5, 3]" in capsys.readouterr().err
+    assert outcome.best["nme"] == pytest.approx(first.best["nme"], rel=0.05)  # batch norms' statistics move
+    kept = load_network(first.weights).state_dict()
+    for name, value in load_network(outcome.weights).state_dict().items():
+        if name in kept and not name.endswith(("running_mean", "running_var", "num_batches_tracked")):
+            torch.testing.assert_close(value, kept[name], rtol=0, atol=1e-6)
+    # The other way round something would be lost.
+    refined = trainer(tiny_recipe, faces, tmp_path / "third").run()
+    with pytest.raises(ValueError, match=r"refinement\.windows \[5, 3\] \(here \[\]\)"):
+        trainer(changed(plain, start=str(refined.weights)), faces, tmp_path / "fourth").run()
 
 
 def test_weights_that_do_not_fit(tiny_recipe, faces, tmp_path):

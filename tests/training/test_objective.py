@@ -1,10 +1,14 @@
 """Eq. 3-5, and what each stage trains."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from jvcr.model import JVCR, draw_volume
+from jvcr.model import JVCR, RefinementConfig, draw_volume
+from jvcr.scheme import FACE66
 from jvcr.training.objective import Objective, coordinate_loss, voxel_loss
+from jvcr.training.openings import OpeningLoss
 from jvcr.training.recipe import LossRecipe
 
 
@@ -19,15 +23,31 @@ def test_reductions_by_hand():
     assert coordinate_loss(points, true_points, LossRecipe(coordinate="l1")).item() == pytest.approx(2 / 30)
 
 
-def test_openings_count_by_their_weight():
-    points, truth = torch.zeros(1, 4, 3), torch.zeros(1, 4, 3)
-    points[0, 1, 1], points[0, 3, 1] = 1, -1  # both lids off by 1, the opening by 2
-    recipe = LossRecipe(coordinate="l1", opening_weight=0.5)
-    assert coordinate_loss(points, truth, recipe, [(1, 3)]).item() == pytest.approx(2 / 12 + 0.5 * 2 / 3)
-    assert coordinate_loss(points + 5, truth + 5, recipe, [(1, 3), (0, 2)]).item() == pytest.approx(
-        2 / 12 + 0.5 * 2 / 6
-    )
-    assert coordinate_loss(points, truth, recipe).item() == pytest.approx(2 / 12)
+@pytest.fixture
+def refined(tiny_config):
+    torch.manual_seed(0)
+    network = JVCR(replace(tiny_config, refinement=RefinementConfig(windows=(3,), channels=4, features=8))).train()
+    torch.nn.init.normal_(network.refinement.moves.weight)
+    return network
+
+
+@pytest.mark.parametrize("stage", ["separate", "joint"])
+def test_p_and_r_each_have_a_loss(refined, stage):
+    image, points = torch.rand(3, 3, 32, 32), torch.rand(3, refined.config.points, 3) - 0.5
+    assert refined.config.points == FACE66.points
+    recipe = LossRecipe(coordinate="l1", opening_weight=2.0)
+    openings, counted = OpeningLoss(FACE66, recipe, points.numpy()), torch.tensor([1.0, 0.0, 1.0])
+    losses = Objective(refined, recipe, openings)(image, points, stage, counted)
+    maps = refined.voxel.stem_maps(image)
+    last = refined.voxel.volumes(maps[-1])[-1]
+    read_off = refined.coordinate(draw_volume(points, last.shape[1:]) if stage == "separate" else last)
+    moved = refined.refinement(maps, read_off)
+    of_openings = openings(moved, points, counted)
+    assert of_openings > 0
+    of_r = (moved - points).abs().mean() + 2 * of_openings
+    torch.testing.assert_close(losses.coordinate, (read_off - points).abs().mean() + of_r)
+    on_r = torch.autograd.grad(losses.coordinate, list(refined.refinement.parameters()))
+    assert all(g.abs().max() > 0 for g in on_r)
 
 
 def test_total_is_equation_5(tiny_config):

@@ -62,6 +62,8 @@ def test_network_by_preset_and_difference():
     recipe = Recipe.from_dict({"name": "x", "network": {"preset": "compact", "voxel": {"channels": 40}}})
     assert recipe.network.voxel.channels == 40
     assert recipe.network.coordinate == COMPACT.coordinate
+    recipe = Recipe.from_dict({"name": "x", "network": {"preset": "compact", "refinement": {"windows": []}}})
+    assert recipe.network.refinement.windows == () and recipe.network.refinement.features == 256
 
 
 def test_changes(tmp_path):
@@ -90,6 +92,8 @@ def test_changes(tmp_path):
         ('name = "x"\n[optimizer]\nlearning_rate = nan', r"optimizer\.learning_rate"),
         ('name = "x"\n[optimizer]\naverage = 5.0', "below 1"),
         ('name = "x"\n[data]\nrare_share = 1', r"data\.rare_share is below 1"),
+        ('name = "x"\n[loss]\nopening_balance = 1.5', r"loss\.opening_balance is at most 1"),
+        ('name = "x"\n[network]\nrefinement = { windows = [4] }', "odd number"),
         ('name = "x"\nworkers = -1', "workers"),
         ('name = "x"\nprecision = "foo"', "bf16-mixed"),
         ('name = "x"\nsync_batch_norm = "maybe"', "sync_batch_norm"),

@@ -82,6 +82,14 @@ class VoxelConfig:
         """Columns of the volume along each side of a cell of the hourglasses' maps."""
         return self.stride // 4
 
+    @property
+    def stem_channels(self) -> tuple[int, ...]:
+        """Width of the stem's maps of a half, a quarter and, with a stride of 8, an eighth of the image's side."""
+        c = self.channels
+        if self.unit == "plain":
+            return (c // 2, c) if self.stride == 4 else (c // 4, c // 2, c)
+        return (c // 2, c) if self.stride == 4 else (c // 2, c, c)
+
 
 @dataclass(frozen=True)
 class CoordinateConfig:
@@ -103,13 +111,39 @@ class CoordinateConfig:
 
 
 @dataclass(frozen=True)
+class RefinementConfig:
+    """The refinement subnetwork R, not in the paper: it moves P's landmarks by what the stem's maps show there.
+
+    Attributes:
+        windows: how many cells of the stem's maps R sees around each landmark: the side of its square window on the map
+            of half the image's side, on that of a quarter, and so on, each an odd number. Empty is no R, as in the
+            paper.
+        channels: numbers that are kept of each landmark's windows.
+        features: width of the layer that sees those of all landmarks.
+    """
+
+    __pydantic_config__: ClassVar = STRICT
+
+    windows: tuple[int, ...] = ()
+    channels: int = 8
+    features: int = 256
+
+    def __post_init__(self) -> None:
+        if wrong := [w for w in self.windows if w < 1 or w % 2 == 0]:
+            raise ValueError(f"windows must have an odd number of cells on each side, got {wrong[0]}")
+        if self.channels < 1 or self.features < 1:
+            raise ValueError(f"channels and features must be at least 1, got {self.channels} and {self.features}")
+
+
+@dataclass(frozen=True)
 class NetworkConfig:
-    """Both subnetworks and what joins them.
+    """The subnetworks and what joins them.
 
     Attributes:
         points: number of landmarks N.
         voxel: the voxel regression subnetwork G.
         coordinate: the coordinate regression subnetwork P.
+        refinement: the refinement subnetwork R.
         sigma: size of the volume's Gaussians, voxels (Eq. 1).
         crop: what the size of the crops goes by that the network is shown: the longer side of the landmarks' box, or
             its width, as in the authors' released code (`jvcr.geometry.crop.CropRule`).
@@ -122,6 +156,7 @@ class NetworkConfig:
     points: int = 68
     voxel: VoxelConfig = field(default_factory=VoxelConfig)
     coordinate: CoordinateConfig = field(default_factory=CoordinateConfig)
+    refinement: RefinementConfig = field(default_factory=RefinementConfig)
     sigma: float = 1.0
     crop: CropRule = "longer"
     stretch: bool = False
@@ -137,6 +172,11 @@ class NetworkConfig:
             raise ValueError(
                 f"a volume of side {size} cannot be halved {len(self.coordinate.channels)} times: give the coordinate "
                 f"network fewer channels or the image another size"
+            )
+        if len(self.refinement.windows) > len(self.voxel.stem_channels):
+            raise ValueError(
+                f"the stem has {len(self.voxel.stem_channels)} sizes of maps: refinement.windows cannot name "
+                f"{len(self.refinement.windows)}"
             )
         if self.points < 1 or self.sigma <= 0:
             raise ValueError(f"points must be at least 1 and sigma above 0, got {self.points} and {self.sigma}")
@@ -178,8 +218,9 @@ COMPACT = NetworkConfig(
         unit="plain",
     ),
     coordinate=CoordinateConfig(channels=(8, 24, 48, 96), features=256),
+    refinement=RefinementConfig(windows=(5, 3)),
 )
-"""The network that ships: 128x128 images, three hourglasses on 16x16 maps, volumes of 32x32 x 1, 4, 32."""
+"""The network that ships: 128x128 images, three hourglasses on 16x16 maps, volumes of 32x32 x 1, 4, 32, refinement."""
 
 AUTHORS = NetworkConfig(points=71, voxel=VoxelConfig(image_mean=0.0), crop="width", stretch=True)
 """The paper's network as its authors released it: for 71 landmarks, with their crop and their pixels."""

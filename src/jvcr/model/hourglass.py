@@ -55,7 +55,7 @@ def _unit(config: VoxelConfig, inputs: int, outputs: int) -> nn.Module:
     return PlainUnit(inputs) if inputs == outputs else _conv_bn_relu(inputs, outputs, 3)
 
 
-def _stem(config: VoxelConfig) -> nn.Module:
+def _stem(config: VoxelConfig) -> nn.Sequential:
     """Image to feature maps, ``stride`` times smaller."""
     c = config.channels
     if config.unit == "plain":
@@ -120,7 +120,21 @@ class VoxelNet(nn.Module):
         Args:
             image: RGB in [0, 1].
         """
-        x = self.stem(image - self.config.image_mean)
+        return self.volumes(self.stem_maps(image)[-1])
+
+    def stem_maps(self, image: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
+        """What the stem makes of an image: its last map of each size, from half the image's side down.
+
+        Their widths are `VoxelConfig.stem_channels`; the last one is what the hourglasses take.
+        """
+        x, maps = image - self.config.image_mean, {}
+        for layer in self.stem:
+            x = layer(x)
+            maps[x.shape[-1]] = x
+        return list(maps.values())
+
+    def volumes(self, x: Float[Tensor, "batch channels height width"]) -> list[Tensor]:
+        """As `forward`, from the last of the stem's maps."""
         volumes = []
         for m, (hourglass, residual, feature, head) in enumerate(
             zip(self.hourglasses, self.residuals, self.features, self.heads, strict=True)

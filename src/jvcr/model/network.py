@@ -1,4 +1,4 @@
-"""The two subnetworks joined."""
+"""The subnetworks joined."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from torch import Tensor, nn
 from jvcr.model.config import NetworkConfig
 from jvcr.model.coordinates import CoordinateNet
 from jvcr.model.hourglass import VoxelNet
+from jvcr.model.refinement import RefinementNet
 
 
 class JVCR(nn.Module):
     """Joint voxel and coordinate regression: an image to volumes, the last volume to landmarks (Fig. 1).
+
+    Where the configuration has a refinement subnetwork, it moves these landmarks by what the image's first features
+    show around them.
 
     Example:
         >>> import torch
@@ -25,6 +29,7 @@ class JVCR(nn.Module):
         self.config = config
         self.voxel = VoxelNet(config.voxel)
         self.coordinate = CoordinateNet(config)
+        self.refinement = RefinementNet(config) if config.refinement.windows else None
 
     def forward(
         self, image: Float[Tensor, "batch 3 height width"]
@@ -37,5 +42,7 @@ class JVCR(nn.Module):
         Returns:
             A list of (batch, depth, height, width) volumes, and the landmarks (x, y, z) in the unit frame.
         """
-        volumes = self.voxel(image)
-        return volumes, self.coordinate(volumes[-1])
+        maps = self.voxel.stem_maps(image)
+        volumes = self.voxel.volumes(maps[-1])
+        points = self.coordinate(volumes[-1])
+        return volumes, points if self.refinement is None else self.refinement(maps, points)

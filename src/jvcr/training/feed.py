@@ -20,12 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from jvcr.data.augment import Augmentation, make_example
 from jvcr.data.dataset import LandmarkDataset, Names
-from jvcr.evaluation.regions import ring_opening
 from jvcr.geometry.crop import CropRule
-from jvcr.scheme import LandmarkScheme
-
-RARE = 0.02
-"""Share of all faces at either end of an opening that counts as rare: in faces3d, eyes that are closed or nearly so."""
 
 
 @dataclass(frozen=True)
@@ -92,24 +87,6 @@ class StepSampler:
             orders = {r: np.random.default_rng([self.seed, stream, int(r)]).permutation(members) for r in set(rounds)}
             faces += [orders[r][p] for r, p in zip(rounds, places, strict=True)]
         return np.array(faces)
-
-
-def rare_openings(points_px: NDArray[np.floating], scheme: LandmarkScheme) -> NDArray[np.bool_]:
-    """Faces that one of the scheme's openings sets apart: among the `RARE` narrowest or widest of all.
-
-    Args:
-        points_px: (F, N, 3) landmarks; openings are those in space, whichever way a face looks.
-        scheme: its `rings` are the openings; without any, no face is rare.
-
-    Returns:
-        (F,)
-    """
-    rare = np.zeros(len(points_px), bool)
-    for ring in scheme.rings:
-        opening = ring_opening(points_px[:, list(ring)])
-        low, high = np.nanquantile(opening, (RARE, 1 - RARE))
-        rare |= (opening < low) | (opening > high)
-    return rare
 
 
 class Examples(Dataset):

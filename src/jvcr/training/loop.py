@@ -31,8 +31,9 @@ from jvcr.files import replacing
 from jvcr.model.network import JVCR
 from jvcr.training.average import restart, running_average
 from jvcr.training.batchnorm import synchronise_batch_norms
-from jvcr.training.feed import Examples, StepSampler, rare_openings, to_input, training_batches
+from jvcr.training.feed import Examples, StepSampler, to_input, training_batches
 from jvcr.training.objective import Losses, Objective, Stage
+from jvcr.training.openings import OpeningLoss, faces_that_count, rare_openings
 from jvcr.training.processes import Processes, StoppedByAnother
 from jvcr.training.progress import Progress
 from jvcr.training.recipe import Recipe, flat
@@ -123,12 +124,16 @@ class Trainer:
         self.sampler = StepSampler(
             train.sources, recipe.data.source_shares, recipe.batch_size, recipe.seed, rare, share
         )
+        self.counted = faces_that_count(train, recipe.loss.opening_sources)
+        openings = None
+        if recipe.loss.opening_weight and scheme.rings:
+            openings = OpeningLoss(scheme, recipe.loss, train.points_px[self.counted])
         network = JVCR(recipe.network)
         network.voxel.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         network.coordinate.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         if self.fabric.world_size > 1 and recipe.sync_batch_norm:
             synchronise_batch_norms(network)
-        objective = Objective(network, recipe.loss, scheme.facing)
+        objective = Objective(network, recipe.loss, openings)
         self.objective, self.optimizer = self.fabric.setup(objective, make_optimizer(network, recipe.optimizer))
         decay = recipe.optimizer.average
         self.average = running_average(network, decay) if decay else None
@@ -239,13 +244,15 @@ class Trainer:
                 self.save()
 
     def _step(self, image: Tensor, points: Tensor) -> Losses:
-        image, points = self.fabric.to_device((image, points))
+        faces = self.sampler.step(self.state.step)[self.fabric.global_rank :: self.fabric.world_size]
+        counted = torch.from_numpy(self.counted[faces].astype(np.float32))
+        image, points, counted = self.fabric.to_device((image, points, counted))
         epoch = self.state.step / self.steps_per_epoch
         epochs = self.total_steps / self.steps_per_epoch
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.recipe.optimizer, epoch, epochs)
         self.objective.train()
-        losses = self.objective(image, points, self.stage(self.state.step))
+        losses = self.objective(image, points, self.stage(self.state.step), counted)
         told = self._summed(torch.stack([v.detach() for v in losses])) / self.fabric.world_size
         if not math.isfinite(total := float(told[0])):
             if not self.fabric.is_global_zero:

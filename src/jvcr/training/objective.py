@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch.nn.functional as F
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from jvcr.model.network import JVCR
 from jvcr.model.volume import draw_volume
+from jvcr.training.openings import OpeningLoss
 from jvcr.training.recipe import LossRecipe
 
 Stage = Literal["separate", "joint"]
@@ -22,7 +22,8 @@ class Losses(NamedTuple):
     Attributes:
         total: what is minimised: ``voxel + lambda * coordinate``.
         voxel: L_vox (Eq. 3), with the recipe's reduction.
-        coordinate: L_coord (Eq. 4), with the recipe's reduction.
+        coordinate: L_coord (Eq. 4), with the recipe's reduction; with R, of P's landmarks and of R's. The error across
+            openings is in it, if the recipe counts that.
     """
 
     total: Tensor
@@ -35,31 +36,52 @@ class Objective(nn.Module):
 
     In the separate stage G learns volumes from images and P learns landmarks from *ground-truth* volumes: no gradient
     and no batch-norm statistics of G's volumes reach P. The two losses share no weight, so one sum trains both. In the
-    joint stage P reads G's last volume and the gradient of its error runs on into G.
+    joint stage P reads G's last volume and the gradient of its error runs on into G. R, where there is one, moves P's
+    landmarks in both stages; its own error trains R and the stem whose maps it reads.
 
     Args:
         network: G and P.
         recipe: which losses.
-        facing: pairs of landmarks that face each other across an opening (`LandmarkScheme.facing`).
+        openings: the error across openings, where it counts beside that of the landmarks.
     """
 
-    def __init__(self, network: JVCR, recipe: LossRecipe, facing: Sequence[tuple[int, int]] = ()) -> None:
+    def __init__(self, network: JVCR, recipe: LossRecipe, openings: OpeningLoss | None = None) -> None:
         super().__init__()
-        self.network, self.recipe, self.facing = network, recipe, facing
+        self.network, self.recipe, self.openings = network, recipe, openings
 
     def forward(
-        self, image: Float[Tensor, "batch 3 size size"], points_unit: Float[Tensor, "batch points 3"], stage: Stage
+        self,
+        image: Float[Tensor, "batch 3 size size"],
+        points_unit: Float[Tensor, "batch points 3"],
+        stage: Stage,
+        counted: Float[Tensor, " batch"] | None = None,
     ) -> Losses:
-        """The losses of one batch; images as the network takes them, landmarks in the unit frame."""
-        config, recipe = self.network.config, self.recipe
+        """The losses of one batch.
+
+        Args:
+            image: as the network takes them.
+            points_unit: the true landmarks, unit frame.
+            stage: which of the two.
+            counted: how much each face's openings count beside the recipe's weight; None is 1 for all.
+        """
+        config, recipe, network = self.network.config, self.recipe, self.network
         truths = [draw_volume(points_unit, s, config.sigma, recipe.peak, recipe.centre) for s in config.volume_shapes()]
-        volumes = [v.to(points_unit.dtype) for v in self.network.voxel(image)]
+        maps = network.voxel.stem_maps(image)
+        volumes = [v.to(points_unit.dtype) for v in network.voxel.volumes(maps[-1])]
         voxel = sum(
             (voxel_loss(v, t, config.points, recipe) for v, t in zip(volumes, truths, strict=True)),
             start=points_unit.new_zeros(()),
         )
         seen_by_p = truths[-1] if stage == "separate" else volumes[-1]
-        coordinate = coordinate_loss(self.network.coordinate(seen_by_p), points_unit, recipe, self.facing)
+        points = network.coordinate(seen_by_p)
+        coordinate = points_unit.new_zeros(())
+        if network.refinement is not None:
+            coordinate = coordinate_loss(points, points_unit, recipe)
+            points = network.refinement(maps, points)
+        coordinate = coordinate + coordinate_loss(points, points_unit, recipe)
+        if self.openings is not None:
+            counted = points_unit.new_ones(len(points)) if counted is None else counted
+            coordinate = coordinate + recipe.opening_weight * self.openings(points, points_unit, counted)
         return Losses(voxel + recipe.coordinate_weight * coordinate, voxel, coordinate)
 
 
@@ -70,17 +92,6 @@ def voxel_loss(volume: Tensor, truth: Tensor, points: int, recipe: LossRecipe) -
     return F.mse_loss(volume, truth, reduction="sum") / (len(volume) * points)
 
 
-def coordinate_loss(
-    points_unit: Tensor, truth_unit: Tensor, recipe: LossRecipe, facing: Sequence[tuple[int, int]] = ()
-) -> Tensor:
-    """Error of the landmarks, (batch, N, 3) each, averaged over faces, landmarks and axes (Eq. 4).
-
-    With an ``opening_weight``, the same of the vectors between the landmarks of each pair of ``facing`` is added.
-    """
-    error = F.mse_loss if recipe.coordinate == "l2" else F.l1_loss
-    loss = error(points_unit, truth_unit)
-    if recipe.opening_weight and facing:
-        upper, lower = (list(side) for side in zip(*facing, strict=True))
-        across, truth = (p[:, upper] - p[:, lower] for p in (points_unit, truth_unit))
-        loss = loss + recipe.opening_weight * error(across, truth)
-    return loss
+def coordinate_loss(points_unit: Tensor, truth_unit: Tensor, recipe: LossRecipe) -> Tensor:
+    """Error of the landmarks, (batch, N, 3) each, averaged over faces, landmarks and axes (Eq. 4)."""
+    return F.mse_loss(points_unit, truth_unit) if recipe.coordinate == "l2" else F.l1_loss(points_unit, truth_unit)

@@ -15,9 +15,12 @@ from jvcr.weights import find_weights
 def load_start(weights: str, network: JVCR) -> tuple[WeightsHeader, str]:
     """Gives a network the weights of a file.
 
+    A refinement subnetwork that the file lacks stays as it is: a new one moves nothing, so the network begins with what
+    the file's does.
+
     Args:
         weights: a shipped name or the path of a .safetensors file.
-        network: the network, of the file's shape.
+        network: the network, of the file's shape but for the refinement.
 
     Returns:
         The file's header, and the SHA-256 of the file.
@@ -29,6 +32,8 @@ def load_start(weights: str, network: JVCR) -> tuple[WeightsHeader, str]:
     path = find_weights(weights, ".safetensors")
     header = read_header(path)
     there, here = load_network(path).state_dict(), network.state_dict()
+    if not header.network.refinement.windows:
+        there |= {k: v for k, v in here.items() if k.startswith("refinement.")}
     shapes = {k: (_shape(there, k), _shape(here, k)) for k in [*here, *(k for k in there if k not in here)]}
     if wrong := {k: v for k, v in shapes.items() if v[0] != v[1]}:
         first, (a, b) = next(iter(wrong.items()))

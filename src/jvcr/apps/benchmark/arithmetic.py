@@ -37,12 +37,15 @@ class Arithmetic:
     activation_bytes: int
 
 
-def cut_at_volume(path: Path, folder: Path) -> dict[str, Path]:
-    """Cuts a network of ours in two at its volume: "G" takes ``image``, "P" takes ``volume``.
+def cut_apart(path: Path, folder: Path) -> dict[str, Path]:
+    """Cuts a network of ours into its subnetworks.
+
+    "G" takes ``image`` and gives ``volume``, "P" takes that and gives the landmarks. Where these are moved afterwards,
+    "R" takes them, and the maps that it reads of those that G makes on the way.
 
     Args:
         path: an ONNX file of ``jvcr export``.
-        folder: where to write the two.
+        folder: where to write them.
 
     Returns:
         Their files by name.
@@ -54,16 +57,40 @@ def cut_at_volume(path: Path, folder: Path) -> dict[str, Path]:
     import onnx
     from onnx.utils import Extractor
 
-    extractor = Extractor(onnx.load(path))
+    from jvcr.export.onnx import READ_OFF
+
+    model = onnx.load(path)
+    extractor = Extractor(model)
+    cuts = [("G", ["image"], "volume")]
+    if any(READ_OFF in node.output for node in model.graph.node):
+        maps = {name for name, shape in _shapes(onnx.load(path)).items() if len(shape) == 4}
+        begin = {READ_OFF, *(maps & _on_the_way(model, "volume", set()))}
+        taken = _on_the_way(model, "coordinates", begin) & {*begin, "image"}
+        cuts += [("P", ["volume"], READ_OFF), ("R", sorted(taken), "coordinates")]
+    else:
+        cuts += [("P", ["volume"], "coordinates")]
     files = {}
-    for name, taken, given in (("G", "image", "volume"), ("P", "volume", "coordinates")):
-        part = extractor.extract_model([taken], [given])
-        known = {taken, *(t.name for t in part.graph.initializer), *(o for n in part.graph.node for o in n.output)}
+    for name, inputs, output in cuts:
+        part = extractor.extract_model(inputs, [output])
+        known = {*inputs, *(t.name for t in part.graph.initializer), *(o for n in part.graph.node for o in n.output)}
         if lacking := {i for n in part.graph.node for i in n.input if i} - known:
             raise ValueError(f"{path} cannot be cut at its volume: {name} also needs {', '.join(sorted(lacking))}")
         files[name] = folder / f"{name}.onnx"
         onnx.save(part, files[name])
     return files
+
+
+def _on_the_way(model: ModelProto, value: str, begin: set[str]) -> set[str]:
+    """Names of all values that one is computed of, back to where the computation begins, both included."""
+    makers = {output: node for node in model.graph.node for output in node.output}
+    found: set[str] = set()
+    waiting = [value]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += makers[name].input if name in makers and name not in begin else ()
+    return found
 
 
 def count(path: Path) -> Arithmetic:

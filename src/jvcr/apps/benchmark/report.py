@@ -14,7 +14,7 @@ from jvcr.apps.benchmark.models import NETWORK, PEER
 from jvcr.apps.benchmark.stages import DETECTION, DRAWING, STAGES, TOGETHER
 from jvcr.files import replacing
 
-PART_NAMES = {"whole": "both"}
+PART_NAMES = {"whole": "all"}
 """What the tables call a network, where that is not its name."""
 
 
@@ -113,7 +113,7 @@ def _face_table(results: dict[str, Any]) -> Table:
 
 
 def _network_table(results: dict[str, Any]) -> Table:
-    """G and P apart, and how near each comes to what the processor does at its best."""
+    """The subnetworks apart, and how near each comes to what the processor does at its best."""
     title = "The networks alone: ms a face"
     if results["peak"]:
         best = ", ".join(
@@ -124,11 +124,12 @@ def _network_table(results: dict[str, Any]) -> Table:
         )
     table = Table(title=title, title_justify="left")
     parts = list(dict.fromkeys(t["part"] for t in results["timings"] if t["subject"] == NETWORK))
-    shares = {(f["part"], f["threads"], f["batch"]): f"{f['share_of_peak']:>5.0%}" for f in results["floor"]}
+    shares = {(f["part"], f["threads"], f["batch"]): f"{f['share_of_peak']:.0%}" for f in results["floor"]}
     for name in ("threads", "batch", *(PART_NAMES.get(part, part) for part in parts)):
         table.add_column(name, justify="right", no_wrap=True)
     for n, b in _places(results):
-        cells = (f"{_spread(results, NETWORK, part, n, b)} {shares.get((part, n, b), '')}".strip() for part in parts)
+        # The share below its time: beside it, four networks are too wide for a terminal of 80 columns.
+        cells = (f"{_spread(results, NETWORK, part, n, b)}\n{shares.get((part, n, b), '')}".strip() for part in parts)
         table.add_row(str(n), str(b), *cells)
     return table
 

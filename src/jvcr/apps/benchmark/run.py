@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jvcr.apps.benchmark.arithmetic import Arithmetic, count, cut_at_volume, write_product
+from jvcr.apps.benchmark.arithmetic import Arithmetic, count, cut_apart, write_product
 from jvcr.apps.benchmark.clock import Task, Timing, side_by_side
 from jvcr.apps.benchmark.machine import machine, versions
 from jvcr.apps.benchmark.models import MEDIAPIPE, NETWORK, PEAK, PEER, mediapipe_mesh, model_task
@@ -128,7 +128,7 @@ def conclusions(timings: Sequence[Timing], counted: dict[str, Arithmetic]) -> di
 
     Args:
         timings: of the tasks of `benchmark`.
-        counted: the arithmetic of "G", "P" and "whole"; empty where it could not be counted.
+        counted: the arithmetic of "G", "P", where there is one "R", and "whole"; empty where it could not be counted.
     """
     times = {(t.subject, t.part, t.threads, t.batch): t for t in timings}
     median = {place: t.median_ms for place, t in times.items()}
@@ -207,14 +207,16 @@ def _detector(threads: int, box: NDArray[np.floating], notes: list[str]) -> Dete
 
 
 def _parts(path: Path, folder: Path, notes: list[str]) -> tuple[dict[str, Path], Path | None, dict[str, Arithmetic]]:
-    """The networks to time, the matrix product, and the arithmetic; the latter two and G and P apart need onnx."""
+    """The networks to time, the matrix product, and the arithmetic; the latter two and the parts need onnx."""
     files = {"whole": path}
     try:
         product = write_product(folder / "product.onnx", PRODUCT_SIDE)
-        files |= cut_at_volume(path, folder)
+        files |= cut_apart(path, folder)
         return files, product, {name: count(file) for name, file in files.items()}
     except ImportError:
-        notes.append('G and P apart, their arithmetic and the processor\'s peak need onnx: pip install "jvcr[train]"')
+        notes.append(
+            'G, P and R apart, their arithmetic and the processor\'s peak need onnx: pip install "jvcr[train]"'
+        )
     except ValueError as error:
-        notes.append(f"G and P are not apart, nor is their arithmetic counted: {error}")
+        notes.append(f"G, P and R are not apart, nor is their arithmetic counted: {error}")
     return {"whole": path}, None, {}
