@@ -71,7 +71,7 @@ def main() -> None:
         panel(heat(middle.max(0)), "hourglass 2", f"32 x 32 x {depths[1]}"),
         panel(heat(fine.max(0)), "hourglass 3", f"32 x 32 x {depths[2]}, from the front"),
         panel(heat(fine.max(2).T), "the same volume", "from the side: depth to the right"),
-        panel(draw_faces(enlarged, [moved]), "3D CNN", "68 landmarks"),
+        panel(draw_faces(enlarged, [moved]), "3D CNN", "68 landmarks, refined in the image"),
     ]
     row = [part for p in panels for part in (p, arrow())][:-1]
     picture = cv2.copyMakeBorder(np.hstack(row), 12, 16, 16, 16, cv2.BORDER_CONSTANT, value=PAPER)

@@ -21,6 +21,7 @@ from jvcr.export.fold import FoldedCoordinateNet
 from jvcr.export.weights import WeightsHeader
 from jvcr.files import replacing
 from jvcr.model.network import JVCR
+from jvcr.weights import READ_OFF
 
 EXACT = {"coordinates": 2e-5, "volume": 2e-4}
 """Greatest difference between the two with the same weights: of landmarks in the unit frame and of voxels, each as a
@@ -28,10 +29,6 @@ share of the greatest value, or of 1 if that is less, as it is for the landmarks
 
 TOLERANCE = {"coordinates": 1e-3, "volume": 1e-2}
 """The same for weights stored as float16; 0.001 is a fifteenth of a pixel in a 128-pixel crop."""
-
-
-READ_OFF = "read_off"
-"""What the graph calls the landmarks as P reads them off the volume, where R then moves them."""
 
 
 class _Served(nn.Module):

@@ -124,9 +124,10 @@ class Trainer:
         self.sampler = StepSampler(
             train.sources, recipe.data.source_shares, recipe.batch_size, recipe.seed, rare, share
         )
-        self.counted = faces_that_count(train, recipe.loss.opening_sources)
+        counts = bool(recipe.loss.opening_weight and scheme.rings)
+        self.counted = faces_that_count(train, recipe.loss.opening_sources if counts else ())
         openings = None
-        if recipe.loss.opening_weight and scheme.rings:
+        if counts:
             openings = OpeningLoss(scheme, recipe.loss, train.points_px[self.counted])
         network = JVCR(recipe.network)
         network.voxel.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -10,6 +10,9 @@ FOLDER = Path(__file__).parent
 FORMAT = 1
 """Version of the JSON that both kinds of file carry under the key "jvcr"."""
 
+READ_OFF = "read_off"
+"""What an ONNX file calls the landmarks as P reads them off the volume, where R then moves them."""
+
 
 def find_weights(weights: str | Path, suffix: Literal[".onnx", ".safetensors"]) -> Path:
     """The file of shipped weights by their name, such as "compact", or the path given.

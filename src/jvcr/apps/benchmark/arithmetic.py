@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jvcr.weights import READ_OFF
+
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
@@ -56,8 +58,6 @@ def cut_apart(path: Path, folder: Path) -> dict[str, Path]:
     """
     import onnx
     from onnx.utils import Extractor
-
-    from jvcr.export.onnx import READ_OFF
 
     model = onnx.load(path)
     extractor = Extractor(model)
