@@ -164,7 +164,7 @@ def test_the_shipped_network_in_parts_is_the_network(shipped_weights, tmp_path):
 
 
 def test_a_network_that_reads_more_than_its_volume_is_not_cut(tiny_weights, tmp_path):
-    with pytest.raises(ValueError, match="cannot be cut at its volume: P also needs image"):
+    with pytest.raises(ValueError, match="cannot be cut apart: P also needs image"):
         cut_apart(tiny_weights, tmp_path)
 
 

@@ -1,6 +1,7 @@
 """ONNX files against torch, in numbers."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -8,23 +9,28 @@ import onnxruntime
 import pytest
 import torch
 
+from jvcr.apps.benchmark.arithmetic import cut_apart
 from jvcr.export import onnx as exporting
 from jvcr.export.onnx import TOLERANCE, compare, export_onnx
 from jvcr.export.weights import WeightsHeader, load_network
-from jvcr.model import JVCR
+from jvcr.model import JVCR, RefinementConfig
 from jvcr.scheme import FACE66
-from jvcr.weights import find_weights
+from jvcr.weights import READ_OFF, find_weights
 
 
-@pytest.fixture(scope="module")
-def exported(tiny_config, tmp_path_factory):
+@pytest.fixture(scope="module", params=["G and P", "G, P and R"])
+def exported(request, tiny_config, tmp_path_factory):
     torch.manual_seed(0)
-    network = JVCR(tiny_config)
+    windows = (3, 1) if "R" in request.param else ()
+    config = replace(tiny_config, refinement=RefinementConfig(windows=windows, channels=4, features=8))
+    network = JVCR(config)
+    if network.refinement is not None:
+        torch.nn.init.normal_(network.refinement.moves.weight)  # a new one moves nothing
     network.train()
     for _ in range(3):
         network(torch.rand(4, 3, 32, 32))  # batch norms with statistics of their own
     path = tmp_path_factory.mktemp("onnx") / "tiny.onnx"
-    return network, path, export_onnx(path, network, WeightsHeader("tiny", tiny_config, FACE66))
+    return network, path, export_onnx(path, network, WeightsHeader("tiny", config, FACE66))
 
 
 def test_equals_torch(exported):
@@ -32,6 +38,35 @@ def test_equals_torch(exported):
     assert [c.batch for c in compared] == [1, 7]
     for c in compare(network, path, (1, 3, 7), seed=4):
         assert c.coordinates <= TOLERANCE["coordinates"] and c.volume <= TOLERANCE["volume"]
+
+
+def test_the_graph_gives_landmarks_and_volume_only(exported):
+    """Where R moves P's landmarks, these have a name in the graph, and are no output."""
+    network, path, _ = exported
+    graph = onnx.load(path).graph
+    assert [o.name for o in graph.output] == ["coordinates", "volume"]
+    named = any(READ_OFF in node.output for node in graph.node)
+    assert named == (network.refinement is not None)
+
+
+def test_parts_in_turn_give_what_the_whole_gives(exported, tmp_path):
+    """G, P and, where there is one, R: what one gives the next takes, and R the stem's maps."""
+    network, path, _ = exported
+    parts = {name: onnxruntime.InferenceSession(file) for name, file in cut_apart(path, tmp_path).items()}
+    assert list(parts) == (["G", "P"] if network.refinement is None else ["G", "P", "R"])
+    image = np.random.default_rng(2).random((3, 3, 32, 32), dtype=np.float32)
+    coordinates, volume = onnxruntime.InferenceSession(path).run(["coordinates", "volume"], {"image": image})
+    (made,) = parts["G"].run(None, {"image": image})
+    np.testing.assert_allclose(made, volume, atol=1e-5)
+    (points,) = parts["P"].run(None, {"volume": made})
+    if network.refinement is not None:
+        assert np.abs(points - coordinates).max() > 1e-3
+        with torch.inference_mode():
+            maps = {tuple(m.shape[1:]): m.numpy() for m in network.voxel.stem_maps(torch.from_numpy(image))}
+        taken = {node.name: maps[tuple(node.shape[1:])] for node in parts["R"].get_inputs() if node.name != READ_OFF}
+        assert len(taken) == 2
+        (points,) = parts["R"].run(None, {READ_OFF: points, **taken})
+    np.testing.assert_allclose(points, coordinates, atol=2e-3)  # weights may be stored as float16
 
 
 def test_comparison_can_fail(exported, tiny_config):

@@ -53,7 +53,9 @@ def test_shapes_follow_the_configuration(unit):
 def test_maps_of_the_stem(unit, stride):
     voxel = VoxelConfig(image_size=64, channels=16, depths=(16,), levels=2, unit=unit, stride=stride)
     network = VoxelNet(voxel).eval()
-    maps = network.stem_maps(torch.rand(2, 3, 64, 64))
+    image = torch.rand(2, 3, 64, 64)
+    maps = network.stem_maps(image)
+    torch.testing.assert_close(network(image)[-1], network.volumes(maps[-1])[-1])
     assert [m.shape[1] for m in maps] == list(voxel.stem_channels)
     assert [m.shape[2:] for m in maps] == [(side, side) for side in (32, 16, 8)[: len(maps)]]
     assert maps[-1].shape[-1] == 64 // stride
@@ -102,6 +104,7 @@ def test_configuration_round_trip():
         (lambda: RefinementConfig(windows=(5, 4)), "odd number of cells on each side, got 4"),
         (lambda: RefinementConfig(channels=0), "at least 1, got 0"),
         (lambda: NetworkConfig(refinement=RefinementConfig(windows=(5, 3, 3))), "2 sizes of maps"),
+        (lambda: NetworkConfig(refinement=RefinementConfig(windows=(5, 65))), "65 cells for a map of 64 a side"),
         (lambda: VoxelConfig(image_mean=1.5), "image_mean"),
         (lambda: NetworkConfig.from_dict({"crop": "round"}), "crop"),
         (lambda: NetworkConfig.from_dict({"voxl": {}}), "voxl"),

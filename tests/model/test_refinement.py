@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from jvcr.model import JVCR, RefinementConfig
 from jvcr.model.refinement import windows
@@ -25,37 +24,41 @@ def test_a_window_by_hand():
     assert seen[2].tolist() == [[0, 0, 0], [2, 3, 0], [0, 0, 0]]
 
 
-@pytest.mark.parametrize(("size", "side"), [((16, 12), 5), ((8, 8), 3), ((6, 9), 1)])
-def test_windows_are_those_of_grid_sample(size, side):
-    torch.manual_seed(1)
+def test_windows_beyond_the_border_are_empty():
+    seen = windows(torch.rand(2, 3, 8, 8), torch.tensor([[[-9.0, 0.0], [1e6, -1e6], [0.0, 0.0]]] * 2), 3)
+    assert seen[:, :2].abs().max() == 0 and seen[:, 2].abs().min() > 0
+
+
+@pytest.mark.parametrize("size", [(6, 9), (9, 6)])
+def test_a_window_of_one_cell_is_the_map_at_the_point(size):
+    """Rows and columns are not mixed up: a map that rises by 1 along x and by 10 along y."""
     height, width = size
-    features, points = torch.randn(3, 7, height, width), torch.rand(3, 40, 2) * 2.2 - 1.1
-    # The windows of a point beyond the border are those of the border's outer edge.
-    inside = torch.stack([points[..., 0].clamp(-1 - 1 / width, 1 + 1 / width),
-                          points[..., 1].clamp(-1 - 1 / height, 1 + 1 / height)], dim=-1)  # fmt: skip
-    steps = torch.arange(side) - side // 2
-    y, x = torch.meshgrid(steps * 2 / height, steps * 2 / width, indexing="ij")
-    grid = inside[:, :, None] + torch.stack([x, y], dim=-1).view(1, 1, -1, 2)
-    expected = F.grid_sample(features, grid, padding_mode="zeros", align_corners=False)
-    torch.testing.assert_close(windows(features, points, side), expected.permute(0, 2, 3, 1).flatten(2))
+    y, x = torch.meshgrid(torch.arange(float(height)), torch.arange(float(width)), indexing="ij")
+    features = torch.stack([x + 10 * y, x - y])[None]
+    points = (torch.rand(1, 30, 2, generator=torch.Generator().manual_seed(1)) - 0.5) * 1.4
+    at = ((points + 1) * torch.tensor([width / 2, height / 2]) - 0.5)[0]
+    expected = torch.stack([at[:, 0] + 10 * at[:, 1], at[:, 0] - at[:, 1]], dim=1)
+    torch.testing.assert_close(windows(features, points, 1)[0], expected)
+    # One of 3 x 3 has its rows outermost, then the columns, then the channels.
+    steps = windows(features, points, 3)[0].view(30, 3, 3, 2) - expected[:, None, None]
+    inside = ((at > 1) & (at < torch.tensor([width - 2.0, height - 2.0]))).all(dim=1)
+    offsets = torch.arange(3.0) - 1
+    torch.testing.assert_close(
+        steps[inside][..., 0], (10 * offsets[:, None] + offsets).expand(int(inside.sum()), 3, 3), atol=1e-4, rtol=0
+    )
+    assert inside.sum() > 5
 
 
-def test_points_far_outside_see_the_border():
-    features = torch.rand(1, 2, 8, 8)
-    seen = windows(features, torch.tensor([[[-9.0, 0.0], [-1.125, 0.0], [1e6, -1e6], [1.125, -1.125]]]), 3)[0]
-    torch.testing.assert_close(seen[0], seen[1])
-    torch.testing.assert_close(seen[2], seen[3])
-    assert seen.abs().amax(dim=1).min() > 0
-
-
-def test_nan_comes_out_again():
-    seen = windows(torch.rand(1, 2, 8, 8), torch.tensor([[[0.0, float("nan")], [0.0, 0.0]]]), 3)[0]
-    assert seen[0].isnan().all() and seen[1].isfinite().all()
+def test_a_map_in_bfloat16():
+    features, points = torch.randn(1, 4, 16, 16), torch.rand(1, 20, 2) * 2 - 1
+    torch.testing.assert_close(
+        windows(features.bfloat16(), points, 3), windows(features, points, 3), atol=0.02, rtol=0.02
+    )
 
 
 def test_windows_pass_gradients_to_the_map():
     features = torch.randn(2, 3, 6, 6, dtype=torch.float64, requires_grad=True)
-    points = torch.rand(2, 4, 2, dtype=torch.float64) * 2 - 1
+    points = torch.rand(2, 4, 2, dtype=torch.float64) * 2.4 - 1.2
     assert torch.autograd.gradcheck(lambda m: windows(m, points, 3), (features,))
 
 
@@ -94,10 +97,20 @@ def test_its_error_trains_the_stem_and_not_p(network):
 
 def test_places_are_not_rounded_under_autocast(network):
     torch.nn.init.normal_(network.refinement.moves.weight)
-    maps = network.voxel.stem_maps(torch.rand(1, 3, 32, 32))
-    points = torch.rand(1, 66, 3) - 0.5
-    alone = network.refinement(maps, points)
+    image, points = torch.rand(1, 3, 32, 32), torch.rand(1, 66, 3) - 0.5
     with torch.autocast("cpu", torch.bfloat16):
+        maps = network.voxel.stem_maps(image)
         within = network.refinement(maps, points)
-    assert within.dtype == torch.float32
-    torch.testing.assert_close(within, alone)
+    assert maps[0].dtype == torch.bfloat16 and within.dtype == torch.float32
+    torch.testing.assert_close(within, network.refinement([m.float() for m in maps], points), rtol=0, atol=0)
+
+
+def test_no_images(network):
+    assert network(torch.rand(0, 3, 32, 32))[1].shape == (0, 66, 3)
+
+
+def test_nan_comes_out_again(network):
+    with torch.no_grad():
+        network.coordinate.regressor.bias[0] = float("nan")
+    points = network(torch.rand(2, 3, 32, 32))[1]
+    assert points[:, 0, 0].isnan().all()

@@ -20,7 +20,14 @@ TINY = {
     "precision": "32-true",
     "augmentation": {"rotate_deg": 10, "light": 0.1, "noise": 0.5, "occlude": 0.3},
     "stages": {"separate": 1, "joint": 2},
-    "loss": {"voxel": "landmark", "coordinate": "l1", "coordinate_weight": 20},
+    "loss": {
+        "voxel": "landmark",
+        "coordinate": "l1",
+        "coordinate_weight": 20,
+        "opening_weight": 0.5,
+        "opening_sources": ["b"],
+        "opening_balance": 1,
+    },
     "optimizer": {"name": "adamw", "learning_rate": 3e-3, "average": 0.9, "clip": 10},
 }
 

@@ -56,14 +56,14 @@ def test_rare_openings_reach_the_sampler_and_the_objective(tiny_recipe, faces, t
     run = trainer(changed(tiny_recipe, data={"rare_share": 0.5}, loss={"opening_weight": 2.0}), faces, tmp_path)
     assert run.sampler.rare.any() and run.sampler.rare_share == 0.5
     assert run.objective.module.openings.rings == FACE68.rings
-    assert trainer(tiny_recipe, faces, tmp_path).objective.module.openings is None
+    without = trainer(changed(tiny_recipe, loss={"opening_weight": 0.0}), faces, tmp_path)
+    assert without.objective.module.openings is None and without.counted.all()
     assert trainer(tiny_recipe, faces, tmp_path).sampler.rare is None
 
 
 def test_openings_count_on_the_sources_named(tiny_recipe, faces, tmp_path):
     """Of each batch the objective is told which faces these are, in the batch's order."""
-    recipe = changed(tiny_recipe, loss={"opening_weight": 2.0, "opening_sources": ("b",)})
-    run = trainer(recipe, faces, tmp_path / "run")
+    run = trainer(tiny_recipe, faces, tmp_path / "run")
     objective, told = run.objective, []
 
     def noting(image, points, stage, counted):
@@ -77,7 +77,7 @@ def test_openings_count_on_the_sources_named(tiny_recipe, faces, tmp_path):
     assert [t.tolist() for t in told] == [
         (train.sources[run.sampler.step(s)] == "b").tolist() for s in range(run.total_steps)
     ]
-    assert trainer(tiny_recipe, faces, tmp_path / "all").counted.all()
+    assert trainer(changed(tiny_recipe, loss={"opening_sources": ()}), faces, tmp_path / "all").counted.all()
 
 
 def test_runs_both_stages_and_keeps_weights(tiny_recipe, faces, tmp_path):

@@ -36,7 +36,7 @@ def test_faces_that_count(faces):
     assert faces_that_count(faces, ()).all()
     np.testing.assert_array_equal(faces_that_count(faces, ("b",)), faces.sources == "b")
     with pytest.raises(
-        ValueError, match=r"opening_sources names c, but the data has a, b: --set loss\.opening_sources"
+        ValueError, match=r"opening_sources names c, but the data has a, b: --set 'loss\.opening_sources=\[\]'"
     ):
         faces_that_count(faces, ("b", "c"))
 
@@ -69,7 +69,6 @@ def test_rare_openings_count_more():
         counts = loss(points, truth, rare) / loss(points, truth, usual)
         # At the end of the range the 90 are averaged over three bins instead of five.
         assert counts.item() == pytest.approx(ratio * (5 / 3) ** balance, rel=1e-4)
-        assert rarity(np.repeat([0.8, 0.2], [90, 9]), balance)[1].mean() >= 1
 
 
 def test_weights_have_mean_1_over_the_faces():
@@ -79,7 +78,11 @@ def test_weights_have_mean_1_over_the_faces():
     bins = np.clip(openings / widest * BINS, 0, BINS - 1).astype(int)
     assert weights[bins].mean() == pytest.approx(1, abs=0.02)
     assert weights.max() == MOST and weights[:2].tolist() == [MOST, MOST]
-    assert weights.argmin() == pytest.approx(np.bincount(bins).argmax(), abs=3)
+    usual = int(weights.argmin())
+    assert usual == pytest.approx(np.bincount(bins).argmax(), abs=3)
+    # The widest of all do not pass for usual: weights rise to both ends, but for noise.
+    assert (np.diff(weights[usual:]) > -0.1 * weights[usual:-1]).all() and weights[-1] > 4 * weights[usual]
+    assert (np.diff(weights[: usual + 1]) < 0.1 * weights[:usual]).all()
 
 
 @pytest.mark.parametrize("openings", [[], [0.0, 0.0]])

@@ -31,7 +31,7 @@ def benchmark(
     repeats: int = 30,
     json: Path | None = None,
 ) -> int:
-    """Measure where the time goes on this machine: each stage, both networks, other models beside them.
+    """Measure where the time goes on this machine: each stage, the networks, other models beside them.
 
     All is timed in rounds, each thing once a round, so that whatever else the machine does hits all alike. The tables
     show what a photograph, a frame of a video and a face cost, how near the networks come to what the processor can do,

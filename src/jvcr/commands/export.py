@@ -9,7 +9,8 @@ def export(weights: str = "compact", *, out: Path, half: bool | None = None) -> 
     """Turn torch weights into an ONNX file, and compare the two in numbers.
 
     The file is what `jvcr predict --weights` and `jvcr.Landmarker` take; it needs no torch to run. Random images, one
-    at a time and seven together, go through both networks; if they differ by more than rounding, nothing is written.
+    at a time and seven together, go through torch and through the file; if what comes out differs by more than
+    rounding, nothing is written.
 
         jvcr export runs/compact/best.safetensors --out compact.onnx
 

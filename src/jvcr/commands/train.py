@@ -38,7 +38,7 @@ def train(
         jvcr train recipes/compact.toml --data mine --out runs/mine --start compact --set stages.separate=0
         jvcr train recipes/paper.toml --data 300W-LP --devices 4
 
-    Where the data has not the parts that a recipe names, add --set 'data.source_shares={}' and --set
+    If the data lacks the sources that a recipe names, add --set 'data.source_shares={}' and --set
     'loss.opening_sources=[]'.
 
     Several processes, one a GPU or a part of the processor's cores, share every batch and come to what one process

@@ -22,8 +22,8 @@ class Face:
         points: (N, 3) float32 landmarks in the image frame: x right, y down, z away from the camera, all in pixels of
             the image; an integer is a pixel's centre, and z has its mean over the landmarks at 0.
         box: (4,) float32 x0, y0, x1, y1 in pixels: where the face was looked for, the detector's box or the caller's.
-        confidence: (N,) float32, 0 to 1: the predicted volume at each landmark, which is near 1 where the two halves
-            of the network agree and low for a landmark that is hidden or a guess. It is no probability.
+        confidence: (N,) float32, 0 to 1: the predicted volume at each landmark, which is near 1 where volume and
+            landmark agree and low for a landmark that is hidden or a guess. It is no probability.
         score: the detector's, 0 to 1; None where the caller gave the box, as nothing then judged it.
         yaw: degrees, positive when the nose points to the left side of the image; None, as the next two, where the
             scheme has no template to measure the pose by.

@@ -178,6 +178,11 @@ class NetworkConfig:
                 f"the stem has {len(self.voxel.stem_channels)} sizes of maps: refinement.windows cannot name "
                 f"{len(self.refinement.windows)}"
             )
+        for halved, window in enumerate(self.refinement.windows, start=1):
+            if window > self.voxel.image_size // 2**halved:
+                raise ValueError(
+                    f"refinement.windows has {window} cells for a map of {self.voxel.image_size // 2**halved} a side"
+                )
         if self.points < 1 or self.sigma <= 0:
             raise ValueError(f"points must be at least 1 and sigma above 0, got {self.points} and {self.sigma}")
         if self.crop not in CROP_RULES:

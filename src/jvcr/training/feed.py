@@ -49,7 +49,7 @@ class StepSampler:
         if unknown := sorted(set(self.shares) - set(known)):
             raise ValueError(
                 f"source_shares names {', '.join(unknown)}, but the data has {', '.join(known) or 'no parts'}: "
-                f"--set data.source_shares={{}} draws all faces alike"
+                f"--set 'data.source_shares={{}}' draws all faces alike"
             )
         if any(s < 0 for s in self.shares.values()) or (self.shares and sum(self.shares.values()) <= 0):
             raise ValueError("source_shares must not be negative, and not all 0")
@@ -87,6 +87,11 @@ class StepSampler:
             orders = {r: np.random.default_rng([self.seed, stream, int(r)]).permutation(members) for r in set(rounds)}
             faces += [orders[r][p] for r, p in zip(rounds, places, strict=True)]
         return np.array(faces)
+
+    def examples(self, number: int, rank: int = 0, ranks: int = 1) -> list[tuple[int, int]]:
+        """A rank's part of a step: each face, and the number of its drawing, which no other example of the run has."""
+        start = number * self.batch_size
+        return [(int(face), start + i) for i, face in enumerate(self.step(number))][rank::ranks]
 
 
 class Examples(Dataset):
@@ -151,9 +156,7 @@ class _Keys:
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         for step in range(self.first, self.last):
-            faces = self.sampler.step(step)
-            start = step * self.sampler.batch_size
-            yield [(int(f), start + i) for i, f in enumerate(faces)][self.rank :: self.ranks]
+            yield self.sampler.examples(step, self.rank, self.ranks)
 
     def __len__(self) -> int:
         return max(0, self.last - self.first)

@@ -181,6 +181,8 @@ class Trainer:
         with progress, self._stopping_politely(progress):
             if self.recipe.start and not self._resumed:
                 self._start(progress)
+            if self.recipe.loss.opening_weight and not self.scheme.rings:
+                progress.note(f"the scheme {self.scheme.name} has no openings: loss.opening_weight counts nothing")
             for examples, what in ((self.train_examples, "training"), (self.val_examples, "validation")):
                 if examples is None:
                     continue
@@ -245,8 +247,8 @@ class Trainer:
                 self.save()
 
     def _step(self, image: Tensor, points: Tensor) -> Losses:
-        faces = self.sampler.step(self.state.step)[self.fabric.global_rank :: self.fabric.world_size]
-        counted = torch.from_numpy(self.counted[faces].astype(np.float32))
+        part = self.sampler.examples(self.state.step, self.fabric.global_rank, self.fabric.world_size)
+        counted = torch.from_numpy(self.counted[[face for face, _ in part]].astype(np.float32))
         image, points, counted = self.fabric.to_device((image, points, counted))
         epoch = self.state.step / self.steps_per_epoch
         epochs = self.total_steps / self.steps_per_epoch

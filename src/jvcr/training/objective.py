@@ -35,12 +35,12 @@ class Objective(nn.Module):
     """The losses of a batch, for either stage.
 
     In the separate stage G learns volumes from images and P learns landmarks from *ground-truth* volumes: no gradient
-    and no batch-norm statistics of G's volumes reach P. The two losses share no weight, so one sum trains both. In the
+    and no batch-norm statistics of G's volumes reach P. These losses share no weight, so one sum trains both. In the
     joint stage P reads G's last volume and the gradient of its error runs on into G. R, where there is one, moves P's
     landmarks in both stages; its own error trains R and the stem whose maps it reads.
 
     Args:
-        network: G and P.
+        network: G, P and, if it has one, R.
         recipe: which losses.
         openings: the error across openings, where it counts beside that of the landmarks.
     """

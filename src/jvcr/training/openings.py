@@ -25,13 +25,13 @@ RARE = 0.02
 """Share of all faces at either end of an opening that counts as rare: in faces3d, eyes that are closed or nearly so."""
 
 BINS = 32
-"""Of the histogram that says how rare an opening is, from 0 to the widest but one of a hundred."""
+"""Of the histogram that says how rare an opening is, from 0 to the 99th percentile."""
 
 SMOOTHED = 5
 """Bins that the histogram is averaged over."""
 
 MOST = 20.0
-"""No opening counts more often than this."""
+"""No weight is greater than this."""
 
 
 def rare_openings(points_px: NDArray[np.floating], scheme: LandmarkScheme) -> NDArray[np.bool_]:
@@ -64,8 +64,8 @@ def faces_that_count(faces: LandmarkDataset, sources: Sequence[str]) -> NDArray[
     if unknown := sorted(set(sources) - set(known)):
         parts = ", ".join(filter(None, known)) or "no parts"
         raise ValueError(
-            f"opening_sources names {', '.join(unknown)}, but the data has {parts}: --set loss.opening_sources=[] "
-            f"counts the openings of all"
+            f"opening_sources names {', '.join(unknown)}, but the data has {parts}: --set "
+            f"'loss.opening_sources=[]' counts the openings of all"
         )
     return np.isin(faces.sources, list(sources))
 
@@ -73,8 +73,10 @@ def faces_that_count(faces: LandmarkDataset, sources: Sequence[str]) -> NDArray[
 class OpeningLoss(nn.Module):
     """Error of the vectors between landmarks that face each other across an opening, such as upper and lower lid.
 
-    An opening counts the more, the fewer faces have one like it: by its frequency to the power of ``-balance``, mean 1
-    over all faces, the frequencies smoothed (Yang et al., Delving into deep imbalanced regression, ICML 2021).
+    An opening counts the more, the fewer faces have one like it: by its frequency to the power of ``-balance``, the
+    frequencies smoothed (Yang et al., Delving into deep imbalanced regression, ICML 2021). Over the faces given, the
+    weights have a mean of 1, but for the greatest ones, which are cut. That `rare_openings` may be drawn more often is
+    on top of it.
 
     Args:
         scheme: its `rings` are the openings.
@@ -97,7 +99,13 @@ class OpeningLoss(nn.Module):
         truth_unit: Float[Tensor, "batch points 3"],
         counted: Float[Tensor, " batch"],
     ) -> Float[Tensor, ""]:
-        """The error, averaged over faces, pairs and axes; ``counted`` is how much each face counts."""
+        """The error, averaged over all faces of the batch, pairs and axes.
+
+        Args:
+            points_unit: the network's landmarks.
+            truth_unit: the true ones.
+            counted: how much each face counts, 0 for one that does not: the fewer do, the less they change.
+        """
         error = F.mse_loss if self.squared else F.l1_loss
         of_pairs = []
         for ring, widest, weights in zip(self.rings, self.widest, self.weights, strict=True):
@@ -118,14 +126,15 @@ def rarity(openings: NDArray[np.floating], balance: float) -> tuple[float, NDArr
         balance: 0 counts all alike, 1 all parts of the range alike.
 
     Returns:
-        The upper end of the range, whose lower end is 0; and (`BINS`,) weights of equal parts of it. The last one is
-        that of wider openings, too.
+        The upper end of the range, whose lower end is 0; and (`BINS`,) weights of equal parts of it. Wider openings
+        have the last one.
     """
     if not len(openings) or not (widest := float(np.quantile(openings, 0.99))) > 0:
         return 1.0, np.ones(BINS, np.float32)
     bins = np.clip(openings / widest * BINS, 0, BINS - 1).astype(int)
-    counts = np.bincount(bins, minlength=BINS).astype(np.float64)
-    # Averaged over as many bins as there are: at either end of the range there are fewer.
+    # Those beyond the range are left out: all in its last part, they would pass for usual.
+    counts = np.bincount(bins[openings <= widest], minlength=BINS).astype(np.float64)
+    # Averaged over as many parts as there are: at either end of the range there are fewer.
     around = np.ones(SMOOTHED)
     smooth = np.convolve(counts, around, "same") / np.convolve(np.ones(BINS), around, "same")
     weights = np.maximum(smooth, 1 / SMOOTHED) ** -balance

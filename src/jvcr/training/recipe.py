@@ -85,7 +85,8 @@ class LossRecipe:
             lower lid do, count in L_coord beside the landmarks: their error, reduced alike, times this is added. It
             is counted of the network's last landmarks only: of R's where there is R, of P's otherwise.
         opening_sources: the sources on whose faces it counts; empty is all. Where lids were never labelled by hand,
-            they teach nothing but what a fitted model takes for usual.
+            they teach nothing but what a fitted model takes for usual. The mean is over all faces of a batch, so the
+            fewer of these are in it (``data.source_shares``), the less it counts.
         opening_balance: how much more an opening counts the rarer it is, from 0, all alike, to 1, all parts of its
             range alike (`jvcr.training.openings.OpeningLoss`).
         peak: height of the Gaussians in the ground truth: 1, or Eq. 1's 1 / (2 pi sigma^2). Confidences are read off

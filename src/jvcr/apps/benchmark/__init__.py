@@ -1,1 +1,1 @@
-"""Where the time goes: the stages of use, the two networks and other models, timed side by side in one run."""
+"""Where the time goes: the stages of use, the networks and other models, timed side by side in one run."""

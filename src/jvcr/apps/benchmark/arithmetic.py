@@ -54,7 +54,7 @@ def cut_apart(path: Path, folder: Path) -> dict[str, Path]:
 
     Raises:
         ModuleNotFoundError: onnx is not installed.
-        ValueError: its landmarks are not read off its volume alone.
+        ValueError: it cannot be cut so, as landmarks that are not read off the volume alone.
     """
     import onnx
     from onnx.utils import Extractor
@@ -74,7 +74,7 @@ def cut_apart(path: Path, folder: Path) -> dict[str, Path]:
         part = extractor.extract_model(inputs, [output])
         known = {*inputs, *(t.name for t in part.graph.initializer), *(o for n in part.graph.node for o in n.output)}
         if lacking := {i for n in part.graph.node for i in n.input if i} - known:
-            raise ValueError(f"{path} cannot be cut at its volume: {name} also needs {', '.join(sorted(lacking))}")
+            raise ValueError(f"{path} cannot be cut apart: {name} also needs {', '.join(sorted(lacking))}")
         files[name] = folder / f"{name}.onnx"
         onnx.save(part, files[name])
     return files

@@ -1,4 +1,4 @@
-"""Networks by themselves: ours, its two parts, and those of others."""
+"""Networks by themselves: ours, its parts, and those of others."""
 
 from __future__ import annotations
 
