@@ -321,6 +321,19 @@ def test_starts_from_weights_without_refinement(tiny_recipe, faces, tmp_path, ca
         trainer(changed(plain, start=str(refined.weights)), faces, tmp_path / "fourth").run()
 
 
+@pytest.mark.parametrize("fixed", [("voxel", "coordinate"), ("refinement",)])
+def test_what_is_fixed_stays(tiny_recipe, faces, tmp_path, fixed):
+    """Weights and batch norms' statistics alike, in the network and in its average; the rest learns."""
+    first = trainer(tiny_recipe, faces, tmp_path / "first").run()
+    kept = load_network(first.weights).state_dict()
+    recipe = changed(tiny_recipe, start=str(first.weights), fixed=fixed, stages={"separate": 0.0, "joint": 1.0})
+    run = trainer(recipe, faces, tmp_path / "second")
+    run.run()
+    for network in (run.network, run.averaged_network):
+        moved = {name.partition(".")[0] for name, value in network.state_dict().items() if not value.equal(kept[name])}
+        assert moved == {"voxel", "coordinate", "refinement"} - set(fixed)
+
+
 def test_weights_that_do_not_fit(tiny_recipe, faces, tmp_path):
     network = tiny_recipe.network
     wider = dataclasses.replace(network, voxel=dataclasses.replace(network.voxel, channels=12))

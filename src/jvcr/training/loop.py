@@ -134,6 +134,9 @@ class Trainer:
         network.coordinate.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         if self.fabric.world_size > 1 and recipe.sync_batch_norm:
             synchronise_batch_norms(network)
+        self.fixed = [part for name in recipe.fixed if (part := getattr(network, name)) is not None]
+        for part in self.fixed:
+            part.requires_grad_(False)
         objective = Objective(network, recipe.loss, openings)
         self.objective, self.optimizer = self.fabric.setup(objective, make_optimizer(network, recipe.optimizer))
         decay = recipe.optimizer.average
@@ -255,6 +258,8 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.recipe.optimizer, epoch, epochs)
         self.objective.train()
+        for part in self.fixed:
+            part.eval()
         losses = self.objective(image, points, self.stage(self.state.step), counted)
         told = self._summed(torch.stack([v.detach() for v in losses])) / self.fabric.world_size
         if not math.isfinite(total := float(told[0])):

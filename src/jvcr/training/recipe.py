@@ -23,6 +23,10 @@ PRECISIONS = ("auto", "32-true", "16-mixed", "bf16-mixed", "64-true")
 """Fabric's, and "auto"."""
 
 
+Subnetwork = Literal["voxel", "coordinate", "refinement"]
+"""A part of `jvcr.model.JVCR`, by the name of its attribute."""
+
+
 @dataclass(frozen=True)
 class DataRecipe:
     """Which faces.
@@ -148,6 +152,8 @@ class Recipe:
         scheme: the landmarks: a built-in name or the path of a TOML file.
         network: the networks; in a file a preset's name, or a table with ``preset`` and what differs.
         start: weights to begin with, a shipped name or a .safetensors file; "" begins with random ones.
+        fixed: subnetworks that stay as they are, weights and batch norms' statistics: "voxel" (G), "coordinate" (P),
+            "refinement" (R). For runs that begin with weights.
         batch_size: faces a step, over all processes.
         sync_batch_norm: with several processes, normalise by the statistics of the whole batch, as one process does,
             and not of each process's part.
@@ -165,6 +171,7 @@ class Recipe:
     scheme: str = "face68"
     network: NetworkConfig = PAPER
     start: str = ""
+    fixed: tuple[Subnetwork, ...] = ()
     data: DataRecipe = field(default_factory=DataRecipe)
     augmentation: Augmentation = field(default_factory=Augmentation)
     stages: StageRecipe = field(default_factory=StageRecipe)
@@ -197,6 +204,11 @@ class Recipe:
             raise ValueError("batch_size must be at least 1, and no stage can last less than 0 epochs")
         if self.stages.separate + self.stages.joint <= 0:
             raise ValueError("stages: nothing to train, both stages last 0 epochs")
+        parts = {"voxel", "coordinate", *(["refinement"] if self.network.refinement.windows else [])}
+        if parts <= set(self.fixed):
+            raise ValueError(f"fixed names all subnetworks, {', '.join(sorted(parts))}: nothing is left to train")
+        if self.fixed and not self.start:
+            raise ValueError(f"fixed ({', '.join(self.fixed)}) needs weights to begin with: give start")
         if self.validate_epochs <= 0 or self.checkpoint_minutes <= 0:
             raise ValueError("validate_epochs and checkpoint_minutes must be above 0")
 

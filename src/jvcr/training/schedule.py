@@ -9,9 +9,12 @@ from jvcr.training.recipe import OptimizerRecipe
 
 
 def make_optimizer(network: nn.Module, recipe: OptimizerRecipe) -> torch.optim.Optimizer:
-    """The recipe's optimiser; weight decay acts on kernels and matrices, not on biases and batch norms."""
-    matrices = [p for p in network.parameters() if p.ndim > 1]
-    vectors = [p for p in network.parameters() if p.ndim <= 1]
+    """The recipe's optimiser; weight decay acts on kernels and matrices, not on biases and batch norms.
+
+    What needs no gradient is left out.
+    """
+    learning = [p for p in network.parameters() if p.requires_grad]
+    matrices, vectors = [p for p in learning if p.ndim > 1], [p for p in learning if p.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     if recipe.name == "rmsprop":
         return torch.optim.RMSprop(groups, lr=recipe.learning_rate)
