@@ -25,7 +25,7 @@ DETECT_LONG_SIDE = 320
 DETECT_EVERY_S = 1.0
 """How long a new face may go unseen beside those that are followed, seconds."""
 
-MIN_CONFIDENCE = 0.25
+MIN_CONFIDENCE = 0.28
 """A face whose landmarks have a lower mean confidence is lost; docs/video.md says how it was measured."""
 
 KEEP_S = 3.0
