@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -47,6 +48,12 @@ def test_the_graph_gives_landmarks_and_volume_only(exported):
     assert [o.name for o in graph.output] == ["coordinates", "volume"]
     named = any(READ_OFF in node.output for node in graph.node)
     assert named == (network.refinement is not None)
+
+
+def test_a_file_tells_no_paths(exported):
+    """Of the machine that made it."""
+    for place in (exporting.__file__, torch.__file__):
+        assert str(Path(place).parent).encode() not in exported[1].read_bytes()
 
 
 def test_parts_in_turn_give_what_the_whole_gives(exported, tmp_path):

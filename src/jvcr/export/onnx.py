@@ -155,6 +155,10 @@ def _traced(network: JVCR, size: int) -> onnx.ModelProto:
     # An output gives a value its name in the graph; nobody asks for this one, but a benchmark cuts the graph there.
     model.graph.value_info.extend(model.graph.output[2:])
     del model.graph.output[2:]
+    # The exporter notes with each node where in the sources it comes from, with paths of this machine.
+    for part in (*model.graph.node, *model.graph.value_info, *model.graph.initializer, *model.graph.output):
+        del part.metadata_props[:]
+        part.ClearField("doc_string")
     return model
 
 
