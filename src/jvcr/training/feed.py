@@ -6,7 +6,7 @@ same examples as an uninterrupted one, whatever the number of workers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -45,12 +45,8 @@ class StepSampler:
     rare_share: float = 0.0
 
     def __post_init__(self) -> None:
-        known = sorted(set(self.sources.tolist()))
-        if unknown := sorted(set(self.shares) - set(known)):
-            raise ValueError(
-                f"source_shares names {', '.join(unknown)}, but the data has {', '.join(known) or 'no parts'}: "
-                f"--set 'data.source_shares={{}}' draws all faces alike"
-            )
+        remedy = "--set 'data.source_shares={}' draws all faces alike"
+        check_sources("source_shares", self.shares, self.sources, remedy)
         if any(s < 0 for s in self.shares.values()) or (self.shares and sum(self.shares.values()) <= 0):
             raise ValueError("source_shares must not be negative, and not all 0")
 
@@ -92,6 +88,24 @@ class StepSampler:
         """A rank's part of a step: each face, and the number of its drawing, which no other example of the run has."""
         start = number * self.batch_size
         return [(int(face), start + i) for i, face in enumerate(self.step(number))][rank::ranks]
+
+
+def check_sources(key: str, named: Iterable[str], sources: Names, remedy: str) -> None:
+    """Refuses a recipe's key that names sources which the data does not have.
+
+    Args:
+        key: of the recipe.
+        named: what it names.
+        sources: (F,) source of each face.
+        remedy: what to do about it.
+
+    Raises:
+        ValueError: the data has no such source.
+    """
+    known = sorted(set(sources.tolist()))
+    if unknown := sorted(set(named) - set(known)):
+        parts = ", ".join(filter(None, known)) or "no parts"
+        raise ValueError(f"{key} names {', '.join(unknown)}, but the data has {parts}: {remedy}")
 
 
 class Examples(Dataset):

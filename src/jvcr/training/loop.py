@@ -126,9 +126,7 @@ class Trainer:
         )
         counts = bool(recipe.loss.opening_weight and scheme.rings)
         self.counted = faces_that_count(train, recipe.loss.opening_sources if counts else ())
-        openings = None
-        if counts:
-            openings = OpeningLoss(scheme, recipe.loss, train.points_px[self.counted])
+        openings = OpeningLoss(scheme, recipe.loss, train.points_px[self.counted]) if counts else None
         network = JVCR(recipe.network)
         network.voxel.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         network.coordinate.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
@@ -250,8 +248,8 @@ class Trainer:
                 self.save()
 
     def _step(self, image: Tensor, points: Tensor) -> Losses:
-        part = self.sampler.examples(self.state.step, self.fabric.global_rank, self.fabric.world_size)
-        counted = torch.from_numpy(self.counted[[face for face, _ in part]].astype(np.float32))
+        examples = self.sampler.examples(self.state.step, self.fabric.global_rank, self.fabric.world_size)
+        counted = torch.from_numpy(self.counted[[face for face, _ in examples]].astype(np.float32))
         image, points, counted = self.fabric.to_device((image, points, counted))
         epoch = self.state.step / self.steps_per_epoch
         epochs = self.total_steps / self.steps_per_epoch

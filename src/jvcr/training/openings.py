@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from jvcr.data.dataset import LandmarkDataset
 from jvcr.evaluation.regions import ring_opening
 from jvcr.scheme import LandmarkScheme
+from jvcr.training.feed import check_sources
 from jvcr.training.recipe import LossRecipe
 
 RARE = 0.02
@@ -60,13 +61,8 @@ def faces_that_count(faces: LandmarkDataset, sources: Sequence[str]) -> NDArray[
     """
     if not sources:
         return np.ones(len(faces), bool)
-    known = sorted(set(faces.sources.tolist()))
-    if unknown := sorted(set(sources) - set(known)):
-        parts = ", ".join(filter(None, known)) or "no parts"
-        raise ValueError(
-            f"opening_sources names {', '.join(unknown)}, but the data has {parts}: --set "
-            f"'loss.opening_sources=[]' counts the openings of all"
-        )
+    remedy = "--set 'loss.opening_sources=[]' counts the openings of all"
+    check_sources("opening_sources", sources, faces.sources, remedy)
     return np.isin(faces.sources, list(sources))
 
 

@@ -62,10 +62,10 @@ def cut_apart(path: Path, folder: Path) -> dict[str, Path]:
     model = onnx.load(path)
     extractor = Extractor(model)
     cuts = [("G", ["image"], "volume")]
-    if any(READ_OFF in node.output for node in model.graph.node):
-        maps = {name for name, shape in _shapes(onnx.load(path)).items() if len(shape) == 4}
-        begin = {READ_OFF, *(maps & _on_the_way(model, "volume", set()))}
-        taken = _on_the_way(model, "coordinates", begin) & {*begin, "image"}
+    made = {output for node in model.graph.node for output in node.output}
+    if READ_OFF in made:
+        begin = {READ_OFF, *(made & _on_the_way(model, "volume", set()))}
+        taken = _on_the_way(model, "coordinates", begin) & begin
         cuts += [("P", ["volume"], READ_OFF), ("R", sorted(taken), "coordinates")]
     else:
         cuts += [("P", ["volume"], "coordinates")]
