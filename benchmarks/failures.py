@@ -8,8 +8,8 @@ what the label says, red what was found. Photographs belong to their data set: k
 With --table the rows between its markers become these faces; what was written about a face that is still among them
 stays, and others say "not looked at yet".
 
-``pictures`` draws heads of `jvcr.data.synthetic`, whose true landmarks are known exactly, and takes something away from
-them step by step. Each picture is a row of steps with error (% of the box) and mean confidence.
+``pictures`` draws heads of `jvcr.synthetic.dataset`, whose true landmarks are known exactly, and takes something away
+from them step by step. Each picture is a row of steps with error (% of the box) and mean confidence.
 """
 
 import argparse
@@ -20,19 +20,19 @@ import cv2
 import marked
 import numpy as np
 
-from jvcr.data.basel import projection
-from jvcr.data.folder import read_folder
-from jvcr.data.head_model import EXPRESSION_MODES, Expression, head_model
-from jvcr.data.synthetic import synthetic_face
-from jvcr.drawing import PREDICTED_COLOR, TRUE_COLOR, captioned, face_tile, tile_sheet, write_picture
+from jvcr.data.readers.basel import projection
+from jvcr.data.readers.folder import read_folder
 from jvcr.evaluation.metrics import nme_2d
-from jvcr.evaluation.protocol import Predictions, landmark_box, predict
+from jvcr.evaluation.predictions import Predictions, landmark_box, predict
 from jvcr.evaluation.summary import face_errors
 from jvcr.files import replacing
 from jvcr.geometry.crop import Crop
-from jvcr.geometry.warp import cut
+from jvcr.geometry.warp import warp_crop
 from jvcr.inference import Landmarker
 from jvcr.scheme import FACE68
+from jvcr.synthetic.dataset import synthetic_face
+from jvcr.synthetic.head import EXPRESSION_MODES, Expression, head_model
+from jvcr.viz.tiles import PREDICTED_COLOR, TRUE_COLOR, captioned, face_tile, tile_sheet, write_picture
 
 START, END = "<!-- worst: benchmarks/failures.py -->", "<!-- end of worst -->"
 NEW = "not looked at yet"
@@ -66,7 +66,7 @@ def worst(options):
         rows.append((*about, float(found.confidence[i].mean())))
         crop = Crop.around_landmarks(np.concatenate([label[:, :2], points[:, :2]]), MARGIN)
         caption = "{}  {}  yaw {:.0f}  {:.1f} %".format(*about)
-        tiles.append(captioned(cut(image, crop, SHEET_TILE), caption))
+        tiles.append(captioned(warp_crop(image, crop, SHEET_TILE), caption))
         tiles.append(face_tile(image, ((label, TRUE_COLOR), (points, PREDICTED_COLOR)), dataset.scheme, "", SHEET_TILE))
     step = 2 * SHEET_FACES
     for number, first in enumerate(range(0, len(tiles), step), 1):

@@ -43,7 +43,7 @@ def draw_photos(folder):
     import cv2
     import numpy as np
 
-    from jvcr.data.synthetic import synthetic_face
+    from jvcr.synthetic.dataset import synthetic_face
 
     drawn = []
     for index in range(DRAWN):
@@ -86,18 +86,18 @@ def training_step(faces):
     import torch
 
     from jvcr.model import JVCR
-    from jvcr.training.loop import keep_freed_memory
-    from jvcr.training.objective import Objective
+    from jvcr.training.loss import JVCRLoss
+    from jvcr.training.optim import make_optimizer
     from jvcr.training.recipe import Recipe
-    from jvcr.training.schedule import make_optimizer
+    from jvcr.training.trainer import keep_freed_memory
 
     keep_freed_memory()  # as jvcr train does
     recipe = Recipe.load(Path(__file__).parents[1] / "recipes" / "paper.toml")
     network = JVCR(recipe.network)
     optimizer = make_optimizer(network, recipe.optimizer)
-    size, points = recipe.network.voxel.image_size, recipe.network.points
+    size, points = recipe.network.voxel.image_size, recipe.network.num_landmarks
     image, truth = torch.rand(int(faces), 3, size, size), torch.rand(int(faces), points, 3) - 0.5
-    Objective(network, recipe.loss).train()(image, truth, "joint").total.backward()
+    JVCRLoss(network, recipe.loss).train()(image, truth, "joint").total.backward()
     optimizer.step()
 
 
@@ -121,8 +121,8 @@ def main():
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     options = parser.parse_args()
 
-    from jvcr.apps.benchmark.machine import machine, versions
-    from jvcr.apps.benchmark.report import write_results
+    from jvcr.benchmark.machine import machine, versions
+    from jvcr.benchmark.report import write_results
 
     peaks = {}
     folder = Path(tempfile.mkdtemp(prefix="jvcr-memory-"))

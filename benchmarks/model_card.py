@@ -13,11 +13,11 @@ from pathlib import Path
 
 import marked
 
-from jvcr.commands.bars import running_total
+from jvcr.cli.progress import running_total
 from jvcr.data.readers import read_dataset
 from jvcr.evaluation.metrics import YAW_BINS
-from jvcr.evaluation.protocol import predict
-from jvcr.evaluation.regions import OPENINGS
+from jvcr.evaluation.predictions import predict
+from jvcr.evaluation.regions import APERTURES
 from jvcr.evaluation.report import figure, with_interval
 from jvcr.evaluation.summary import summarise
 from jvcr.files import sha256
@@ -65,13 +65,13 @@ def parts(summary):
     return lines + [row(part, nme).removesuffix("|  |  |") + "|" for part, nme in summary["by_region"].items()]
 
 
-def openings(summary):
+def apertures(summary):
     """Closed eyes and open mouths."""
     lines = [
         "| in the label | faces | error of the part | on others | opening, true | found | told | others told | AUC |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for name, kind in OPENINGS.items():
+    for name, kind in APERTURES.items():
         o = summary["openings"][name]
         told, others = (f"{100 * o[share]:.0f} %" for share in ("told", "others_told"))
         cells = [f"{o['chosen']} of {o['faces']}", f"{kind.region} {figure(o['error'])}", figure(o["others_error"])]
@@ -127,7 +127,7 @@ def main():
             runs[name] = measured(landmarker, sample, rule, 1, options.sample.name)
     first = next(iter(runs.values()))
     digest = sha256(find_weights(options.weights, ".onnx"))
-    lines = [f"Weights {digest[:16]}.", "", *results(runs), "", *parts(first), "", *openings(first)]
+    lines = [f"Weights {digest[:16]}.", "", *results(runs), "", *parts(first), "", *apertures(first)]
     text = "\n".join([*lines, "", *confidence(first)])
     if options.write is None:
         print(text)

@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from jvcr.model import JVCR
-from jvcr.training.objective import Objective
+from jvcr.training.loss import JVCRLoss
 from jvcr.training.recipe import Recipe
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "paper.toml"
@@ -104,8 +104,8 @@ def main():
     recipe = Recipe.load(options.recipe)
     torch.manual_seed(recipe.seed)
     network = JVCR(recipe.network)
-    objective = Objective(network, recipe.loss)
-    size, points = recipe.network.voxel.image_size, recipe.network.points
+    objective = JVCRLoss(network, recipe.loss)
+    size, points = recipe.network.voxel.image_size, recipe.network.num_landmarks
     image, truth = torch.rand(options.batch, 3, size, size), torch.rand(options.batch, points, 3) - 0.5
 
     parameters = {

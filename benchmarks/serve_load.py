@@ -227,7 +227,7 @@ def hostile(service, photo, number):
 
 
 def measure_batching(photo, threads, json_file):
-    from jvcr.inference.detect import SlimeFaceDetector
+    from jvcr.inference.detector import SlimeFaceDetector
     from jvcr.inference.image import read_image
     from jvcr.inference.landmarker import Landmarker
 
@@ -356,8 +356,8 @@ def print_service(figures):
 
 
 def write(json_file, figures):
-    from jvcr.apps.benchmark.machine import machine, versions
-    from jvcr.apps.benchmark.report import write_results
+    from jvcr.benchmark.machine import machine, versions
+    from jvcr.benchmark.report import write_results
 
     if json_file:
         head = {
@@ -370,7 +370,7 @@ def write(json_file, figures):
 
 
 def main():
-    from jvcr.inference.runtime import available_cores
+    from jvcr.inference.session import available_cores
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photo", type=Path, default=EXAMPLES / "grace_hopper.jpg", metavar="FILE")

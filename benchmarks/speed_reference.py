@@ -15,12 +15,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from jvcr.export.onnx import export_onnx
-from jvcr.export.weights import WeightsHeader
 from jvcr.files import replacing
 from jvcr.model import JVCR
 from jvcr.model.config import PAPER
 from jvcr.scheme import FACE68
+from jvcr.weights.onnx import export_onnx
+from jvcr.weights.safetensors import WeightsHeader
 
 IMAGE_SIZE, OUTPUTS = 120, 62
 

@@ -39,17 +39,17 @@ import cv2
 import numpy as np
 from memory import peak_bytes
 
-from jvcr.apps.video import draw_tracked, frame_record, open_source, track_video
 from jvcr.data import read_dataset
-from jvcr.data.basel import projection, to_image
-from jvcr.data.head_model import Expression, head_model
-from jvcr.data.render import draw_head, random_background
-from jvcr.data.synthetic import synthetic_face
+from jvcr.data.readers.basel import projection, to_image
 from jvcr.geometry.pose import HeadPose
 from jvcr.inference import smoothing
 from jvcr.inference.image import read_image
 from jvcr.inference.landmarker import Landmarker
 from jvcr.inference.tracker import MIN_CONFIDENCE, Tracker
+from jvcr.synthetic.dataset import synthetic_face
+from jvcr.synthetic.head import Expression, head_model
+from jvcr.synthetic.render import draw_head, random_background
+from jvcr.video.tracking import draw_tracked, frame_record, open_source, track_video
 
 WIDTH, HEIGHT, FRAMES_A_SECOND = 640, 480, 30
 DRAWN_FACE = 4
@@ -113,11 +113,11 @@ def drawn_motion(name, turn, still=False):
     beside = (WIDTH - HEIGHT) // 2
 
     def at(t):
-        yaw, pitch, opening = turn(t)
+        yaw, pitch, aperture = turn(t)
         para = face.pose_para.copy()
         para[:3] = np.radians([pitch, yaw, 5])
         expression = face.expression.copy()
-        expression[Expression.OPEN_MOUTH] = opening
+        expression[Expression.OPEN_MOUTH] = aperture
         return para, expression
 
     def image(t):

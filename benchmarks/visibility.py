@@ -22,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jvcr.data.folder import MANIFEST, read_folder
-from jvcr.evaluation.protocol import Predictions, predict
+from jvcr.data.readers.folder import MANIFEST, read_folder
+from jvcr.evaluation.predictions import Predictions, predict
 from jvcr.evaluation.statistics import roc_auc
 from jvcr.files import load_arrays
 from jvcr.geometry.pose import head_pose

@@ -24,17 +24,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from jvcr.apps.benchmark.machine import machine, versions
-from jvcr.apps.benchmark.report import write_results
-from jvcr.drawing import write_picture
-from jvcr.evaluation.chart import Line, line_chart
+from jvcr.benchmark.machine import machine, versions
+from jvcr.benchmark.report import write_results
 from jvcr.model import JVCR
-from jvcr.model.volume import draw_volume
-from jvcr.training.loop import keep_freed_memory, precision
-from jvcr.training.objective import Objective
-from jvcr.training.processes import Processes
+from jvcr.model.heatmap import gaussian_volume
+from jvcr.training.distributed import Processes
+from jvcr.training.loss import JVCRLoss
+from jvcr.training.optim import make_optimizer
 from jvcr.training.recipe import Recipe
-from jvcr.training.schedule import make_optimizer
+from jvcr.training.trainer import keep_freed_memory, precision
+from jvcr.viz.line_chart import Line, line_chart
+from jvcr.viz.tiles import write_picture
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "compact.toml"
 FACES = 32
@@ -45,13 +45,13 @@ SIGMA = 1.0
 
 def compact_volumes(points, shape, group):
     """One volume a face; they always fit."""
-    draw_volume(points, shape, SIGMA)
+    gaussian_volume(points, shape, SIGMA)
 
 
 def landmark_volumes(points, shape, group):
     """One volume for each landmark, of `group` faces at once."""
     for faces in points.split(group):
-        draw_volume(faces.reshape(-1, 1, 3), shape, SIGMA)  # not kept: the next ones take its place
+        gaussian_volume(faces.reshape(-1, 1, 3), shape, SIGMA)  # not kept: the next ones take its place
 
 
 def status_bytes(name):
@@ -119,12 +119,12 @@ def training_step(repeats):
     network = JVCR(recipe.network)
     network.voxel.to(memory_format=torch.channels_last)
     network.coordinate.to(memory_format=torch.channels_last_3d)
-    objective, optimizer = fabric.setup(Objective(network, recipe.loss), make_optimizer(network, recipe.optimizer))
+    objective, optimizer = fabric.setup(JVCRLoss(network, recipe.loss), make_optimizer(network, recipe.optimizer))
     objective.train()
     config = recipe.network
     size, shapes = config.voxel.image_size, config.volume_shapes()
     image = torch.rand(FACES, 3, size, size).contiguous(memory_format=torch.channels_last)
-    points = torch.rand(FACES, config.points, 3) * 1.6 - 0.8
+    points = torch.rand(FACES, config.num_landmarks, 3) * 1.6 - 0.8
 
     def step():
         fabric.backward(objective(image, points, "joint").total)
@@ -133,13 +133,13 @@ def training_step(repeats):
 
     def draw():
         for shape in shapes:
-            draw_volume(points, shape, config.sigma, recipe.loss.peak, recipe.loss.centre)
+            gaussian_volume(points, shape, config.sigma, recipe.loss.peak, recipe.loss.centre)
 
     whole, drawing = (times["median_ms"] for times in side_by_side([step, draw], repeats))
     return {
         "recipe": RECIPE.name,
         "faces": FACES,
-        "landmarks": config.points,
+        "landmarks": config.num_landmarks,
         "shapes": [list(shape) for shape in shapes],
         "precision": precision(recipe.precision),
         "step_ms": whole,

@@ -137,7 +137,7 @@ class FakeLandmarker:
         return detect
 
     def batch(self, images, boxes=None, box_kind="detector"):
-        from jvcr.inference.result import Face
+        from jvcr.inference.face import Face
 
         results = []
         for image, around in zip(images, boxes, strict=True):
@@ -226,7 +226,7 @@ def _write_tiny_network(
     from jvcr.scheme import FACE68
 
     scheme = scheme or FACE68
-    landmarks = landmarks or scheme.points
+    landmarks = landmarks or scheme.num_landmarks
     template = np.zeros((1, landmarks, 3)) if scheme.template is None else np.array([scheme.template]) / 4
     centres = (np.arange(TINY_SIZE) + 0.5) / TINY_SIZE * 2 - 1
     ramp = np.broadcast_to((np.arange(8) + 0.5) / 8, (1, 4, 6, 8))
@@ -306,34 +306,34 @@ _SCHEMA_WORDS = {"$schema", "title", "description", "$defs", "$ref", "anyOf", "t
 def _schema_faults(value, schema, root=None, where="$"):
     root = root or schema
     assert set(schema) <= _SCHEMA_WORDS, f"keywords not checked here: {set(schema) - _SCHEMA_WORDS}"
-    faults = []
+    skipped = []
     if "$ref" in schema:
         part = root
         for name in schema["$ref"].removeprefix("#/").split("/"):
             part = part[name]
-        faults += _schema_faults(value, part, root, where)
+        skipped += _schema_faults(value, part, root, where)
     if "anyOf" in schema:
         tried = [_schema_faults(value, option, root, where) for option in schema["anyOf"]]
-        faults += tried[0] if all(tried) else []
+        skipped += tried[0] if all(tried) else []
     types = [schema["type"]] if isinstance(schema.get("type"), str) else schema.get("type", list(_JSON_TYPES))
     if not any(isinstance(value, _JSON_TYPES[name]) for name in types) or (isinstance(value, bool)):
-        return [*faults, f"{where}: {value!r} is not {' or '.join(types)}"]
+        return [*skipped, f"{where}: {value!r} is not {' or '.join(types)}"]
     if "enum" in schema and value not in schema["enum"]:
-        faults.append(f"{where}: {value!r} is none of {schema['enum']}")
+        skipped.append(f"{where}: {value!r} is none of {schema['enum']}")
     low, high = schema.get("minimum", -np.inf), schema.get("maximum", np.inf)
     if isinstance(value, (int, float)) and not low <= value <= high:
-        faults.append(f"{where}: {value} is out of range")
+        skipped.append(f"{where}: {value} is out of range")
     if isinstance(value, str) and not re.search(schema.get("pattern", ""), value):
-        faults.append(f"{where}: {value!r} does not match {schema['pattern']}")
+        skipped.append(f"{where}: {value!r} does not match {schema['pattern']}")
     if isinstance(value, dict):
-        faults += [f"{where}: {key!r} is missing" for key in schema.get("required", []) if key not in value]
+        skipped += [f"{where}: {key!r} is missing" for key in schema.get("required", []) if key not in value]
         for key, entry in value.items():
             known = schema.get("properties", {}).get(key, schema.get("additionalProperties", True))
             if known is False:
-                faults.append(f"{where}: {key!r} is not known")
+                skipped.append(f"{where}: {key!r} is not known")
             elif known is not True:
-                faults += _schema_faults(entry, known, root, f"{where}.{key}")
+                skipped += _schema_faults(entry, known, root, f"{where}.{key}")
     if isinstance(value, list) and "items" in schema:
         for i, entry in enumerate(value):
-            faults += _schema_faults(entry, schema["items"], root, f"{where}[{i}]")
-    return faults
+            skipped += _schema_faults(entry, schema["items"], root, f"{where}[{i}]")
+    return skipped

@@ -17,28 +17,31 @@ MAY_IMPORT = {
     "files": set(),
     "scheme": set(),
     "geometry": set(),
-    "drawing": {"geometry"},
     "model": {"geometry"},
-    "data": {"geometry"},
-    "weights": set(),
+    "weights": {"geometry", "model"},
     "inference": {"geometry", "weights"},
-    "export": {"geometry", "model", "weights"},
-    "evaluation": {"data", "drawing", "geometry", "inference", "model"},
-    "training": {"data", "evaluation", "export", "geometry", "model", "weights"},
-    "apps": {"geometry", "inference", "weights"},
+    "viz": {"geometry", "inference"},
+    "data": {"geometry"},
+    "synthetic": {"data", "geometry"},
+    "training": {"data", "geometry", "model", "weights"},
+    "evaluation": {"data", "geometry", "inference", "viz"},
+    "video": {"geometry", "inference", "viz"},
+    "serve": {"geometry", "inference", "weights"},
+    "benchmark": {"geometry", "inference", "viz", "weights"},
     "__main__": {"cli"},
-    "cli": {"jvcr"},
-    "commands": {
-        "jvcr",
-        "apps",
+    "cli": {
+        "benchmark",
         "data",
-        "drawing",
         "evaluation",
-        "export",
         "geometry",
         "inference",
+        "jvcr",
         "model",
+        "serve",
+        "synthetic",
         "training",
+        "video",
+        "viz",
         "weights",
     },
 }
@@ -75,7 +78,7 @@ def test_imports_point_one_way(path):
 
 def test_only_these_parts_see_both_networks_and_data():
     both = {part for part, allowed in MAY_IMPORT.items() if {"model", "data"} <= allowed}
-    assert both == {"training", "evaluation", "commands"}
+    assert both == {"training", "cli"}
 
 
 def run_python(*arguments):
@@ -104,7 +107,7 @@ def test_help_is_quick():
     # Windows does not tell the processor time of a child: there it is the clock's.
     code = (
         "import os, subprocess, sys, time; start = time.perf_counter();"
-        "subprocess.run([sys.executable, '-m', 'jvcr.cli', '--help'], check=True, stdout=subprocess.DEVNULL);"
+        "subprocess.run([sys.executable, '-m', 'jvcr', '--help'], check=True, stdout=subprocess.DEVNULL);"
         "taken = os.times();"
         "print(taken.children_user + taken.children_system or time.perf_counter() - start)"
     )
@@ -122,13 +125,13 @@ HEAVY = ("torch", "onnxruntime", "cv2", "numpy", "PIL", "matplotlib", "lightning
         ("from jvcr.cli import make_app; make_app('predict').help_print(['predict'])", HEAVY),
         ("from jvcr import Face, Crop, Landmarker, Tracker, FACE68", ("torch", "onnxruntime", "matplotlib")),
         (
-            "import jvcr.inference, jvcr.apps.bulk, jvcr.apps.plot, jvcr.apps.video, jvcr.geometry",
+            "import jvcr.inference, jvcr.cli.photos, jvcr.viz.landmarks, jvcr.video.tracking, jvcr.geometry",
             ("torch", "onnxruntime", "matplotlib"),
         ),
-        ("import jvcr.commands.predict, jvcr.commands.train, jvcr.commands.evaluate, jvcr.commands.export", HEAVY),
-        ("import jvcr.commands.video", HEAVY),
-        ("import jvcr.commands.serve", (*HEAVY, "fastapi", "uvicorn")),
-        ("import jvcr.apps.serve", ("torch", "onnxruntime", "matplotlib")),
+        ("import jvcr.cli.predict, jvcr.cli.train, jvcr.cli.evaluate, jvcr.cli.export", HEAVY),
+        ("import jvcr.cli.video", HEAVY),
+        ("import jvcr.cli.serve", (*HEAVY, "fastapi", "uvicorn")),
+        ("import jvcr.serve", ("torch", "onnxruntime", "matplotlib")),
     ],
 )
 def test_what_is_not_imported(code, absent):

@@ -24,7 +24,7 @@ def hand(tmp_path):
 
 
 def test_a_scheme_of_ones_own(hand):
-    assert (hand.name, hand.points, hand.interocular, hand.template) == ("hand", 5, (0, 1), None)
+    assert (hand.name, hand.num_landmarks, hand.interocular, hand.template) == ("hand", 5, (0, 1), None)
     assert hand.mirror.tolist() == [1, 0, 4, 3, 2]
     assert hand.edges == ((0, 1), (1, 2), (3, 4), (2, 0))
     assert hand.names == ("palm_0", "palm_1", "palm_2", "thumb_0", "thumb_1")
@@ -32,11 +32,11 @@ def test_a_scheme_of_ones_own(hand):
 
 @pytest.mark.parametrize("scheme", [FACE68, FACE66], ids=["face68", "face66"])
 def test_built_in_schemes(scheme):
-    assert np.array_equal(scheme.mirror[scheme.mirror], np.arange(scheme.points))
+    assert np.array_equal(scheme.mirror[scheme.mirror], np.arange(scheme.num_landmarks))
     template = np.array(scheme.template)
     # The average face is symmetric, so the mirror's permutation must give it back.
     np.testing.assert_allclose((template * [-1, 1, 1])[scheme.mirror], template, atol=1e-9)
-    assert sorted(i for group in scheme.groups.values() for i in group) == list(range(scheme.points))
+    assert sorted(i for group in scheme.groups.values() for i in group) == list(range(scheme.num_landmarks))
     assert len(scheme.edges) == sum(len(g) - 1 for g in scheme.groups.values()) + len(scheme.closed_groups)
     # Right is the face's own right, the left of the picture; the mouth is below the eyes, the nose before the ears.
     right, left, nose, mouth, jaw = (
@@ -58,7 +58,7 @@ def test_face66_is_face68_without_the_inner_corners_of_the_mouth():
 
 def test_face71_derives_three_landmarks_from_face68():
     face71 = load_scheme("face71")
-    assert (face71.points, face71.base_points, face71.base) == (71, 68, "face68")
+    assert (face71.num_landmarks, face71.num_base_landmarks, face71.base) == (71, 68, "face68")
     assert face71.extends(FACE68) and not face71.extends(FACE66) and not FACE68.extends(FACE68)
     assert face71.without_derived() == FACE68
     assert FACE68.without_derived() is FACE68
@@ -87,7 +87,7 @@ def test_derived_landmarks_are_means():
     assert scheme.completed(points[:, :2]).shape == (2, 2, 3)
     assert scheme.names == ("landmark_0", "landmark_1", "landmark_2", "middle", "all")
     base = scheme.without_derived()
-    assert (base.name, base.points, base.mirror_pairs, base.derived) == ("three", 3, ((0, 1),), {})
+    assert (base.name, base.num_landmarks, base.mirror_pairs, base.derived) == ("three", 3, ((0, 1),), {})
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 import jvcr
-from jvcr.apps.plot import draw_faces
-from jvcr.geometry.warp import cut
+from jvcr.geometry.warp import warp_crop
 from jvcr.inference.image import read_image
+from jvcr.viz.landmarks import draw_faces
 
 HERE = Path(__file__).parent
 PANEL, GAP, TITLE = 240, 44, 56
@@ -50,12 +50,12 @@ def main() -> None:
     image = read_image(HERE.parents[1] / "examples" / "astronaut.png")
     (face,), _, (crop,) = jvcr.Landmarker().volumes(image)
     network = jvcr.load_network("compact")
-    pixels = cut(image, crop, network.config.voxel.image_size)
+    pixels = warp_crop(image, crop, network.config.voxel.image_size)
     with torch.inference_mode():
         volumes, _ = network(torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255)
     coarse, middle, fine = (v[0].numpy() for v in volumes)
 
-    enlarged = cut(image, crop, PANEL)
+    enlarged = warp_crop(image, crop, PANEL)
     scale = PANEL / crop.side
     corner = np.array([*crop.corners_px()[0], 0])
     moved = jvcr.Face(

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 import jvcr
-from jvcr.apps.video import draw_tracked
 from jvcr.inference.image import read_image
+from jvcr.video.tracking import draw_tracked
 
 HERE = Path(__file__).parent
 WIDTH, HEIGHT, GAP = 400, 300, 8

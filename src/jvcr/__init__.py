@@ -12,16 +12,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jvcr.export.weights import load_network as load_network
     from jvcr.geometry.crop import Crop as Crop
+    from jvcr.inference.face import Face as Face
     from jvcr.inference.landmarker import Landmarker as Landmarker
-    from jvcr.inference.result import Face as Face
     from jvcr.inference.tracker import TrackedFace as TrackedFace
     from jvcr.inference.tracker import Tracker as Tracker
     from jvcr.scheme import FACE66 as FACE66
     from jvcr.scheme import FACE68 as FACE68
     from jvcr.scheme import LandmarkScheme as LandmarkScheme
     from jvcr.scheme import load_scheme as load_scheme
+    from jvcr.weights.safetensors import load_network as load_network
 
     __version__: str
 
@@ -29,12 +29,12 @@ _HOMES = {
     "Crop": "jvcr.geometry.crop",
     "FACE66": "jvcr.scheme",
     "FACE68": "jvcr.scheme",
-    "Face": "jvcr.inference.result",
+    "Face": "jvcr.inference.face",
     "LandmarkScheme": "jvcr.scheme",
     "Landmarker": "jvcr.inference.landmarker",
     "TrackedFace": "jvcr.inference.tracker",
     "Tracker": "jvcr.inference.tracker",
-    "load_network": "jvcr.export.weights",
+    "load_network": "jvcr.weights.safetensors",
     "load_scheme": "jvcr.scheme",
 }
 """Where each public name lives: it is imported when it is first used, so that ``import jvcr`` is quick (PEP 562)."""

@@ -25,7 +25,7 @@ class LandmarkScheme:
 
     Attributes:
         name: how files and weights refer to it.
-        points: number of landmarks N.
+        num_landmarks: how many landmarks there are, N.
         mirror_pairs: index pairs that change places when the image is mirrored.
         groups: group name -> landmark indices in drawing order.
         closed_groups: names of the groups whose last landmark is joined to the first.
@@ -37,12 +37,12 @@ class LandmarkScheme:
             scheme can train and measure networks of this one.
 
     Example:
-        >>> FACE68.points, FACE68.mirror[36]
+        >>> FACE68.num_landmarks, FACE68.mirror[36]
         (68, 45)
     """
 
     name: str
-    points: int
+    num_landmarks: int
     mirror_pairs: tuple[tuple[int, int], ...] = ()
     groups: dict[str, tuple[int, ...]] = field(default_factory=dict)
     closed_groups: frozenset[str] = frozenset()
@@ -52,30 +52,30 @@ class LandmarkScheme:
     base: str | None = None
 
     def __post_init__(self) -> None:
-        if self.points < 1:
-            raise ValueError(f"scheme {self.name!r}: points must be at least 1, got {self.points}")
+        if self.num_landmarks < 1:
+            raise ValueError(f"scheme {self.name!r}: num_landmarks must be at least 1, got {self.num_landmarks}")
         used = [i for pair in self.mirror_pairs for i in pair]
         if len(set(used)) != len(used):
             raise ValueError(f"scheme {self.name!r}: a landmark stands in two mirror_pairs")
         indices = used + [i for g in self.groups.values() for i in g] + list(self.interocular or ())
-        wrong = sorted({i for i in indices if not 0 <= i < self.points})
+        wrong = sorted({i for i in indices if not 0 <= i < self.num_landmarks})
         if wrong:
-            raise ValueError(f"scheme {self.name!r}: landmarks {wrong} are not in 0..{self.points - 1}")
-        if self.template is not None and np.shape(self.template) != (self.points, 3):
-            raise ValueError(f"scheme {self.name!r}: template must be {self.points} points of three numbers")
+            raise ValueError(f"scheme {self.name!r}: landmarks {wrong} are not in 0..{self.num_landmarks - 1}")
+        if self.template is not None and np.shape(self.template) != (self.num_landmarks, 3):
+            raise ValueError(f"scheme {self.name!r}: template must be {self.num_landmarks} points of three numbers")
         if bool(self.derived) != (self.base is not None):
             raise ValueError(f"scheme {self.name!r}: base and derived go together, one is missing")
         for name, sources in self.derived.items():
-            if not sources or min(sources) < 0 or max(sources) >= self.base_points:
+            if not sources or min(sources) < 0 or max(sources) >= self.num_base_landmarks:
                 raise ValueError(
                     f"scheme {self.name!r}: {name} must be the mean of one or more of the landmarks before the derived "
-                    f"ones, 0..{self.base_points - 1}, got {list(sources)}"
+                    f"ones, 0..{self.num_base_landmarks - 1}, got {list(sources)}"
                 )
 
     @cached_property
     def mirror(self) -> NDArray[np.intp]:
         """(N,) permutation: landmark i of the mirrored object is landmark ``mirror[i]`` of the object."""
-        order = np.arange(self.points)
+        order = np.arange(self.num_landmarks)
         for a, b in self.mirror_pairs:
             order[a], order[b] = b, a
         order.flags.writeable = False
@@ -89,7 +89,7 @@ class LandmarkScheme:
         return tuple(lines)
 
     @cached_property
-    def rings(self) -> tuple[tuple[int, ...], ...]:
+    def contours(self) -> tuple[tuple[int, ...], ...]:
         """Groups around an opening, such as eyes and lips: closed, with as many landmarks on one side as on the other.
 
         The first landmark and the one half way round are the corners.
@@ -100,17 +100,17 @@ class LandmarkScheme:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """A name for each landmark: its group and the place in it."""
-        names = [f"landmark_{i}" for i in range(self.points)]
+        names = [f"landmark_{i}" for i in range(self.num_landmarks)]
         for group, indices in self.groups.items():
             for place, i in enumerate(indices):
                 names[i] = f"{group}_{place}"
-        names[self.base_points :] = self.derived
+        names[self.num_base_landmarks :] = self.derived
         return tuple(names)
 
     @property
-    def base_points(self) -> int:
+    def num_base_landmarks(self) -> int:
         """Number of landmarks that are not derived: they come first."""
-        return self.points - len(self.derived)
+        return self.num_landmarks - len(self.derived)
 
     def extends(self, other: LandmarkScheme) -> bool:
         """Whether this scheme is the landmarks of the other one, by name and number, and further ones derived of them.
@@ -119,19 +119,19 @@ class LandmarkScheme:
             >>> load_scheme("face71").extends(FACE68)
             True
         """
-        return self.base == other.name and self.base_points == other.points
+        return self.base == other.name and self.num_base_landmarks == other.num_landmarks
 
     def completed(self, points: NDArray[np.floating]) -> NDArray[np.floating]:
         """The landmarks with the derived ones behind them.
 
         Args:
-            points: (..., B, 3) landmarks of the base, B = `base_points`. Others, (..., N, 3) for one, are given back
+            points: (..., B, 3) landmarks of the base, B = `num_base_landmarks`. Others, (..., N, 3) for one, are given back
                 as they are: who takes them sees whether they fit.
 
         Returns:
             (..., N, 3) in the type of ``points``.
         """
-        if not self.derived or points.ndim < 2 or points.shape[-2] != self.base_points:
+        if not self.derived or points.ndim < 2 or points.shape[-2] != self.num_base_landmarks:
             return points
         means = [points[..., list(sources), :].mean(axis=-2, keepdims=True) for sources in self.derived.values()]
         return np.concatenate([points, *means], axis=-2)
@@ -140,12 +140,12 @@ class LandmarkScheme:
         """The scheme of the base's landmarks; a scheme that derives none is its own."""
         if self.base is None:
             return self
-        count = self.base_points
+        count = self.num_base_landmarks
         groups = {name: group for name, group in self.groups.items() if all(i < count for i in group)}
         return replace(
             self,
             name=self.base,
-            points=count,
+            num_landmarks=count,
             mirror_pairs=tuple(pair for pair in self.mirror_pairs if max(pair) < count),
             groups=groups,
             closed_groups=frozenset(name for name in groups if name in self.closed_groups),
@@ -173,14 +173,16 @@ class LandmarkScheme:
     def from_dict(cls, data: dict[str, Any]) -> LandmarkScheme:
         """A scheme from the content of such a file; the opposite of `to_dict`."""
         data = dict(data)
-        known = {"name", "points", "mirror_pairs", "groups", "interocular", "template", "derived", "base"}
+        if "points" in data:  # its name in files made before version 0.2
+            data["num_landmarks"] = data.pop("points")
+        known = {"name", "num_landmarks", "mirror_pairs", "groups", "interocular", "template", "derived", "base"}
         if unknown := sorted(set(data) - known):
             raise ValueError(f"a landmark scheme has no {', '.join(unknown)}; it has {', '.join(sorted(known))}")
         try:
             groups = data.get("groups", {})
             return cls(
                 name=str(data["name"]),
-                points=int(data["points"]),
+                num_landmarks=int(data["num_landmarks"]),
                 mirror_pairs=tuple((int(a), int(b)) for a, b in data.get("mirror_pairs", ())),
                 groups={name: tuple(int(i) for i in g["landmarks"]) for name, g in groups.items()},
                 closed_groups=frozenset(name for name, g in groups.items() if g.get("closed", False)),
@@ -200,7 +202,7 @@ class LandmarkScheme:
         """Plain data of the layout of the TOML file, for a weight file's header."""
         data: dict[str, Any] = {
             "name": self.name,
-            "points": self.points,
+            "num_landmarks": self.num_landmarks,
             "mirror_pairs": [list(p) for p in self.mirror_pairs],
             "groups": {n: {"landmarks": list(g), "closed": n in self.closed_groups} for n, g in self.groups.items()},
             "interocular": list(self.interocular) if self.interocular else None,

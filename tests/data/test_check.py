@@ -8,7 +8,7 @@ import pytest
 
 from jvcr.data.check import check_dataset
 from jvcr.data.dataset import LandmarkDataset
-from jvcr.data.folder import read_folder
+from jvcr.data.readers.folder import read_folder
 from jvcr.scheme import FACE68
 
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from jvcr.data.dataset import LandmarkDataset
-from jvcr.data.folder import read_folder
+from jvcr.data.readers.folder import read_folder
 from jvcr.scheme import FACE66, FACE68, load_scheme
 
 

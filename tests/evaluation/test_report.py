@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from jvcr.data.folder import read_folder
+from jvcr.data.readers.folder import read_folder
 from jvcr.evaluation.metrics import cvgtce
-from jvcr.evaluation.protocol import Predictions, predict
+from jvcr.evaluation.predictions import Predictions, predict
 from jvcr.evaluation.report import (
     comparison_table,
     runs_table,

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from jvcr.geometry.crop import Crop
-from jvcr.geometry.warp import cut, stretched
+from jvcr.geometry.warp import stretch_contrast, warp_crop
 
 
 def image_with_mark(height, width, x, y, radius):
@@ -22,14 +22,14 @@ def centre_of_light(pixels):
 def test_whole_pixels_come_out_unchanged():
     image = np.random.default_rng(0).integers(0, 256, (12, 17, 3), dtype=np.uint8)
     # The pixels 5 to 10 across and 3 to 8 down.
-    np.testing.assert_array_equal(cut(image, Crop((7.5, 5.5, 0.0), 6.0), 6), image[3:9, 5:11])
-    np.testing.assert_array_equal(cut(image, Crop((7.5, 5.5, 0.0), 6.0, mirror=True), 6), image[3:9, 10:4:-1])
+    np.testing.assert_array_equal(warp_crop(image, Crop((7.5, 5.5, 0.0), 6.0), 6), image[3:9, 5:11])
+    np.testing.assert_array_equal(warp_crop(image, Crop((7.5, 5.5, 0.0), 6.0, mirror=True), 6), image[3:9, 10:4:-1])
 
 
 def test_a_quarter_turn():
     image = np.random.default_rng(1).integers(0, 256, (12, 17, 1), dtype=np.uint8)
     # The crop's x runs down the image, its y to the left.
-    np.testing.assert_array_equal(cut(image, Crop((7.5, 5.5, 0.0), 6.0, 90.0), 6), np.rot90(image[3:9, 5:11], 1))
+    np.testing.assert_array_equal(warp_crop(image, Crop((7.5, 5.5, 0.0), 6.0, 90.0), 6), np.rot90(image[3:9, 5:11], 1))
 
 
 @pytest.mark.parametrize("side", [30.0, 64.0, 130.0, 200.0, 290.0, 410.0])
@@ -39,7 +39,7 @@ def test_a_mark_is_found_where_the_crop_maps_it(side):
     crop = Crop((250.3 + 0.1 * side, 176.8 - 0.15 * side, 0.0), side, angle_deg=25.0, mirror=True)
     size = 64
     expected = (crop.to_unit([250.3, 176.8, 0])[:2] + 1) * size / 2 - 0.5
-    np.testing.assert_allclose(centre_of_light(cut(image, crop, size)), expected, atol=0.03)
+    np.testing.assert_allclose(centre_of_light(warp_crop(image, crop, size)), expected, atol=0.03)
 
 
 @pytest.mark.parametrize("factor", [2.4, 3.0, 5.0, 8.7])
@@ -48,29 +48,29 @@ def test_shrinking_averages_instead_of_skipping_pixels(factor):
     image = np.zeros((400, 500, 3), np.uint8)
     image[:, ::2] = 200
     crop = Crop((250.0, 200.0, 0.0), 40.0 * factor)
-    assert np.abs(cut(image, crop, 40).astype(int) - 100).max() <= 25
+    assert np.abs(warp_crop(image, crop, 40).astype(int) - 100).max() <= 25
 
 
 def test_outside_of_the_image_is_black_or_as_asked():
     image = np.full((8, 10, 3), 90, np.uint8)
-    outside = cut(image, Crop((-50.0, -50.0, 0.0), 20.0), 7)
+    outside = warp_crop(image, Crop((-50.0, -50.0, 0.0), 20.0), 7)
     assert outside.shape == (7, 7, 3)
     assert not outside.any()
-    half = cut(image, Crop((-0.5, 4.0, 0.0), 6.0), 6)  # its left half lies before the image
+    half = warp_crop(image, Crop((-0.5, 4.0, 0.0), 6.0), 6)  # its left half lies before the image
     assert half[2, :3].max() < 50 < half[2, 3:].min()
-    assert (cut(image, Crop((-50.0, -50.0, 0.0), 20.0), 7, border=cv2.BORDER_REPLICATE) == 90).all()
+    assert (warp_crop(image, Crop((-50.0, -50.0, 0.0), 20.0), 7, border=cv2.BORDER_REPLICATE) == 90).all()
 
 
 def test_one_pixel_image_and_huge_crop():
     image = np.full((1, 1, 3), 200, np.uint8)
-    assert cut(image, Crop((0.0, 0.0, 0.0), 1.0), 4).shape == (4, 4, 3)
-    assert cut(image, Crop((0.0, 0.0, 0.0), 1e6), 4).shape == (4, 4, 3)
+    assert warp_crop(image, Crop((0.0, 0.0, 0.0), 1.0), 4).shape == (4, 4, 3)
+    assert warp_crop(image, Crop((0.0, 0.0, 0.0), 1e6), 4).shape == (4, 4, 3)
 
 
 def test_images_longer_than_opencv_can_address():
     image = np.zeros((3, 40_000, 3), np.uint8)
     image[:, 35_000:35_010] = 255
-    pixels = cut(image, Crop((35_004.5, 1.0, 0.0), 40.0), 40)
+    pixels = warp_crop(image, Crop((35_004.5, 1.0, 0.0), 40.0), 40)
     assert pixels[20, 15:25].min() == 255
     assert pixels[20, :14].max() == 0
 
@@ -78,8 +78,8 @@ def test_images_longer_than_opencv_can_address():
 def test_stretching_goes_over_all_colours_together():
     pixels = np.array([[[100, 130, 150]], [[110, 100, 101]]], np.uint8)  # (2, 1, 3)
     expected = np.rint((pixels.astype(float) - 100) * 255 / 50)
-    np.testing.assert_array_equal(stretched(pixels), expected)
-    assert stretched(pixels).dtype == np.uint8
+    np.testing.assert_array_equal(stretch_contrast(pixels), expected)
+    assert stretch_contrast(pixels).dtype == np.uint8
     full = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
-    np.testing.assert_array_equal(stretched(full), full)
-    np.testing.assert_array_equal(stretched(np.full((2, 3, 3), 77, np.uint8)), np.zeros((2, 3, 3)))
+    np.testing.assert_array_equal(stretch_contrast(full), full)
+    np.testing.assert_array_equal(stretch_contrast(np.full((2, 3, 3), 77, np.uint8)), np.zeros((2, 3, 3)))

@@ -13,7 +13,7 @@ from PIL import Image
 
 from jvcr.geometry.crop import Crop
 from jvcr.geometry.pose import head_pose
-from jvcr.inference.detect import Detections
+from jvcr.inference.detector import Detections
 from jvcr.inference.image import ImageError, read_image
 from jvcr.inference.landmarker import Landmarker
 from jvcr.scheme import FACE68, LandmarkScheme
@@ -440,9 +440,9 @@ def test_other_forms_of_the_same_photograph(compact, examples, change):
 def test_a_face_cut_by_the_frame(compact, examples):
     image = read_image(examples / "grace_hopper.jpg")
     (whole,) = compact(image)
-    (cut,) = compact(np.ascontiguousarray(image[:, 215:]), boxes=[whole.box - [215, 0, 215, 0]])
+    (warp_crop,) = compact(np.ascontiguousarray(image[:, 215:]), boxes=[whole.box - [215, 0, 215, 0]])
     seen = whole.points[:, 0] > 225
-    distance = np.linalg.norm(cut.points[seen, :2] + [215, 0] - whole.points[seen, :2], axis=1)
+    distance = np.linalg.norm(warp_crop.points[seen, :2] + [215, 0] - whole.points[seen, :2], axis=1)
     assert distance.mean() / 180 < 0.08
 
 

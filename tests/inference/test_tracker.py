@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
+from jvcr.inference.face import Face
 from jvcr.inference.landmarker import Landmarker
-from jvcr.inference.result import Face
 from jvcr.inference.tracker import TrackedFace, Tracker
 from jvcr.scheme import FACE68
 
@@ -295,10 +295,10 @@ def test_what_a_tracked_face_is():
 
 def drawn_head(index, size):
     """A head that looks into the camera: its picture, where it is, and its landmarks."""
-    from jvcr.data.basel import projection, to_image
-    from jvcr.data.head_model import head_model
-    from jvcr.data.render import draw_head
-    from jvcr.data.synthetic import synthetic_face
+    from jvcr.data.readers.basel import projection, to_image
+    from jvcr.synthetic.dataset import synthetic_face
+    from jvcr.synthetic.head import head_model
+    from jvcr.synthetic.render import draw_head
 
     face, model = synthetic_face(index, size=size), head_model()
     para = face.pose_para.copy()

@@ -12,7 +12,7 @@ from jvcr.model.refinement import windows
 @pytest.fixture
 def network(tiny_config):
     torch.manual_seed(0)
-    return JVCR(replace(tiny_config, refinement=RefinementConfig(windows=(3, 1), channels=4, features=8))).eval()
+    return JVCR(replace(tiny_config, refinement=RefinementConfig(patches=(3, 1), channels=4, features=8))).eval()
 
 
 def test_a_window_by_hand():
@@ -65,7 +65,7 @@ def test_windows_pass_gradients_to_the_map():
 def test_a_new_one_moves_nothing(network):
     image = torch.rand(2, 3, 32, 32)
     with torch.inference_mode():
-        volumes, points = network(image)
+        volumes, _, points = network(image)
         torch.testing.assert_close(points, network.coordinate(volumes[-1]), rtol=0, atol=0)
 
 
@@ -73,21 +73,21 @@ def test_it_moves_by_what_the_image_shows(network):
     torch.nn.init.normal_(network.refinement.moves.weight)
     image = torch.rand(2, 3, 32, 32)
     with torch.inference_mode():
-        volumes, points = network(image)
+        volumes, _, points = network(image)
         read_off = network.coordinate(volumes[-1])
         maps = network.voxel.stem_maps(image)
         moves = points - read_off
         assert moves.abs().mean() > 1e-3
         torch.testing.assert_close(network.refinement(maps, read_off), points)
         # Each image's landmarks see their own image: alone it gives the same.
-        torch.testing.assert_close(network(image[1:])[1], points[1:], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(network(image[1:]).points, points[1:], atol=1e-5, rtol=1e-4)
         elsewhere = network.refinement([m.flip(-1) for m in maps], read_off) - read_off
         assert (elsewhere - moves).abs().mean() > 1e-3
 
 
 def test_its_error_trains_the_stem_and_not_p(network):
     torch.nn.init.normal_(network.refinement.moves.weight)
-    _, points = network(torch.rand(2, 3, 32, 32))
+    _, _, points = network(torch.rand(2, 3, 32, 32))
     points.abs().sum().backward()
     assert all(p.grad is None for p in network.coordinate.parameters())
     assert network.voxel.heads[-1].weight.grad is None
@@ -106,11 +106,11 @@ def test_places_are_not_rounded_under_autocast(network):
 
 
 def test_no_images(network):
-    assert network(torch.rand(0, 3, 32, 32))[1].shape == (0, 66, 3)
+    assert network(torch.rand(0, 3, 32, 32)).points.shape == (0, 66, 3)
 
 
 def test_nan_comes_out_again(network):
     with torch.no_grad():
         network.coordinate.regressor.bias[0] = float("nan")
-    points = network(torch.rand(2, 3, 32, 32))[1]
+    points = network(torch.rand(2, 3, 32, 32)).points
     assert points[:, 0, 0].isnan().all()

@@ -24,9 +24,9 @@ TINY = {
         "voxel": "landmark",
         "coordinate": "l1",
         "coordinate_weight": 20,
-        "opening_weight": 0.5,
-        "opening_sources": ["b"],
-        "opening_balance": 1,
+        "aperture_weight": 0.5,
+        "aperture_sources": ["b"],
+        "aperture_balance": 1,
     },
     "optimizer": {"name": "adamw", "learning_rate": 3e-3, "average": 0.9, "clip": 10},
 }

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from jvcr.data import read_folder
-from jvcr.training.loop import Trainer
-from jvcr.training.processes import Processes, StoppedByAnother
+from jvcr.training.distributed import Processes, StoppedByAnother
 from jvcr.training.recipe import Recipe
+from jvcr.training.trainer import Trainer
 
 RANK = int(os.environ["LOCAL_RANK"])
 

@@ -11,8 +11,8 @@ import pytest
 
 import jvcr
 from jvcr import cli
-from jvcr.export.weights import read_header
-from jvcr.inference.runtime import OnnxNetwork
+from jvcr.inference.session import OnnxNetwork
+from jvcr.weights.safetensors import read_header
 
 RECIPE = """
 name = "tiny"

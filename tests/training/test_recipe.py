@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from jvcr.model import COMPACT, PAPER
+from jvcr.training.optim import learning_rate, make_optimizer
 from jvcr.training.recipe import OptimizerRecipe, Recipe
-from jvcr.training.schedule import learning_rate, make_optimizer
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 
@@ -34,7 +34,7 @@ def test_paper_recipe_is_the_papers():
 
 def test_the_recipe_of_the_authors_code():
     recipe = Recipe.load(next(p for p in RECIPES if p.stem == "authors-code"))
-    assert (recipe.scheme, recipe.network.points) == ("face71", 71)
+    assert (recipe.scheme, recipe.network.num_landmarks) == ("face71", 71)
     assert (recipe.network.crop, recipe.network.stretch, recipe.network.voxel.image_mean) == ("width", True, 0.0)
     assert (recipe.stages.separate, recipe.stages.joint, recipe.optimizer.name) == (15, 15, "adam")
     rates = [learning_rate(recipe.optimizer, epoch, 30.0) for epoch in (0.0, 9.99, 10.0, 15.0, 29.9)]
@@ -63,7 +63,7 @@ def test_network_by_preset_and_difference():
     assert recipe.network.voxel.channels == 40
     assert recipe.network.coordinate == COMPACT.coordinate
     recipe = Recipe.from_dict({"name": "x", "network": {"preset": "compact", "refinement": {"windows": []}}})
-    assert recipe.network.refinement.windows == () and recipe.network.refinement.features == 256
+    assert recipe.network.refinement.patches == () and recipe.network.refinement.features == 256
 
 
 def test_changes(tmp_path):
@@ -92,7 +92,7 @@ def test_changes(tmp_path):
         ('name = "x"\n[optimizer]\nlearning_rate = nan', r"optimizer\.learning_rate"),
         ('name = "x"\n[optimizer]\naverage = 5.0', "below 1"),
         ('name = "x"\n[data]\nrare_share = 1', r"data\.rare_share is below 1"),
-        ('name = "x"\n[loss]\nopening_balance = 1.5', r"loss\.opening_balance is at most 1"),
+        ('name = "x"\n[loss]\nopening_balance = 1.5', r"loss\.aperture_balance is at most 1"),
         ('name = "x"\n[network]\nrefinement = { windows = [4] }', "odd number"),
         ('name = "x"\nfixed = ["voxel"]', r"fixed \(voxel\) needs weights to begin with: give start"),
         ('name = "x"\nfixed = ["hourglass"]\nstart = "compact"', "fixed"),

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from jvcr import cli
-from jvcr.data.synthetic import make_synthetic
-from jvcr.export.weights import read_header
+from jvcr.synthetic.dataset import make_synthetic
 from jvcr.training.recipe import Recipe
+from jvcr.weights.safetensors import read_header
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -50,7 +50,7 @@ def test_on_300w_lp(name, lp, tmp_path, capsys):
     assert last["step"] == 3 and set(last["val"]) == {"nme", "gte", "nme_IBUG"}
     header = read_header(out / "best.safetensors")
     whole = Recipe.load(RECIPES / f"{name}.toml")
-    assert (header.network.points, header.scheme.points) == (whole.network.points,) * 2
+    assert (header.network.num_landmarks, header.scheme.num_landmarks) == (whole.network.num_landmarks,) * 2
     assert (header.network.crop, header.network.stretch) == (whole.network.crop, whole.network.stretch)
     assert header.training["train_faces"] == 6
     kept = torch.load(out / "last.pt", weights_only=True)["optimizer"]["param_groups"][0]

@@ -40,9 +40,9 @@ def photographs():
 def drawn_heads():
     """(HEADS,) NME in percent of drawn heads in all poses, and (HEADS,) mean confidences."""
     from jvcr import Landmarker
-    from jvcr.data.synthetic import synthetic_face
     from jvcr.evaluation.metrics import nme_2d
-    from jvcr.evaluation.protocol import landmark_box
+    from jvcr.evaluation.predictions import landmark_box
+    from jvcr.synthetic.dataset import synthetic_face
 
     landmarker = Landmarker(threads=1)
     errors, confidences = [], []

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jvcr.geometry.crop import Crop, CropRule
-from jvcr.geometry.warp import cut, stretched
+from jvcr.geometry.warp import stretch_contrast, warp_crop
 from jvcr.scheme import LandmarkScheme
 
 
@@ -108,10 +108,10 @@ def make_example(
     points = crop.to_unit(points_px).astype(np.float32)
     if crop.mirror:
         points = points[scheme.mirror]
-    pixels = cut(image, crop, size)
+    pixels = warp_crop(image, crop, size)
     if settings is not None:
         pixels = augmented_pixels(pixels, settings, rng)
-    return stretched(pixels) if stretch else pixels, points
+    return stretch_contrast(pixels) if stretch else pixels, points
 
 
 def augmented_pixels(pixels: NDArray[np.uint8], settings: Augmentation, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from jvcr.data.faults import Fault, settle
+from jvcr.data.skipped import Skipped, raise_if_strict
 from jvcr.scheme import FACE68, LandmarkScheme
 
 Names: TypeAlias = NDArray[np.character]
@@ -59,7 +59,7 @@ class LandmarkDataset:
             None for a data set without boxes.
         subjects: (F,) faces of one name show the same face, with the same expression, from several sides: the pairs
             of the cross view error; "" where there is no other view. None for a data set that does not know.
-        faults: what the reader left out, and why.
+        skipped: what the reader left out, and why.
         notes: what else the reader has to say of the set.
         has_depth: whether the labels' depth belongs to their x and y, so that errors in three dimensions mean anything.
     """
@@ -75,16 +75,16 @@ class LandmarkDataset:
     pose_deg: NDArray[np.float32] | None = None
     boxes_xyxy: NDArray[np.float32] | None = None
     subjects: Names | None = None
-    faults: tuple[Fault, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
     has_depth: bool = True
 
     def __post_init__(self) -> None:
         count = len(self.images)
-        if self.points_px.shape != (count, self.scheme.points, 3):
+        if self.points_px.shape != (count, self.scheme.num_landmarks, 3):
             raise ValueError(
-                f"{self.root}: {count} images of {self.scheme.points} landmarks ({self.scheme.name}) need points of "
-                f"shape {(count, self.scheme.points, 3)}, got {self.points_px.shape}"
+                f"{self.root}: {count} images of {self.scheme.num_landmarks} landmarks ({self.scheme.name}) need points of "
+                f"shape {(count, self.scheme.num_landmarks, 3)}, got {self.points_px.shape}"
             )
         for name, width in _COLUMNS.items():
             column = getattr(self, name)
@@ -113,37 +113,39 @@ class LandmarkDataset:
         kept: dict[str, Any] = {name: v[keep] for name in columns if (v := getattr(self, name)) is not None}
         return replace(self, **kept)
 
-    def without_unusable(self, faults: Sequence[Fault], strict: bool) -> LandmarkDataset:
-        """The faces that are not `unusable`; the others become faults.
+    def without_unusable(self, skipped: Sequence[Skipped], strict: bool) -> LandmarkDataset:
+        """The faces that are not `unusable`; the others are skipped.
 
         Args:
-            faults: what the reader has left out before.
-            strict: stop at faults.
+            skipped: what the reader has left out before.
+            strict: stop at skipped faces.
 
         Raises:
-            ValueError: ``strict`` and there are faults, or no face is left.
+            ValueError: ``strict`` and faces were skipped, or no face is left.
         """
         return self.without(
-            {i: (repr(str(self.images[i])), text) for i, text in self.unusable().items()}, faults, strict
+            {i: (repr(str(self.images[i])), text) for i, text in self.unusable().items()}, skipped, strict
         )
 
-    def without(self, wrong: Mapping[int, tuple[str, str]], faults: Sequence[Fault], strict: bool) -> LandmarkDataset:
-        """The other faces; these become faults.
+    def without(
+        self, wrong: Mapping[int, tuple[str, str]], skipped: Sequence[Skipped], strict: bool
+    ) -> LandmarkDataset:
+        """The other faces; these are skipped.
 
         Args:
             wrong: index -> how the face is called, and what is wrong with it.
-            faults: what the reader has left out before.
-            strict: stop at faults.
+            skipped: what the reader has left out before.
+            strict: stop at skipped faces.
 
         Raises:
-            ValueError: ``strict`` and there are faults, or no face is left.
+            ValueError: ``strict`` and faces were skipped, or no face is left.
         """
         keep = np.ones(len(self), bool)
         keep[list(wrong)] = False
         splits = [""] * len(self) if self.splits is None else self.splits.tolist()
-        found = [*faults, *(Fault(f"{name}: {text}", splits[i]) for i, (name, text) in wrong.items())]
-        settled = settle(self.root, found, len(self) + len(faults), strict)
-        return replace(self if keep.all() else self.select(keep), faults=settled)
+        found = [*skipped, *(Skipped(f"{name}: {text}", splits[i]) for i, (name, text) in wrong.items())]
+        settled = raise_if_strict(self.root, found, len(self) + len(skipped), strict)
+        return replace(self if keep.all() else self.select(keep), skipped=settled)
 
     def unusable(self) -> dict[int, str]:
         """Index -> what is wrong with that face, for those that cannot be trained or measured on.
@@ -172,7 +174,7 @@ class LandmarkDataset:
     @property
     def problems(self) -> tuple[str, ...]:
         """What the reader left out, and why: one line for each."""
-        return tuple(fault.text for fault in self.faults)
+        return tuple(fault.text for fault in self.skipped)
 
     def extended(self, scheme: LandmarkScheme) -> LandmarkDataset:
         """The same faces with the landmarks that a scheme derives from those of this one, as their means.
@@ -182,8 +184,8 @@ class LandmarkDataset:
         """
         if not scheme.extends(self.scheme):
             raise ValueError(
-                f"{self.root} has the {self.scheme.points} landmarks of {self.scheme.name}, and {scheme.name} does not "
-                f"derive its {scheme.points} from them"
+                f"{self.root} has the {self.scheme.num_landmarks} landmarks of {self.scheme.name}, and {scheme.name} does not "
+                f"derive its {scheme.num_landmarks} from them"
             )
         return replace(self, points_px=_depth_centred(scheme.completed(self.points_px)), scheme=scheme)
 
@@ -191,7 +193,7 @@ class LandmarkDataset:
         """The same faces without the landmarks that their scheme derives from others, if it does."""
         if not self.scheme.derived:
             return self
-        points = _depth_centred(self.points_px[:, : self.scheme.base_points])
+        points = _depth_centred(self.points_px[:, : self.scheme.num_base_landmarks])
         return replace(self, points_px=points, scheme=self.scheme.without_derived())
 
     def split(self, name: str) -> LandmarkDataset:
@@ -208,8 +210,8 @@ class LandmarkDataset:
                 + (": of 300W-LP, parts can be held out for it (data.hold_out of a recipe)" if "train" in known else "")
             )
         # Faults of other splits are none of this one.
-        faults = tuple(fault for fault in self.faults if fault.split in (name, ""))
-        return replace(self.select(self.splits == name), faults=faults)
+        skipped = tuple(fault for fault in self.skipped if fault.split in (name, ""))
+        return replace(self.select(self.splits == name), skipped=skipped)
 
     def read_image(self, index: int) -> NDArray[np.uint8]:
         """The image of a face, (height, width, 3) uint8 RGB, as stored: labels belong to the stored pixels.

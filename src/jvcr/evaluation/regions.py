@@ -37,14 +37,14 @@ def regions(scheme: LandmarkScheme) -> dict[str, tuple[int, ...]]:
     return {name: tuple(sorted(landmarks)) for name, landmarks in parts.items()}
 
 
-def ring_opening(ring: ArrayLike) -> NDArray[np.float64]:
+def contour_aperture(contour: ArrayLike) -> NDArray[np.float64]:
     """How far eyes or mouths are open: the mean distance of facing landmarks, over the distance of the corners.
 
     For an eye of six landmarks this is the eye aspect ratio (EAR) of Soukupova and Cech (2016), for the inner lips the
     mouth aspect ratio.
 
     Args:
-        ring: (F, 2k, 2 or 3) landmarks in order around the opening, a corner at 0, the other at k.
+        contour: (F, 2k, 2 or 3) landmarks in order around the opening, a corner at 0, the other at k.
 
     Returns:
         (F,) ratios, 0 is closed; NaN where the corners lie on one spot, or a landmark is NaN.
@@ -54,47 +54,47 @@ def ring_opening(ring: ArrayLike) -> NDArray[np.float64]:
 
     Example:
         >>> eye = [[0, 0], [2, -1], [4, -1], [6, 0], [4, 1], [2, 1]]
-        >>> ring_opening([eye])
+        >>> contour_aperture([eye])
         array([0.33333333])
     """
-    r = np.asarray(ring, dtype=np.float64)
+    r = np.asarray(contour, dtype=np.float64)
     if r.ndim != 3 or r.shape[1] < 4 or r.shape[1] % 2:
         raise ValueError(f"a ring must have the shape (faces, 2k, 2 or 3) with k at least 2, got {r.shape}")
     half = r.shape[1] // 2
     apart = np.linalg.norm(r[:, 1:half] - r[:, :half:-1], axis=-1).mean(axis=1)
-    width = ring_width(r)
+    width = contour_width(r)
     return np.divide(apart, width, out=np.full(len(r), np.nan), where=width > 0)
 
 
-def ring_width(ring: ArrayLike) -> NDArray[np.float64]:
+def contour_width(contour: ArrayLike) -> NDArray[np.float64]:
     """(F,) distance of the corners of rings (F, 2k, 2 or 3)."""
-    r = np.asarray(ring, dtype=np.float64)
+    r = np.asarray(contour, dtype=np.float64)
     return np.linalg.norm(r[:, 0] - r[:, r.shape[1] // 2], axis=-1)
 
 
 @dataclass(frozen=True)
-class OpeningKind:
+class ApertureKind:
     """Faces that an opening of theirs sets apart: those whose eyes are closed, or whose mouth is open.
 
     Attributes:
         region: of `regions`, whose error counts on these faces.
-        rings: the scheme's groups that open, each of ``landmarks`` landmarks. Where there are several, as two eyes, a
-            face is measured at the one that is widest in its label: the eye nearer to the camera.
+        contours: the scheme's groups that open, each of ``landmarks`` landmarks. Where there are several, as two eyes,
+            a face is measured at the one that is widest in its label: the eye nearer to the camera.
         landmarks: of a ring.
-        threshold: of `ring_opening`.
+        threshold: of `contour_aperture`.
         below: whether these faces have openings below the threshold, or above it.
     """
 
     region: str
-    rings: tuple[str, ...]
+    contours: tuple[str, ...]
     landmarks: int
     threshold: float
     below: bool
 
 
-OPENINGS = {
-    "closed_eyes": OpeningKind("eye", ("right_eye", "left_eye"), 6, 0.165, True),
-    "open_mouth": OpeningKind("lips", ("inner_lips",), 8, 0.25, False),
+APERTURES = {
+    "closed_eyes": ApertureKind("eye", ("right_eye", "left_eye"), 6, 0.165, True),
+    "open_mouth": ApertureKind("lips", ("inner_lips",), 8, 0.25, False),
 }
 """What is looked at. The thresholds come from the labels of ``faces3d``'s *training* part up to 45 degrees: 2 of 100
 faces have eyes narrower than the first (0.164), 10 of 100 a mouth wider than the second (0.251). Looked at, most of
@@ -102,7 +102,7 @@ these eyes are closed or nearly so; up to the 5th percentile (0.192) about half 
 
 
 @dataclass(frozen=True)
-class OpeningFigures:
+class ApertureFigures:
     """How well an opening is found; None for a figure that has no face to rest on.
 
     Attributes:
@@ -130,34 +130,34 @@ class OpeningFigures:
     others_error: float | None
 
 
-def openings(
-    points: ArrayLike, rings: Sequence[tuple[int, ...]], labels: ArrayLike | None = None
+def apertures(
+    points: ArrayLike, contours: Sequence[tuple[int, ...]], labels: ArrayLike | None = None
 ) -> NDArray[np.float64]:
-    """How far each face is open, in the image plane: `ring_opening` of its widest ring.
+    """How far each face is open, in the image plane: `contour_aperture` of its widest ring.
 
     Args:
         points: (F, N, 2 or 3) landmarks in the image frame, pixels; x and y count.
-        rings: landmarks of the rings, such as those of both eyes.
+        contours: landmarks of the rings, such as those of both eyes.
         labels: (F, N, 2 or 3) where rings are compared in width; ``points`` if None. With it, predictions are measured
             at the very eye that the labels are.
 
     Returns:
-        (F,) ratios; NaN as `ring_opening`.
+        (F,) ratios; NaN as `contour_aperture`.
     """
     p = np.asarray(points, dtype=np.float64)[..., :2]
     t = p if labels is None else np.asarray(labels, dtype=np.float64)[..., :2]
-    widest = np.stack([ring_width(t[:, list(ring)]) for ring in rings]).argmax(axis=0)
-    return np.stack([ring_opening(p[:, list(ring)]) for ring in rings])[widest, np.arange(len(p))]
+    widest = np.stack([contour_width(t[:, list(contour)]) for contour in contours]).argmax(axis=0)
+    return np.stack([contour_aperture(p[:, list(contour)]) for contour in contours])[widest, np.arange(len(p))]
 
 
-def opening_figures(
-    kind: OpeningKind,
+def aperture_figures(
+    kind: ApertureKind,
     scheme: LandmarkScheme,
     predicted: ArrayLike,
     truth: ArrayLike,
     yaw_deg: ArrayLike,
     errors: ArrayLike,
-) -> OpeningFigures | None:
+) -> ApertureFigures | None:
     """How well the opening of eyes or mouth is found.
 
     Args:
@@ -171,16 +171,16 @@ def opening_figures(
     Returns:
         The figures; None where the scheme has no such rings.
     """
-    rings = [scheme.groups.get(name, ()) for name in kind.rings]
-    if any(len(ring) != kind.landmarks for ring in rings):
+    contours = [scheme.groups.get(name, ()) for name in kind.contours]
+    if any(len(contour) != kind.landmarks for contour in contours):
         return None
-    t, p = openings(truth, rings), openings(predicted, rings, truth)
+    t, p = apertures(truth, contours), apertures(predicted, contours, truth)
     measured = (np.abs(np.asarray(yaw_deg)) <= MOST_YAW_DEG) & np.isfinite(t) & np.isfinite(p)
     t, p = t[measured], p[measured]
     region = np.asarray(errors, dtype=np.float64)[measured][:, list(regions(scheme)[kind.region])].mean(axis=1)
     sign = -1 if kind.below else 1
     chosen, told = (sign * values > sign * kind.threshold for values in (t, p))
-    return OpeningFigures(
+    return ApertureFigures(
         faces=len(t),
         chosen=int(chosen.sum()),
         correlation=pearson(t, p),

@@ -12,12 +12,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from jvcr.data.dataset import LandmarkDataset
-from jvcr.drawing import PREDICTED_COLOR, TRUE_COLOR, blank_tile, face_tile, tile_sheet, write_picture
 from jvcr.evaluation.metrics import YAW_BINS
-from jvcr.evaluation.protocol import Predictions
-from jvcr.evaluation.regions import MOST_YAW_DEG, OPENINGS
+from jvcr.evaluation.predictions import Predictions
+from jvcr.evaluation.regions import APERTURES, MOST_YAW_DEG
 from jvcr.evaluation.statistics import PairedDifference
 from jvcr.evaluation.summary import face_errors
+from jvcr.viz.tiles import PREDICTED_COLOR, TRUE_COLOR, blank_tile, face_tile, tile_sheet, write_picture
 
 SHARE_TOLD = 0.1
 """Of the least confident, what the lines of a summary tell."""
@@ -131,7 +131,7 @@ def _opening_lines(summary: dict[str, Any]) -> list[str]:
     for key, part in summary["openings"].items():
         if part is None or not part["chosen"]:
             continue
-        kind, name = OPENINGS[key], key.replace("_", " ")
+        kind, name = APERTURES[key], key.replace("_", " ")
         side = "below" if kind.below else "above"
         told = [f"{100 * part['told']:.0f} % of them are told"]
         told += [] if part["others_told"] is None else [f"{100 * part['others_told']:.0f} % of the others"]

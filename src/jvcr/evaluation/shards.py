@@ -12,7 +12,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jvcr.data.dataset import LandmarkDataset
-from jvcr.evaluation.protocol import BATCH, BoxKind, BoxRule, EvaluatedLandmarker, Predictions, check_box_rule, predict
+from jvcr.evaluation.predictions import (
+    BATCH,
+    BoxKind,
+    BoxSource,
+    EvaluatedLandmarker,
+    Predictions,
+    check_box_source,
+    predict,
+)
 
 _landmarkers: dict[str, EvaluatedLandmarker] = {}
 """Of a worker process: the one landmarker that it has made."""
@@ -21,7 +29,7 @@ _landmarkers: dict[str, EvaluatedLandmarker] = {}
 def predict_in_processes(
     make_landmarker: Callable[[], EvaluatedLandmarker],
     dataset: LandmarkDataset,
-    box: BoxRule,
+    box: BoxSource,
     processes: int,
     progress: Callable[[int], object] | None = None,
     *,
@@ -29,7 +37,7 @@ def predict_in_processes(
     box_kind: BoxKind = "detector",
     strict: bool = False,
 ) -> Predictions:
-    """What `jvcr.evaluation.protocol.predict` gives, worked out in several processes.
+    """What `jvcr.evaluation.predictions.predict` gives, worked out in several processes.
 
     Every face is in exactly one piece. A piece is a batch of that function, so that each network run has the very faces
     it has there, and the pieces are put together in the data set's order.
@@ -52,7 +60,7 @@ def predict_in_processes(
         raise ValueError(f"processes must be at least 1, got {processes}")
     if not len(dataset):
         raise ValueError(f"{dataset.root} has no faces to evaluate")
-    check_box_rule(dataset, box)
+    check_box_source(dataset, box)
     pieces = [np.arange(first, min(first + BATCH, len(dataset))) for first in range(0, len(dataset), BATCH)]
     start = time.perf_counter()
     context = multiprocessing.get_context("spawn")
@@ -91,7 +99,7 @@ def predict_in_processes(
 def _predict_piece(
     make_landmarker: Callable[[], EvaluatedLandmarker],
     piece: LandmarkDataset,
-    box: BoxRule,
+    box: BoxSource,
     boxes_of: Sequence[ArrayLike] | None,
     box_kind: BoxKind,
     strict: bool,

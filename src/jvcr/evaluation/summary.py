@@ -30,8 +30,8 @@ from jvcr.evaluation.metrics import (
     view_pairs,
     yaw_bins,
 )
-from jvcr.evaluation.protocol import Predictions
-from jvcr.evaluation.regions import OPENINGS, opening_figures, regions
+from jvcr.evaluation.predictions import Predictions
+from jvcr.evaluation.regions import APERTURES, aperture_figures, regions
 from jvcr.evaluation.reliability import LARGE_ERROR, deciles, reliability
 from jvcr.evaluation.statistics import PairedDifference, bootstrap_means, interval, paired_difference, spearman
 from jvcr.files import replacing
@@ -264,11 +264,11 @@ def _openings(
 ) -> dict[str, dict[str, Any] | None]:
     truth = dataset.points_px
     figures = {
-        name: opening_figures(kind, dataset.scheme, predictions.points_px, truth, dataset.yaw_deg, 100 * errors)
-        for name, kind in OPENINGS.items()
+        name: aperture_figures(kind, dataset.scheme, predictions.points_px, truth, dataset.yaw_deg, 100 * errors)
+        for name, kind in APERTURES.items()
     }
     return {
-        name: None if part is None else {"threshold": OPENINGS[name].threshold} | asdict(part)
+        name: None if part is None else {"threshold": APERTURES[name].threshold} | asdict(part)
         for name, part in figures.items()
     }
 

@@ -12,7 +12,7 @@ _LONGEST_REMAP = 32767 // 2
 """OpenCV addresses source pixels with 16 bits when it warps."""
 
 
-def cut(image: NDArray[np.uint8], crop: Crop, size: int, border: int = cv2.BORDER_CONSTANT) -> NDArray[np.uint8]:
+def warp_crop(image: NDArray[np.uint8], crop: Crop, size: int, border: int = cv2.BORDER_CONSTANT) -> NDArray[np.uint8]:
     """The crop's pixels, resampled once.
 
     A crop smaller than its place in the image is averaged down first: bilinear sampling alone would skip pixels.
@@ -37,7 +37,7 @@ def cut(image: NDArray[np.uint8], crop: Crop, size: int, border: int = cv2.BORDE
     return np.asarray(warped, dtype=np.uint8).reshape(size, size, image.shape[2])
 
 
-def stretched(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def stretch_contrast(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A crop with its range stretched: its darkest value becomes 0, its brightest 255, over all colours together.
 
     It is for networks that were trained on such crops (`NetworkConfig.stretch`): what the crop shows of the black

@@ -1,6 +1,6 @@
 """Images in, faces out: NumPy, OpenCV and ONNX Runtime, no torch."""
 
-from jvcr.inference.detect import (
+from jvcr.inference.detector import (
     Detections,
     Detector,
     MediaPipeDetector,
@@ -8,9 +8,9 @@ from jvcr.inference.detect import (
     SlimeFaceDetector,
     default_detector,
 )
+from jvcr.inference.face import Face
 from jvcr.inference.image import ImageError, ImageSource, read_image
 from jvcr.inference.landmarker import BoxKind, Landmarker
-from jvcr.inference.result import Face
 from jvcr.inference.tracker import TrackedFace, Tracker
 
 __all__ = [

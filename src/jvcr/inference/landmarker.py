@@ -18,12 +18,12 @@ from numpy.typing import ArrayLike, NDArray
 from jvcr.geometry.crop import Crop, CropRule, box_fault
 from jvcr.geometry.pose import HeadPose, head_pose
 from jvcr.geometry.volume import sample_volume
-from jvcr.geometry.warp import cut, stretched
-from jvcr.inference.ahead import in_order
-from jvcr.inference.detect import Detector, default_detector
+from jvcr.geometry.warp import stretch_contrast, warp_crop
+from jvcr.inference.detector import Detector, default_detector
+from jvcr.inference.face import Face
 from jvcr.inference.image import ImageSource, read_image
-from jvcr.inference.result import Face
-from jvcr.inference.runtime import OnnxNetwork, Providers, available_cores
+from jvcr.inference.parallel import parallel_map
+from jvcr.inference.session import OnnxNetwork, Providers, available_cores
 from jvcr.scheme import LandmarkScheme
 
 BoxKind: TypeAlias = Literal["detector", "landmarks"]
@@ -101,7 +101,9 @@ class Landmarker:
 
     def __repr__(self) -> str:
         info = self._network.info
-        return f"Landmarker({info.name!r}: {info.scheme.points} points of {info.scheme.name}, {info.image_size} px)"
+        return (
+            f"Landmarker({info.name!r}: {info.scheme.num_landmarks} points of {info.scheme.name}, {info.image_size} px)"
+        )
 
     @property
     def weights(self) -> str:
@@ -225,7 +227,7 @@ class Landmarker:
         passes: int | None,
     ) -> Iterator[list[Face]]:
         pending: list[_Job] = []
-        prepared = in_order(lambda pair: self._prepare(*pair, box_kind), _paired(images, boxes), self.threads)
+        prepared = parallel_map(lambda pair: self._prepare(*pair, box_kind), _paired(images, boxes), self.threads)
         while True:
             try:
                 pending.append(next(prepared))
@@ -274,8 +276,8 @@ class Landmarker:
             for _ in range(passes):
                 if points_px:
                     crops = [_around(points, crop, info.crop) for points, crop in zip(points_px, crops, strict=True)]
-                pixels = [cut(image, crop, info.image_size) for image, crop in zip(images, crops, strict=True)]
-                shown = np.stack([stretched(p) for p in pixels] if info.stretch else pixels)
+                pixels = [warp_crop(image, crop, info.image_size) for image, crop in zip(images, crops, strict=True)]
+                shown = np.stack([stretch_contrast(p) for p in pixels] if info.stretch else pixels)
                 coordinates, volumes = self._network.run(shown)
                 points_px = [crop.to_image(points) for crop, points in zip(crops, coordinates, strict=True)]
             confidence = sample_volume(volumes, coordinates).clip(0, 1)

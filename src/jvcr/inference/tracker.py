@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from jvcr.geometry.crop import Crop, box_fault
 from jvcr.geometry.pose import HeadPose
-from jvcr.inference.detect import Detector, SlimeFaceDetector
+from jvcr.inference.detector import Detector, SlimeFaceDetector
+from jvcr.inference.face import Face
 from jvcr.inference.image import read_image
 from jvcr.inference.landmarker import Landmarker
-from jvcr.inference.result import Face
-from jvcr.inference.smoothing import FaceSmoother
+from jvcr.inference.one_euro import FaceSmoother
 
 DETECT_LONG_SIDE = 320
 """Frames are made this long for the detector, which then finds faces from 1/15 of the frame's longer side on."""

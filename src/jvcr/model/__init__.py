@@ -10,11 +10,11 @@ from jvcr.model.config import (
     RefinementConfig,
     VoxelConfig,
 )
-from jvcr.model.coordinates import CoordinateNet
+from jvcr.model.coordinate import CoordinateNet
+from jvcr.model.heatmap import equation_1_peak, gaussian_volume
 from jvcr.model.hourglass import VoxelNet
-from jvcr.model.network import JVCR
+from jvcr.model.jvcr import JVCR, JVCROutput
 from jvcr.model.refinement import RefinementNet
-from jvcr.model.volume import draw_volume, equation_1_peak
 
 __all__ = [
     "AUTHORS",
@@ -24,11 +24,12 @@ __all__ = [
     "PRESETS",
     "CoordinateConfig",
     "CoordinateNet",
+    "JVCROutput",
     "NetworkConfig",
     "RefinementConfig",
     "RefinementNet",
     "VoxelConfig",
     "VoxelNet",
-    "draw_volume",
     "equation_1_peak",
+    "gaussian_volume",
 ]

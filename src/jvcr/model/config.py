@@ -115,22 +115,22 @@ class RefinementConfig:
     """The refinement subnetwork R, not in the paper: it moves P's landmarks by what the stem's maps show there.
 
     Attributes:
-        windows: how many cells of the stem's maps R sees around each landmark: the side of its square window on the map
+        patches: how many cells of the stem's maps R sees around each landmark: the side of its square patch on the map
             of half the image's side, on that of a quarter, and so on, each an odd number. Empty is no R, as in the
             paper.
-        channels: numbers that are kept of each landmark's windows.
+        channels: numbers that are kept of each landmark's patches.
         features: width of the layer that sees those of all landmarks.
     """
 
     __pydantic_config__: ClassVar = STRICT
 
-    windows: tuple[int, ...] = ()
+    patches: tuple[int, ...] = ()
     channels: int = 8
     features: int = 256
 
     def __post_init__(self) -> None:
-        if wrong := [w for w in self.windows if w < 1 or w % 2 == 0]:
-            raise ValueError(f"windows must have an odd number of cells on each side, got {wrong[0]}")
+        if wrong := [w for w in self.patches if w < 1 or w % 2 == 0]:
+            raise ValueError(f"patches must have an odd number of cells on each side, got {wrong[0]}")
         if self.channels < 1 or self.features < 1:
             raise ValueError(f"channels and features must be at least 1, got {self.channels} and {self.features}")
 
@@ -140,7 +140,7 @@ class NetworkConfig:
     """The subnetworks and what joins them.
 
     Attributes:
-        points: number of landmarks N.
+        num_landmarks: how many landmarks there are, N.
         voxel: the voxel regression subnetwork G.
         coordinate: the coordinate regression subnetwork P.
         refinement: the refinement subnetwork R.
@@ -153,7 +153,7 @@ class NetworkConfig:
 
     __pydantic_config__: ClassVar = STRICT
 
-    points: int = 68
+    num_landmarks: int = 68
     voxel: VoxelConfig = field(default_factory=VoxelConfig)
     coordinate: CoordinateConfig = field(default_factory=CoordinateConfig)
     refinement: RefinementConfig = field(default_factory=RefinementConfig)
@@ -173,18 +173,20 @@ class NetworkConfig:
                 f"a volume of side {size} cannot be halved {len(self.coordinate.channels)} times: give the coordinate "
                 f"network fewer channels or the image another size"
             )
-        if len(self.refinement.windows) > len(self.voxel.stem_channels):
+        if len(self.refinement.patches) > len(self.voxel.stem_channels):
             raise ValueError(
-                f"the stem has {len(self.voxel.stem_channels)} sizes of maps: refinement.windows cannot name "
-                f"{len(self.refinement.windows)}"
+                f"the stem has {len(self.voxel.stem_channels)} sizes of maps: refinement.patches cannot name "
+                f"{len(self.refinement.patches)}"
             )
-        for halved, window in enumerate(self.refinement.windows, start=1):
-            if window > self.voxel.image_size // 2**halved:
+        for halved, patch in enumerate(self.refinement.patches, start=1):
+            if patch > self.voxel.image_size // 2**halved:
                 raise ValueError(
-                    f"refinement.windows has {window} cells for a map of {self.voxel.image_size // 2**halved} a side"
+                    f"refinement.patches has {patch} cells for a map of {self.voxel.image_size // 2**halved} a side"
                 )
-        if self.points < 1 or self.sigma <= 0:
-            raise ValueError(f"points must be at least 1 and sigma above 0, got {self.points} and {self.sigma}")
+        if self.num_landmarks < 1 or self.sigma <= 0:
+            raise ValueError(
+                f"num_landmarks must be at least 1 and sigma above 0, got {self.num_landmarks} and {self.sigma}"
+            )
         if self.crop not in CROP_RULES:
             raise ValueError(f"crop must be one of {', '.join(map(repr, CROP_RULES))}, got {self.crop!r}")
 
@@ -206,7 +208,15 @@ class NetworkConfig:
         """
         from pydantic import TypeAdapter  # only reading files needs it
 
-        return TypeAdapter(cls).validate_python(data)
+        return TypeAdapter(cls).validate_python(_with_new_names(data))
+
+
+def _with_new_names(data: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with the keys of files made before version 0.2 renamed."""
+    data = {("num_landmarks" if key == "points" else key): value for key, value in data.items()}
+    if isinstance(refinement := data.get("refinement"), dict):
+        data["refinement"] = {("patches" if key == "windows" else key): value for key, value in refinement.items()}
+    return data
 
 
 PAPER = NetworkConfig()
@@ -223,11 +233,11 @@ COMPACT = NetworkConfig(
         unit="plain",
     ),
     coordinate=CoordinateConfig(channels=(8, 24, 48, 96), features=256),
-    refinement=RefinementConfig(windows=(5, 3)),
+    refinement=RefinementConfig(patches=(5, 3)),
 )
 """The network that ships: 128x128 images, three hourglasses on 16x16 maps, volumes of 32x32 x 1, 4, 32, refinement."""
 
-AUTHORS = NetworkConfig(points=71, voxel=VoxelConfig(image_mean=0.0), crop="width", stretch=True)
+AUTHORS = NetworkConfig(num_landmarks=71, voxel=VoxelConfig(image_mean=0.0), crop="width", stretch=True)
 """The paper's network as its authors released it: for 71 landmarks, with their crop and their pixels."""
 
 PRESETS = {"paper": PAPER, "compact": COMPACT, "authors": AUTHORS}

@@ -111,8 +111,8 @@ class VoxelNet(nn.Module):
         self.features = nn.ModuleList(_conv_bn_relu(c, c, 1, bias=True) for _ in config.depths)
         columns = config.upscale**2
         self.heads = nn.ModuleList(nn.Conv2d(c, d * columns, 1) for d in config.depths)
-        self.features_back = nn.ModuleList(nn.Conv2d(c, c, 1) for _ in range(last))
-        self.heads_back = nn.ModuleList(nn.Conv2d(d * columns, c, 1) for d in config.depths[:last])
+        self.merge_features = nn.ModuleList(nn.Conv2d(c, c, 1) for _ in range(last))
+        self.merge_predictions = nn.ModuleList(nn.Conv2d(d * columns, c, 1) for d in config.depths[:last])
 
     def forward(self, image: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
         """One volume a stack, each (batch, depth, height / 4, width / 4).
@@ -142,6 +142,6 @@ class VoxelNet(nn.Module):
             y = feature(residual(hourglass(x)))
             columns = head(y)
             volumes.append(F.pixel_shuffle(columns, self.config.upscale) if self.config.upscale > 1 else columns)
-            if m < len(self.features_back):
-                x = x + self.features_back[m](y) + self.heads_back[m](columns)
+            if m < len(self.merge_features):
+                x = x + self.merge_features[m](y) + self.merge_predictions[m](columns)
         return volumes

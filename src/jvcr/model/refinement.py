@@ -2,7 +2,7 @@
 
 It is not in the paper. A cell of the last volume is four pixels wide, and two lids that are closed are half a cell
 apart: what tells an open eye from a closed one is in the image, and hardly in the volume. R reads the maps of G's
-stem, the first of which has cells of two pixels, in windows around the landmarks that P has found: one step of cascaded
+stem, the first of which has cells of two pixels, in patches around the landmarks that P has found: one step of cascaded
 regression with shape-indexed features (Cao et al., Face alignment by explicit shape regression, CVPR 2012).
 """
 
@@ -25,21 +25,21 @@ the order of 1, and the learning rate of G and P suits it."""
 class RefinementNet(nn.Module):
     """Windows around all landmarks to a move of each.
 
-    A landmark's windows, one on each map, pass a matrix that belongs to that landmark alone, since what is to be seen
+    A landmark's patches, one on each map, pass a matrix that belongs to that landmark alone, since what is to be seen
     at a lid is not what is to be seen at a lip; one hidden layer then sees all landmarks. A new network moves nothing.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         shape = config.refinement
-        widths = config.voxel.stem_channels[: len(shape.windows)]
-        inputs = sum(w * w * c for w, c in zip(shape.windows, widths, strict=True))
-        self.points, self.windows = config.points, shape.windows
+        widths = config.voxel.stem_channels[: len(shape.patches)]
+        inputs = sum(w * w * c for w, c in zip(shape.patches, widths, strict=True))
+        self.num_landmarks, self.patches = config.num_landmarks, shape.patches
         # For each landmark a matrix; the biases are one vector, like all others, which weight decay leaves alone.
-        self.local = nn.Parameter(torch.randn(config.points, inputs, shape.channels) * (2 / inputs) ** 0.5)
-        self.local_bias = nn.Parameter(torch.zeros(config.points * shape.channels))
-        self.joint = nn.Linear(config.points * shape.channels, shape.features)
-        self.moves = nn.Linear(shape.features, 3 * config.points)
+        self.local = nn.Parameter(torch.randn(config.num_landmarks, inputs, shape.channels) * (2 / inputs) ** 0.5)
+        self.local_bias = nn.Parameter(torch.zeros(config.num_landmarks * shape.channels))
+        self.joint = nn.Linear(config.num_landmarks * shape.channels, shape.features)
+        self.moves = nn.Linear(shape.features, 3 * config.num_landmarks)
         nn.init.zeros_(self.moves.weight)
         nn.init.zeros_(self.moves.bias)
 
@@ -49,28 +49,28 @@ class RefinementNet(nn.Module):
         """The landmarks, moved.
 
         Args:
-            maps: of the stem, finest first, each (batch, channels, height, width); R reads as many as it has windows.
+            maps: of the stem, finest first, each (batch, channels, height, width); R reads as many as it has patches.
             points_unit: P's landmarks in the unit frame. No gradient runs back into them: P learns by its own error.
         """
         points_unit = points_unit.detach()
         # In bfloat16 a place would be rounded to a tenth of a percent of the face.
         with torch.autocast(points_unit.device.type, enabled=False):
             places = points_unit[..., :2].to(self.local.dtype)
-            seen = [windows(m, places, side) for m, side in zip(maps, self.windows, strict=False)]
+            seen = [patches(m, places, side) for m, side in zip(maps, self.patches, strict=False)]
             local = torch.matmul(torch.cat(seen, dim=2).transpose(0, 1), self.local).transpose(0, 1).flatten(1)
             joint = F.relu(self.joint(F.relu(local + self.local_bias)))
-            return points_unit + _STEP * self.moves(joint).view(-1, self.points, 3)
+            return points_unit + _STEP * self.moves(joint).view(-1, self.num_landmarks, 3)
 
 
-def windows(
+def patches(
     features: Float[Tensor, "batch channels height width"], points_unit: Float[Tensor, "batch points 2"], side: int
 ) -> Float[Tensor, "batch points values"]:
-    """Square windows of a map around points, by bilinear interpolation; beyond its border the map is 0.
+    """Square patches of a map around points, by bilinear interpolation; beyond its border the map is 0.
 
     Args:
         features: a map that covers the crop.
         points_unit: (x, y) in the unit frame: -1 and 1 are the crop's edges.
-        side: cells along each side of a window, an odd number.
+        side: cells along each side of a patch, an odd number.
 
     Returns:
         side * side * channels values for each point: rows from top to bottom, in them cells from left to right,

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from jvcr.training.objective import Losses, Stage
+from jvcr.training.loss import Losses, Stage
 
 LINE_EVERY_SECONDS = 60.0
 

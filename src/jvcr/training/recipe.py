@@ -37,8 +37,8 @@ class DataRecipe:
             where the only other faces are the test set.
         source_shares: how many faces of each source go into a batch, relative to each other; empty draws all alike.
         rare_share: share of each batch, from 0 to below 1, drawn from faces with rare openings, eyes shut or wide,
-            lips apart or pressed (`jvcr.training.openings.rare_openings`): a network that sees few of them tends to the
-            usual face. 0 draws all alike.
+            lips apart or pressed (`jvcr.training.aperture_loss.rare_apertures`): a network that sees few of them tends
+            to the usual face. 0 draws all alike.
         in_memory: keep the decoded images in memory, in each process; False reads each when it is its turn.
         hold_out: of 300W-LP: the parts that make up the split "val", such as IBUG; the others are "train".
         leave_out: of 300W-LP: parts not to read.
@@ -85,14 +85,14 @@ class LossRecipe:
         coordinate: "l2", the squared error of a coordinate, or "l1", its size, which forgives wrong labels; averaged
             over coordinates (unit frame) and faces.
         coordinate_weight: lambda.
-        opening_weight: how much the vectors between landmarks that face each other across an opening, as upper and
+        aperture_weight: how much the vectors between landmarks that face each other across an opening, as upper and
             lower lid do, count in L_coord beside the landmarks: their error, reduced alike, times this is added. It
             is counted of the network's last landmarks only: of R's where there is R, of P's otherwise.
-        opening_sources: the sources on whose faces it counts; empty is all. Where lids were never labelled by hand,
+        aperture_sources: the sources on whose faces it counts; empty is all. Where lids were never labelled by hand,
             they teach nothing but what a fitted model takes for usual. The mean is over all faces of a batch, so the
             fewer of these are in it (``data.source_shares``), the less it counts.
-        opening_balance: how much more an opening counts the rarer it is, from 0, all alike, to 1, all parts of its
-            range alike (`jvcr.training.openings.OpeningLoss`).
+        aperture_balance: how much more an opening counts the rarer it is, from 0, all alike, to 1, all parts of its
+            range alike (`jvcr.training.aperture_loss.ApertureLoss`).
         peak: height of the Gaussians in the ground truth: 1, or Eq. 1's 1 / (2 pi sigma^2). Confidences are read off
             the volume as shares of 1, and so need 1.
         centre: where they lie: "exact", at the landmarks, or "towards-origin", in whole voxels and one to two voxels
@@ -104,9 +104,9 @@ class LossRecipe:
     voxel: Literal["mean", "landmark"] = "mean"
     coordinate: Literal["l2", "l1"] = "l2"
     coordinate_weight: float = 10.0
-    opening_weight: float = 0.0
-    opening_sources: tuple[str, ...] = ()
-    opening_balance: float = 0.0
+    aperture_weight: float = 0.0
+    aperture_sources: tuple[str, ...] = ()
+    aperture_balance: float = 0.0
     peak: float = 1.0
     centre: Literal["exact", "towards-origin"] = "exact"
 
@@ -125,7 +125,7 @@ class OptimizerRecipe:
             ``--resume``.
         clip: greatest norm of the gradient; 0 for none.
         average: decay a step of the running average of the weights, which is what is validated and kept, reached by a
-            ramp in each stage (`jvcr.training.average`); 0 for none.
+            ramp in each stage (`jvcr.training.ema`); 0 for none.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -196,15 +196,15 @@ class Recipe:
             raise ValueError("optimizer.learning_rate and optimizer.step_epochs must be above 0")
         if self.data.rare_share >= 1:
             raise ValueError(f"data.rare_share is below 1, got {self.data.rare_share}")
-        if self.loss.opening_balance > 1:
-            raise ValueError(f"loss.opening_balance is at most 1, got {self.loss.opening_balance}")
+        if self.loss.aperture_balance > 1:
+            raise ValueError(f"loss.aperture_balance is at most 1, got {self.loss.aperture_balance}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
         if self.batch_size < 1 or self.stages.separate < 0 or self.stages.joint < 0:
             raise ValueError("batch_size must be at least 1, and no stage can last less than 0 epochs")
         if self.stages.separate + self.stages.joint <= 0:
             raise ValueError("stages: nothing to train, both stages last 0 epochs")
-        parts = {"voxel", "coordinate", *(["refinement"] if self.network.refinement.windows else [])}
+        parts = {"voxel", "coordinate", *(["refinement"] if self.network.refinement.patches else [])}
         if parts <= set(self.fixed):
             raise ValueError(f"fixed names all subnetworks, {', '.join(sorted(parts))}: nothing is left to train")
         if self.fixed and not self.start:

@@ -1,1 +1,0 @@
-"""What is done with the faces that were found: drawn, and stored for many images."""

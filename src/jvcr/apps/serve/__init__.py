@@ -1,6 +1,0 @@
-"""The service: landmarks over HTTP and WebSocket, and a page to look at them."""
-
-from jvcr.apps.serve.app import make_app
-from jvcr.apps.serve.limits import Limits
-
-__all__ = ["Limits", "make_app"]

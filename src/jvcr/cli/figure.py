@@ -1,0 +1,186 @@
+"""``jvcr figure volume`` and ``jvcr figure examples``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from jvcr.viz.volume import Example
+
+SUFFIXES = (".png", ".jpg", ".webp")
+
+
+def volume(
+    image: Path,
+    /,
+    *,
+    out: Path,
+    face: int = 1,
+    boxes: Path | None = None,
+    box_kind: Literal["detector", "landmarks"] = "detector",
+    size: int = 480,
+    weights: str = "compact",
+    threads: int | None = None,
+    passes: int = 1,
+) -> int:
+    """Draw a face's landmarks and its volume in 3D: Figure 2 of the paper, from one photograph.
+
+    Four pictures side by side: the photograph with its landmarks; the landmarks in 3D; their compact volume, as Eq. 1-2
+    define it; and the volume that the network estimated. Warm is near the camera, cold is far.
+
+        jvcr figure volume portrait.jpg --out volume.png
+
+    Parameters
+    ----------
+    image
+        The photograph.
+    out
+        The picture: .png, .jpg or .webp.
+    face
+        Which face, where there are several: 1 is the most certain one, or the first of --boxes.
+    boxes
+        File that says where the faces are, as for jvcr predict; without it they are found.
+    box_kind
+        What those boxes surround: a face as detectors box it, forehead to chin, or the landmarks themselves.
+    size
+        Width and height of each of the four pictures, pixels.
+    weights
+        Name of shipped weights, or an .onnx file.
+    threads
+        Processor threads of the network; all available by default.
+    passes
+        2 looks at the face again, around the landmarks found first.
+    """
+    from jvcr.viz.volume import volume_figure
+
+    _check([image], out, size, face)
+    found, missing = _examples([image], out, boxes, box_kind, weights, threads, passes, face)
+    if missing:
+        raise ValueError(missing[0])
+    _write(out, volume_figure(found[0], size))
+    print(f"written: {out}")
+    return 0
+
+
+def examples(
+    images: list[Path],
+    /,
+    *,
+    out: Path,
+    columns: int = 6,
+    boxes: Path | None = None,
+    box_kind: Literal["detector", "landmarks"] = "detector",
+    size: int = 300,
+    weights: str = "compact",
+    threads: int | None = None,
+    passes: int = 1,
+) -> int:
+    """Draw photographs, volumes and landmarks of several faces, as Figures 4 and 5 of the paper do.
+
+    A column for each photograph: on top the face with its 2D landmarks, in the middle the estimated volume, below the
+    landmarks in 3D. Of each photograph the most certain face is taken, or the first of --boxes. Photographs without a
+    face are named and left out; the exit code is then 1.
+
+        jvcr figure examples photos/ portrait.jpg --out examples.png --columns 6
+
+    Parameters
+    ----------
+    images
+        Image files, and folders, which are searched with their sub-folders.
+    out
+        The picture: .png, .jpg or .webp.
+    columns
+        Faces side by side; further ones follow below.
+    boxes
+        File that says where the faces are, as for jvcr predict; without it they are found.
+    box_kind
+        What those boxes surround: a face as detectors box it, forehead to chin, or the landmarks themselves.
+    size
+        Width and height of each picture, pixels.
+    weights
+        Name of shipped weights, or an .onnx file.
+    threads
+        Processor threads of the network; all available by default.
+    passes
+        2 looks at each face again, around the landmarks found first.
+    """
+    import sys
+
+    from jvcr.viz.volume import examples_figure
+
+    _check(images, out, size, columns, "columns")
+    found, missing = _examples(images, out, boxes, box_kind, weights, threads, passes)
+    for reason in missing:
+        print(f"jvcr: left out: {reason}", file=sys.stderr)
+    if not found:
+        raise ValueError("no face to draw")
+    _write(out, examples_figure(found, columns, size))
+    print(f"written: {out}, {len(found)} {'face' if len(found) == 1 else 'faces'}")
+    return 1 if missing else 0
+
+
+def _check(images: list[Path], out: Path, size: int, number: int, name: str = "face") -> None:
+    if out.resolve() in {image.resolve() for image in images}:
+        raise ValueError(f"--out {out} is one of the photographs: choose another name")
+    if out.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"--out must end in one of {', '.join(SUFFIXES)}, got {out.name}")
+    if not 64 <= size <= 4096:
+        raise ValueError(f"--size must be 64 to 4096 pixels, got {size}")
+    if number < 1:
+        raise ValueError(f"--{name} must be at least 1, got {number}")
+    if out.is_dir():
+        raise ValueError(f"--out {out} is a folder: name the picture")
+
+
+def _examples(
+    images: list[Path],
+    out: Path,
+    boxes: Path | None,
+    box_kind: Literal["detector", "landmarks"],
+    weights: str,
+    threads: int | None,
+    passes: int,
+    number: int = 1,
+) -> tuple[list[Example], list[str]]:
+    """A face of each photograph with what the network saw, and why others have none."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from jvcr.cli.photos import BoxFile, find_photos
+    from jvcr.inference.image import read_image
+    from jvcr.inference.landmarker import Landmarker
+    from jvcr.viz.volume import Example
+
+    photos = [photo for photo in find_photos(images, out.parent / ".nothing") if photo.path.resolve() != out.resolve()]
+    file = None if boxes is None else BoxFile(boxes, photos)
+    landmarker = Landmarker(weights, threads=threads, passes=passes)
+    if file is None:
+        landmarker.detector  # noqa: B018 (makes it: where none is installed, that is said now and once)
+    found: list[Example] = []
+    missing: list[str] = []
+    errors = Console(stderr=True)
+    quiet = len(photos) < 2 or not errors.is_terminal
+    for photo in track(photos, "photographs", console=errors, transient=True, disable=quiet):
+        try:
+            image = read_image(photo.path)
+            faces, volumes, crops = landmarker.volumes(image, None if file is None else file.of(photo), box_kind)
+        except (OSError, ValueError) as error:
+            missing.append(str(error) if str(photo.path) in str(error) else f"{photo.path}: {error}")
+            continue
+        if len(faces) < number:
+            few = "no face" if not faces else f"no face {number}, only {len(faces)}"
+            missing.append(f"{photo.path}: {few} found" if file is None else f"{photo.path}: {few} in {boxes}")
+            continue
+        i = number - 1
+        found.append(Example(photo.path.name, image, faces[i], volumes[i], crops[i], landmarker.scheme))
+    return found, missing
+
+
+def _write(out: Path, picture: NDArray[np.uint8]) -> None:
+    from jvcr.viz.tiles import write_picture
+
+    write_picture(out, picture)

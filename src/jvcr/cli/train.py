@@ -1,0 +1,132 @@
+"""``jvcr train``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from jvcr.cli.progress import counting
+
+
+def train(
+    recipe: Path,
+    *,
+    data: Path,
+    basis: Path | None = None,
+    out: Path | None = None,
+    resume: bool = False,
+    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
+    start: str | None = None,
+    devices: int | None = None,
+    nodes: int | None = None,
+    threads: int | None = None,
+) -> int:
+    """Train a network by a recipe: the volume and the coordinates each for itself, then both jointly.
+
+    The run's folder gets a checkpoint every few minutes (last.pt), the best weights by validation so far
+    (best.safetensors) and every validation (metrics.jsonl). Ctrl-C finishes the step, saves and stops, with exit code
+    130; the same command with --resume goes on to the very losses it would have had.
+
+        jvcr train recipes/compact.toml --data faces3d
+        jvcr train recipes/compact.toml --data faces3d --resume
+        jvcr train recipes/compact.toml --data faces3d --out runs/l2 --set loss.coordinate=l2
+        jvcr train recipes/compact.toml --data mine --out runs/mine --start compact --set stages.separate=0
+        jvcr train recipes/paper.toml --data 300W-LP --devices 4
+
+    If the data lacks the sources that a recipe names, add --set 'data.source_shares={}' and --set
+    'loss.aperture_sources=[]'.
+
+    Several processes, one a GPU or a part of the processor's cores, share every batch and come to what one process
+    comes to, up to rounding. --devices starts them on this machine. On several machines torchrun or srun starts them
+    (torchrun --nnodes 2 --nproc-per-node 4 ... --no-python jvcr train ...), and says how many there are.
+
+    Parameters
+    ----------
+    recipe
+        TOML file that says what to do; recipes/ has commented ones.
+    data
+        Folder with images and landmarks.npz or landmarks.csv, 300W-LP, or another layout that the readers know.
+    basis
+        300W-LP: the face model that makes 3D points of its parameters; by default basis.npz in its folder or beside it.
+        jvcr data basis makes it.
+    out
+        The run's folder; runs/NAME by default.
+    resume
+        Go on from the checkpoint in that folder.
+    set_
+        key=value that replaces what the recipe says; may be repeated.
+    start
+        Weights to begin with instead of random ones, to adapt them to other faces: a shipped name, or a .safetensors
+        file of a network of the same shape.
+    devices
+        Processes on each machine; 1 by default, or as many as torchrun or srun have started.
+    nodes
+        Machines; 1 by default, or as many as torchrun or srun use.
+    threads
+        Processor threads for each process; by default the processes of a machine share all that are available.
+    """
+    import torch
+
+    from jvcr.data.readers import read_dataset
+    from jvcr.data.skipped import summary
+    from jvcr.inference.session import available_cores
+    from jvcr.scheme import load_scheme
+    from jvcr.training.distributed import Processes, StoppedByAnother
+    from jvcr.training.recipe import Recipe
+    from jvcr.training.trainer import CHECKPOINT, LOG, Trainer, keep_freed_memory, precision
+
+    settings = Recipe.load(recipe, set_ if start is None else (*set_, f"start={json.dumps(start)}"))
+    processes = Processes.find(os.environ, devices, nodes)
+    processes.check_batch(settings.batch_size)
+    out = out or Path("runs") / settings.name
+    if not resume and any((out / name).exists() for name in (CHECKPOINT, LOG)):
+        raise ValueError(f"{out} holds a run already: add --resume to go on with it, or choose another --out")
+    if threads is not None and threads < 1:
+        raise ValueError(f"--threads must be at least 1, got {threads}")
+    scheme = load_scheme(settings.scheme)
+    chosen = settings.data
+    first = all(os.environ.get(rank, "0") == "0" for rank in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+    with counting("reading labels", enabled=first) as advance:
+        dataset = read_dataset(
+            data,
+            scheme,
+            basis=basis,
+            flips=chosen.flips,
+            leave_out=chosen.leave_out,
+            hold_out=chosen.hold_out,
+            strict=chosen.strict,
+            advance=advance,
+        )
+    train_faces = dataset.split(chosen.train_split)
+    val_faces = dataset.split(chosen.val_split) if chosen.val_split else None
+    out.mkdir(parents=True, exist_ok=True)
+    keep_freed_memory()
+
+    fabric = processes.fabric(precision(settings.precision))
+    fabric.launch()
+    if dataset.problems and fabric.is_global_zero:
+        left_out = f"{len(dataset.problems)} of {len(dataset) + len(dataset.problems)} faces"
+        print(f"jvcr: left out {left_out}: {summary(dataset.problems)}", file=sys.stderr)
+    torch.set_num_threads(threads or processes.threads(available_cores(), os.environ))
+    trainer = Trainer(settings, train_faces, val_faces, out, fabric)
+    try:
+        if resume:
+            trainer.resume()
+        outcome = trainer.run()
+    except StoppedByAnother:
+        return 1
+    if not fabric.is_global_zero:
+        return 0  # also when stopped: the first process tells how it ended
+
+    state = "finished" if outcome.finished else "stopped; the same command with --resume goes on"
+    figures = ", ".join(f"{k} {v:.3f} %" for k, v in outcome.best.items()) or ("none yet" if val_faces else "none")
+    print(f"{state}: {outcome.faces:,} faces seen in {outcome.seconds / 60:.1f} minutes; best validation: {figures}")
+    if outcome.weights.is_file():
+        print(f"weights: {outcome.weights}")
+        print(f"next:    jvcr export {outcome.weights} --out {outcome.weights.with_suffix('.onnx')}")
+    return 0 if outcome.finished else 130

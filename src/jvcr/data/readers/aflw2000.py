@@ -1,0 +1,118 @@
+"""AFLW2000-3D: a folder of ``image00002.jpg``, ``image00002.mat`` and so on (Zhu et al., 2016)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jvcr.data.dataset import LandmarkDataset
+from jvcr.data.readers.basel import pose_deg
+from jvcr.data.readers.matfile import POINTS, POSE, find_pairs, read_pairs
+from jvcr.data.skipped import Skipped, raise_if_strict
+from jvcr.scheme import FACE68
+
+Annotation: TypeAlias = Literal["original", "reannotated"]
+
+REANNOTATION = "AFLW2000-3D-Reannotated.pts68.npy"
+"""The name under which the re-annotated points are published."""
+
+
+def read_aflw2000(
+    root: str | Path,
+    annotation: Annotation = "original",
+    strict: bool = False,
+    advance: Callable[[int], object] | None = None,
+) -> LandmarkDataset:
+    """Reads AFLW2000-3D as published.
+
+    ============= ======== ==================================================== ================================
+    key of .mat   shape    in the file                                          in the data set
+    ============= ======== ==================================================== ================================
+    ``pt3d_68``   (3, 68)  x, y in pixels counted from 1 (Matlab), z *towards*  counted from 0, z away from the
+                           the camera                                           camera with mean 0
+    ``Pose_Para`` (1, 7)   pitch, yaw, roll in radians, tx, ty, tz, scale       ``yaw_deg``, for bins, and
+                                                                                ``pose_deg``
+    ============= ======== ==================================================== ================================
+
+    There are two annotations, and they differ by 3.4 % NME, so that a figure without the annotation's name means
+    nothing:
+
+    - "original": ``pt3d_68``, a morphable model fitted to each face. Most published figures are on it.
+    - "reannotated": 2D points set right by hand, a file of its own in the folder,
+      ``AFLW2000-3D-Reannotated.pts68.npy``, (F, 2, 68) in the order of the sorted file names, counted from 0. It has no
+      depth: z stays the original's, so that errors in three dimensions are of no use with it.
+
+    Faces are in the order of their file names. The set has no splits, no parts and no face boxes: the published figures
+    take the box of the true landmarks. Images are only checked to be there.
+
+    Args:
+        root: the folder.
+        annotation: which labels.
+        strict: stop at files that cannot be used, instead of leaving them out and naming them in ``problems``.
+        advance: called with 1 after each face.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or it has no re-annotation and that is asked for.
+        ValueError: the folder has no such pairs of files, none can be used, or ``strict``; or the re-annotation is
+            not one of these files.
+        ModuleNotFoundError: scipy, which reads .mat files, is not installed.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"no such folder: {root}")
+    files = find_pairs(root)
+    if not any(len(pair) == 2 for pair in files.values()):
+        counts = [sum(suffix in pair for pair in files.values()) for suffix in (".jpg", ".mat")]
+        raise ValueError(
+            f"{root} is not AFLW2000-3D: looked for pairs such as image00002.jpg and image00002.mat directly in it, "
+            f"found {counts[0]} .jpg and {counts[1]} .mat files, no two of one name"
+        )
+    again = _reannotation(root, len(files)) if annotation == "reannotated" else None
+    pairs, unusable = read_pairs(files, (POINTS, POSE), heights=False, advance=advance)
+    skipped = [Skipped(text) for text in unusable]
+    raise_if_strict(root, skipped, len(files), strict)
+
+    x, y, z = np.stack([arrays[POINTS] for _, arrays, _ in pairs.values()]).transpose(1, 0, 2)
+    with np.errstate(over="ignore", invalid="ignore"):  # what no longer fits is found below
+        points = np.stack([x - 1, y - 1, z.mean(axis=1, keepdims=True) - z], axis=-1).astype(np.float32)
+    if again is not None:
+        order = {name: i for i, name in enumerate(files)}
+        points[..., :2] = again[[order[name] for name in pairs]]
+    pose = pose_deg(np.stack([arrays[POSE] for _, arrays, _ in pairs.values()]))
+    dataset = LandmarkDataset(
+        root=root,
+        images=np.array([image.name for image, _, _ in pairs.values()]),
+        points_px=points,
+        sources=np.full(len(pairs), ""),
+        splits=None,
+        yaw_deg=pose[:, 1],
+        annotation=annotation,
+        scheme=FACE68,
+        pose_deg=pose,
+        has_depth=annotation == "original",
+    )
+    return dataset.without_unusable(skipped, strict)
+
+
+def _reannotation(root: Path, faces: int) -> NDArray[np.float64]:
+    """(F, 68, 2) points of all the folder's files, damaged ones included, in the order of their names."""
+    path = root / REANNOTATION
+    if not path.is_file():
+        raise FileNotFoundError(f"{root} has no re-annotation: put {REANNOTATION} into it")
+    try:
+        points = np.load(path, allow_pickle=False)
+    except (OSError, EOFError, ValueError) as error:
+        raise ValueError(f"{path} is damaged or not an npy file: {error}") from error
+    if not isinstance(points, np.ndarray) or points.shape != (faces, 2, 68):
+        got = points.shape if isinstance(points, np.ndarray) else "an archive of several arrays"
+        raise ValueError(
+            f"{path} should be of shape {(faces, 2, 68)}, for the {faces} faces of the folder in the order of their "
+            f"names, got {got}: is the folder complete?"
+        )
+    if points.dtype.kind not in "fiu" or not np.isfinite(points).all():
+        raise ValueError(f"{path} should hold finite numbers, some are not")
+    return points.astype(np.float64).transpose(0, 2, 1)

@@ -1,0 +1,258 @@
+"""The Basel face model at the landmarks: what 300W-LP's parameters mean, and how to recover it.
+
+300W-LP comes with parameters and no 3D points. A face's landmarks are ``mean + shape_basis a + expression_basis e``,
+linear in its 199 + 29 parameters; its pose puts them into the image. The model itself is not part of the data set, but
+it can be had from AFLW2000-3D, whose files hold both the parameters and the points they make: un-posing the points
+leaves a linear system whose unknowns are the model.
+
+Model frame: x right, y *up*, z *towards* the camera, micrometres. Pose_Para is pitch, yaw, roll in radians, tx, ty, tz,
+scale; a point X goes to V = scale * R X + t, and to Matlab's pixel (V_x, height + 1 - V_y), counted from 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from jvcr.data.readers.matfile import EXPRESSION, POINTS, POSE, SHAPE, find_pairs, read_pairs
+from jvcr.data.skipped import summary
+from jvcr.files import load_arrays, replacing
+from jvcr.geometry.pose import HeadPose, euler_to_rotation
+
+BASIS = "basis.npz"
+"""What a face model's file is called beside the .mat files that need it."""
+
+SHAPES, EXPRESSIONS = 199, 29
+"""Parameters of a face in 300W-LP and AFLW2000-3D."""
+
+_LARGEST_RESIDUAL_UM = 10.0
+"""The published files agree to 0.006 micrometres; what is above this is no rounding."""
+
+_MOST_ODD = 20
+"""One face in so many may be left out because it contradicts the others."""
+
+
+@dataclass(frozen=True)
+class LandmarkModel:
+    """A linear face model, at the landmarks.
+
+    Attributes:
+        mean: (N, 3) landmarks of the average face, micrometres, x right, y up, z towards the camera.
+        shape_basis: (199, N, 3) what one unit of each shape parameter adds.
+        expression_basis: (29, N, 3) the same of each expression parameter.
+    """
+
+    mean: NDArray[np.float64]
+    shape_basis: NDArray[np.float64]
+    expression_basis: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        points = self.mean.shape
+        wanted = {
+            "mean": (*points[:1], 3),
+            "shape_basis": (SHAPES, *points),
+            "expression_basis": (EXPRESSIONS, *points),
+        }
+        for name, shape in wanted.items():
+            value = getattr(self, name)
+            if value.shape != shape:
+                raise ValueError(f"a face model's {name} should be {shape}, got {value.shape}")
+            if not np.isfinite(value).all():
+                raise ValueError(f"a face model's {name} has NaN or infinite values")
+
+    def landmarks(self, shape: ArrayLike, expression: ArrayLike) -> NDArray[np.float64]:
+        """(F, N, 3) landmarks in the model frame, micrometres.
+
+        Args:
+            shape: (F, 199) Shape_Para.
+            expression: (F, 29) Exp_Para.
+        """
+        return (
+            self.mean
+            + np.tensordot(np.asarray(shape, dtype=np.float64), self.shape_basis, 1)
+            + np.tensordot(np.asarray(expression, dtype=np.float64), self.expression_basis, 1)
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Writes the model as an .npz file: the arrays by the attributes' names."""
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(
+                file, mean=self.mean, shape_basis=self.shape_basis, expression_basis=self.expression_basis
+            )
+
+    @classmethod
+    def load(cls, path: str | Path) -> LandmarkModel:
+        """Reads what `save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is damaged or holds something else.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"no face model: {path}; `jvcr data basis AFLW2000-3D --out basis.npz` recovers it from that data set"
+            )
+        arrays = load_arrays(path)
+        names = ("mean", "shape_basis", "expression_basis")
+        if missing := [name for name in names if name not in arrays]:
+            raise ValueError(f"{path} is no face model at the landmarks: it has no {', '.join(missing)}")
+        try:
+            return cls(*(arrays[name].astype(np.float64) for name in names))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+
+def to_image(points_model: ArrayLike, pose_para: ArrayLike, height: int) -> NDArray[np.float64]:
+    """Landmarks of the model frame in the image frame: pixels counted from 0, z away from the camera with mean 0.
+
+    Args:
+        points_model: (N, 3) micrometres.
+        pose_para: (7,) Pose_Para.
+        height: of the image, pixels.
+    """
+    rotation, shift, scale = projection(pose_para)
+    x, y, z = (scale * np.asarray(points_model, dtype=np.float64) @ rotation.T + shift).T
+    return np.column_stack([x - 1, height - y, z.mean() - z])
+
+
+def unposed(pt3d_68: ArrayLike, pose_para: ArrayLike, height: int) -> NDArray[np.float64]:
+    """The opposite, from the points as AFLW2000-3D's files hold them.
+
+    Args:
+        pt3d_68: (3, N) x, y in pixels counted from 1, z towards the camera.
+        pose_para: (7,) Pose_Para.
+        height: of the image, pixels.
+
+    Returns:
+        (N, 3) landmarks in the model frame, micrometres.
+    """
+    rotation, shift, scale = projection(pose_para)
+    x, y, z = np.asarray(pt3d_68, dtype=np.float64)
+    return (np.column_stack([x, height + 1 - y, z]) - shift) @ rotation / scale
+
+
+def pose_deg(pose_para: ArrayLike) -> NDArray[np.float32]:
+    """(F, 3) pitch, yaw, roll in degrees of (F, 7) Pose_Para."""
+    return np.degrees(np.asarray(pose_para, dtype=np.float64)[:, :3]).astype(np.float32)
+
+
+def head_pose_of(pose_para: ArrayLike) -> HeadPose:
+    """Where a head of (7,) Pose_Para looks."""
+    pitch, yaw, roll = np.degrees(np.asarray(pose_para, dtype=np.float64)[:3]).tolist()
+    return HeadPose(yaw_deg=yaw, pitch_deg=pitch, roll_deg=roll)
+
+
+def projection(pose_para: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Rotation (3, 3), shift (3,) in pixels and scale, pixels for a micrometre, of (7,) Pose_Para."""
+    para = np.asarray(pose_para, dtype=np.float64)
+    return euler_to_rotation(head_pose_of(para)), para[3:6], float(para[6])
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """How well a model was determined.
+
+    Attributes:
+        model: the model.
+        faces: how many faces it was recovered from.
+        rank: of the system; 229 is full.
+        condition: of the system, its columns scaled to one length: how much it magnifies errors of the files.
+        residual_um: root of the mean squared difference between the files' points and the model's, micrometres.
+        problems: faces left out.
+    """
+
+    model: LandmarkModel
+    faces: int
+    rank: int
+    condition: float
+    residual_um: float
+    problems: tuple[str, ...]
+
+
+def recover_model(root: str | Path, advance: Callable[[int], object] | None = None) -> Recovery:
+    """The Basel model at the 68 landmarks, from AFLW2000-3D itself, by least squares.
+
+    Every face gives 204 equations in the unknowns of 229 columns (1, Shape_Para, Exp_Para). So at least 229 faces with
+    independent parameters are needed; fewer determine no model, and are refused.
+
+    Args:
+        root: folder of AFLW2000-3D.
+        advance: called with 1 after each face read.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: the folder has no such files, or its faces do not determine the model.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"no such folder: {root}")
+    pairs, skipped = read_pairs(find_pairs(root), (POINTS, POSE, SHAPE, EXPRESSION), heights=True, advance=advance)
+    unknowns = 1 + SHAPES + EXPRESSIONS
+    if not pairs:
+        raise ValueError(
+            f"{root}: no file to recover the model from: looked for pairs such as image00002.jpg and image00002.mat "
+            f"with {POINTS}, {POSE}, {SHAPE} and {EXPRESSION}" + (f"; {summary(skipped)}" if skipped else "")
+        )
+    if len(pairs) < unknowns:
+        raise ValueError(
+            f"{root}: {len(pairs)} faces do not determine the model, which has {unknowns} unknowns a coordinate: at "
+            f"least {unknowns} faces are needed; AFLW2000-3D has 2000"
+        )
+    names = list(pairs)
+    rows = np.stack([np.concatenate([[1.0], a[SHAPE], a[EXPRESSION]]) for _, a, _ in pairs.values()])
+    points = np.stack([unposed(a[POINTS], a[POSE], height) for _, a, height in pairs.values()])
+    points = points.reshape(len(pairs), -1)
+    for _ in range(1 + len(pairs) // _MOST_ODD):
+        solution, rank, condition = _least_squares(rows, points)
+        if rank < unknowns:
+            raise ValueError(
+                f"{root}: the {len(rows)} faces do not determine the model: their parameters span {rank} of {unknowns} "
+                f"dimensions; take faces that differ more"
+            )
+        residual = rows @ solution - points
+        rms = float(np.sqrt((residual**2).mean()))
+        if rms <= _LARGEST_RESIDUAL_UM or len(rows) == unknowns:
+            break
+        odd = _worst(rows, residual)
+        skipped.append(f"{names.pop(odd)}: its points are not those of its parameters, as the other faces have them")
+        rows, points = np.delete(rows, odd, axis=0), np.delete(points, odd, axis=0)
+    if rms > _LARGEST_RESIDUAL_UM:
+        raise ValueError(
+            f"{root}: the faces contradict each other by {rms:.0f} micrometres (root of the mean square), also without "
+            f"the worst: {summary(skipped)}; are these the published files, images of their own size?"
+        )
+    basis = solution.reshape(unknowns, -1, 3)
+    return Recovery(
+        model=LandmarkModel(basis[0], basis[1 : 1 + SHAPES], basis[1 + SHAPES :]),
+        faces=len(rows),
+        rank=rank,
+        condition=condition,
+        residual_um=rms,
+        problems=tuple(skipped),
+    )
+
+
+def _least_squares(rows: NDArray[np.float64], points: NDArray[np.float64]) -> tuple[NDArray[np.float64], int, float]:
+    """Solution (229, 204) of ``rows @ solution = points``, the system's rank and its condition."""
+    # Shape_Para are of the order of 1e5, Exp_Para of 1: only columns of one length make the rank and the condition mean
+    # something.
+    lengths = np.linalg.norm(rows, axis=0)
+    lengths[lengths == 0] = 1
+    solution, _, rank, singular = np.linalg.lstsq(rows / lengths, points, rcond=None)
+    return solution / lengths[:, None], int(rank), float(singular[0] / singular[-1])
+
+
+def _worst(rows: NDArray[np.float64], residual: NDArray[np.float64]) -> int:
+    """The face that a model of all others would miss by most.
+
+    With hardly more faces than unknowns a model follows even a wrong face, and its residual is small; leaving the face
+    out, it would be larger by 1 / (1 - leverage).
+    """
+    q, _ = np.linalg.qr(rows / np.linalg.norm(rows, axis=0))
+    free = np.clip(1 - (q**2).sum(axis=1), 1e-9, None)
+    return int(np.argmax(np.linalg.norm(residual, axis=1) / free))

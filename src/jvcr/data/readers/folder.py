@@ -1,0 +1,234 @@
+"""The package's own layout: a folder of images and one ``landmarks.npz`` or ``landmarks.csv``."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jvcr.data.dataset import LandmarkDataset, Names
+from jvcr.data.skipped import Skipped
+from jvcr.files import load_arrays
+from jvcr.scheme import FACE68, LandmarkScheme
+
+MANIFEST = "landmarks.npz"
+TABLE = "landmarks.csv"
+
+_TEXTS = ("split", "source", "subject")
+_NUMBERS = {"yaw_deg": (), "pose_deg": (3,), "box_xyxy": (4,)}
+_AXES = "xyz"
+_POSE, _BOX = ("pitch_deg", "yaw_deg", "roll_deg"), ("box_x0", "box_y0", "box_x1", "box_y1")
+
+
+def read_folder(root: str | Path, scheme: LandmarkScheme = FACE68, strict: bool = False) -> LandmarkDataset:
+    """Reads a folder of images whose ``landmarks.npz`` or ``landmarks.csv`` names them and their landmarks.
+
+    ============= ============== ==========================================================================
+    key of .npz   shape          meaning
+    ============= ============== ==========================================================================
+    ``image``     (F,) str       path below the folder
+    ``points``    (F, N, 3)      pixels of that image, integer = pixel centre, x right, y down, z away from
+                                 the camera with mean 0
+    ``split``     (F,) str       "train", "val" ... (optional, like all that follow)
+    ``source``    (F,) str       name of a part, reported apart
+    ``yaw_deg``   (F,)           yaw, degrees
+    ``pose_deg``  (F, 3)         pitch, yaw and roll, degrees, in 300W-LP's signs
+    ``box_xyxy``  (F, 4)         the face's box, pixels
+    ``subject``   (F,) str       faces of one name are views of one face with one expression
+    ============= ============== ==========================================================================
+
+    A CSV file has a header and a line for each face: ``image``, then ``x0``, ``y0``, ``z0`` to ``x67``, ``y67``,
+    ``z67`` (as many as the scheme has), and of the optional ones ``split``, ``source``, ``subject``, ``pitch_deg``,
+    ``yaw_deg``, ``roll_deg``, ``box_x0``, ``box_y0``, ``box_x1``, ``box_y1``; an empty cell is an unknown value.
+
+    An image may show several faces, each with an entry of its own. Left out and named are entries that are `unusable`,
+    whose image is missing or not in the folder, or that say the same as one before them. Image paths may have Windows's
+    separators.
+
+    Args:
+        root: the folder.
+        scheme: what the N landmarks are; those that it derives from others need not be in the file.
+        strict: stop at entries that cannot be used, instead of leaving them out and naming them in ``problems``.
+
+    Raises:
+        FileNotFoundError: the folder or its manifest is missing.
+        ValueError: the manifest is damaged, lacks a key, or its arrays do not fit together; no entry can be used; or
+            ``strict`` and some cannot.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"no such folder: {root}")
+    present = [name for name in (MANIFEST, TABLE) if (root / name).is_file()]
+    if not present:
+        raise FileNotFoundError(f"{root} has no {MANIFEST} or {TABLE}: one should name the images and their landmarks")
+    path = root / present[0]
+    skipped: list[Skipped] = []
+    columns = _checked(path, load_arrays(path)) if present[0] == MANIFEST else _read_table(path, scheme, skipped)
+    images = np.char.replace(_texts(path, columns["image"]), "\\", "/")  # type: ignore[arg-type]
+    points = scheme.completed(columns["points"].astype(np.float32))
+    dataset = LandmarkDataset(
+        root=root,
+        images=images,
+        points_px=points,
+        sources=columns["source"].astype(str) if "source" in columns else np.full(len(images), ""),
+        splits=columns["split"].astype(str) if "split" in columns else None,
+        yaw_deg=_yaw(columns, len(images)),
+        scheme=scheme,
+        pose_deg=columns["pose_deg"].astype(np.float32) if "pose_deg" in columns else None,
+        boxes_xyxy=columns["box_xyxy"].astype(np.float32) if "box_xyxy" in columns else None,
+        subjects=columns["subject"].astype(str) if "subject" in columns else None,
+    )
+    lines = columns.get("line")
+    places = [f"entry {i}" if lines is None else f"line {lines[i]}" for i in range(len(images))]
+    return dataset.without(_wrong(dataset, places), skipped, strict)
+
+
+def _checked(path: Path, columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    for key in ("image", "points"):
+        if key not in columns:
+            raise ValueError(f"{path} has no array {key!r}: a landmark folder needs 'image' and 'points'")
+    if columns["image"].ndim != 1 or columns["points"].dtype.kind not in "fiu":
+        raise ValueError(
+            f"{path}: 'image' should be a list of paths and 'points' numbers, got an image array of shape "
+            f"{columns['image'].shape} and points of type {columns['points'].dtype}"
+        )
+    if len(columns["image"]) == 0:
+        raise ValueError(f"{path} names no image")
+    for key in _NUMBERS:
+        if key in columns and columns[key].dtype.kind not in "fiu":
+            raise ValueError(f"{path}: {key!r} should be numbers, got type {columns[key].dtype}")
+    return columns
+
+
+def _yaw(columns: Mapping[str, NDArray[Any]], count: int) -> NDArray[np.float32]:
+    if "yaw_deg" in columns:
+        return np.where(np.isfinite(columns["yaw_deg"]), columns["yaw_deg"], np.nan).astype(np.float32)
+    if "pose_deg" in columns and columns["pose_deg"].shape == (count, 3):
+        return columns["pose_deg"][:, 1].astype(np.float32)
+    return np.full(count, np.nan, np.float32)
+
+
+def _wrong(dataset: LandmarkDataset, places: Sequence[str]) -> dict[int, tuple[str, str]]:
+    """Index -> place and image of an entry that cannot be used, and what is wrong with it."""
+    wrong: dict[int, tuple[str, str]] = {}
+    unusable = dataset.unusable()
+    missing: dict[str, bool] = {}
+    seen: dict[tuple[str, bytes], int] = {}
+    for i, image in enumerate(dataset.images.tolist()):
+        if image not in missing:
+            missing[image] = _is_missing(dataset.root, image)
+        same = seen.setdefault((image, dataset.points_px[i].tobytes()), i)
+        path = PurePosixPath(image)
+        if path.is_absolute() or ".." in path.parts:
+            fault = "the path leads out of the folder"
+        elif missing[image]:
+            fault = "the image is missing"
+        elif i in unusable:
+            fault = unusable[i]
+        elif same != i:
+            fault = f"says the same as {places[same]}"
+        else:
+            continue
+        # What is no text in a name can be neither printed nor written.
+        wrong[i] = (f"{places[i]}, {image.encode('utf-8', 'backslashreplace').decode()}", fault)
+    return wrong
+
+
+def _is_missing(root: Path, image: str) -> bool:
+    try:
+        return not (root / image).is_file()
+    except OSError:  # a name that is too long for a file
+        return True
+
+
+def _texts(path: Path, values: NDArray[Any]) -> Names:
+    """An array of texts; numpy keeps those of some programs as bytes."""
+    try:
+        return np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values.astype(str)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: a text is not UTF-8: {error}") from error
+
+
+def _read_table(path: Path, scheme: LandmarkScheme, skipped: list[Skipped]) -> dict[str, NDArray[Any]]:
+    """The columns of a CSV file as `read_folder` names them; lines that cannot be read are added to ``skipped``."""
+    values: dict[str, list[Any]] = {"image": [], "points": [], "line": []}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            header = list(reader.fieldnames or [])
+            points = scheme.num_landmarks if f"x{scheme.num_landmarks - 1}" in header else scheme.num_base_landmarks
+            _check_header(path, header, points)
+            coordinates = [f"{axis}{i}" for i in range(points) for axis in _AXES]
+            texts = [name for name in _TEXTS if name in header]
+            groups = {"pose_deg": _POSE, "box_xyxy": _BOX}
+            numbers = {key: names for key, names in groups.items() if set(names) <= set(header)}
+            if "yaw_deg" in header:
+                numbers["yaw_deg"] = ("yaw_deg",)
+            for row in reader:
+                try:
+                    if None in row or None in row.values():
+                        raise ValueError(f"has not {len(header)} cells")
+                    if not row["image"]:
+                        raise ValueError("names no image")
+                    line = [_number(row, name) for name in coordinates]
+                    others = {key: [_number(row, name, np.nan) for name in names] for key, names in numbers.items()}
+                except ValueError as error:
+                    skipped.append(Skipped(f"line {reader.line_num}: {error}"))
+                    continue
+                values["image"].append(row["image"].strip())
+                values["line"].append(reader.line_num)
+                values["points"].append(line)
+                for key, numbers_of_row in others.items():
+                    values.setdefault(key, []).append(numbers_of_row)
+                for name in texts:
+                    values.setdefault(name, []).append(row[name].strip())
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is damaged or not a CSV file: {error}") from error
+    if not values["image"]:
+        first = f"; {skipped[0].text}" if skipped else ""
+        raise ValueError(f"{path} has no line that can be used{first}")
+    columns = {key: np.array(value) for key, value in values.items()}
+    columns["points"] = columns["points"].reshape(-1, points, 3)
+    if "yaw_deg" in columns:
+        columns["yaw_deg"] = columns["yaw_deg"][:, 0]
+    return columns
+
+
+def _check_header(path: Path, header: list[str], points: int) -> None:
+    wanted = ["image", *(f"{axis}{i}" for i in range(points) for axis in _AXES)]
+    if missing := [name for name in wanted if name not in header]:
+        have = len([name for name in header if re.fullmatch(r"x\d+", name)])
+        raise ValueError(
+            f"{path}: {points} landmarks need the columns image, x0, y0, z0 to z{points - 1}; missing: "
+            f"{', '.join(missing[:6])}{' ...' if len(missing) > 6 else ''} (the file has {have} landmarks; its columns "
+            f"must be separated by commas)"
+        )
+    if twice := sorted({name for name in header if header.count(name) > 1}):
+        raise ValueError(f"{path}: columns stand there twice: {', '.join(twice)}")
+    for group in (_POSE, _BOX):
+        present = [name for name in group if name in header]
+        if present not in ([], list(group), ["yaw_deg"]):
+            raise ValueError(f"{path}: {', '.join(group)} belong together, and only {', '.join(present)} is there")
+    known = {*wanted, *_TEXTS, *_POSE, *_BOX}
+    if unknown := [name for name in header if name not in known]:
+        raise ValueError(
+            f"{path}: unknown columns {', '.join(map(repr, unknown[:6]))}{' ...' if len(unknown) > 6 else ''}; "
+            f"{points} landmarks go with {', '.join([*_TEXTS, *_POSE, *_BOX])}"
+        )
+
+
+def _number(row: Mapping[str, str], name: str, empty: float | None = None) -> float:
+    text = row[name].strip()
+    if not text and empty is not None:
+        return empty
+    try:
+        if "_" in text:  # Python would take 1_000 for a number
+            raise ValueError
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{name} should be a number, got {row[name]!r}") from None

@@ -1,0 +1,137 @@
+"""The ``.mat`` files of 300W-LP and AFLW2000-3D: Matlab's arrays, checked, and what goes with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+POSE = "Pose_Para"
+SHAPE = "Shape_Para"
+EXPRESSION = "Exp_Para"
+POINTS = "pt3d_68"
+
+_SIZES = {POSE: 7, SHAPE: 199, EXPRESSION: 29}
+"""How many numbers each of these has; Matlab keeps them as rows or as columns."""
+
+
+def read_mat(path: Path, keys: Iterable[str]) -> dict[str, NDArray[np.float64]]:
+    """Arrays of a .mat file: parameters as (n,), `POINTS` as (3, 68).
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, lacks one of the keys, or one has another shape or values that are not finite.
+        ModuleNotFoundError: scipy, which reads such files, is not installed.
+    """
+    try:
+        from scipy.io import loadmat
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            'the data set comes as .mat files, which scipy reads: pip install "jvcr[data]"', name=error.name
+        ) from error
+    keys = tuple(keys)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.name} is missing, or no file")
+    try:
+        content = loadmat(path, variable_names=keys)
+    except NotImplementedError as error:  # scipy's word for HDF5
+        raise ValueError(f"{path.name} is of Matlab's version 7.3: save it with -v7") from error
+    except Exception as error:  # what a damaged file makes scipy raise ranges from IndexError to zlib.error
+        raise ValueError(f"{path.name} is damaged or not a .mat file ({error})") from error
+    arrays = {key: _checked(content, key, path.name) for key in keys}
+    if POSE in arrays and np.abs(arrays[POSE][:3]).max() > 2 * np.pi:
+        raise ValueError(f"{path.name}: {POSE} should start with angles in radians, got {arrays[POSE][:3].tolist()}")
+    if POSE in arrays and SHAPE in arrays and not arrays[POSE][6] > 0:
+        raise ValueError(f"{path.name}: {POSE} should end with a scale above 0, got {arrays[POSE][6]}")
+    return arrays
+
+
+def has_array(path: Path, key: str) -> bool:
+    """Whether a .mat file names an array, in whatever state that is; False where the file cannot be read."""
+    from scipy.io import whosmat
+
+    try:
+        return any(name == key for name, _, _ in whosmat(path))
+    except Exception:  # as above; whoever reads the file will say what is wrong with it
+        return False
+
+
+def _checked(content: dict[str, Any], key: str, name: str) -> NDArray[np.float64]:
+    if key not in content:
+        raise ValueError(f"{name} has no {key!r}: cut short, or of another data set")
+    value = content[key]
+    if not isinstance(value, np.ndarray):
+        raise ValueError(f"{name}: {key} should be an array, got {type(value).__name__}")
+    if value.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: {key} should hold real numbers, got type {value.dtype}")
+    if key in _SIZES:
+        if value.size != _SIZES[key]:
+            raise ValueError(f"{name}: {key} should be {_SIZES[key]} numbers, got shape {value.shape}")
+        value = value.ravel()
+    elif value.shape != (3, 68):
+        raise ValueError(f"{name}: {key} should be 3x68, got {value.shape}")
+    if not np.isfinite(value).all():
+        raise ValueError(f"{name} has NaN or infinite values in {key}")
+    return np.asarray(value, dtype=np.float64)
+
+
+def image_height(path: Path) -> int:
+    """Height of an image from its header, pixels; Matlab's y axis starts there.
+
+    Raises:
+        ValueError: the file is no image.
+    """
+    try:
+        with Image.open(path) as image:
+            return int(image.height)
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
+        raise ValueError(f"{path.name} is no image, or damaged ({error})") from error
+
+
+def find_pairs(folder: Path) -> dict[str, dict[str, Path]]:
+    """The .jpg and .mat files of a folder by name, in the order of the names: name -> suffix -> path.
+
+    Suffixes are given in lower case. Hidden files, which macOS puts beside others, are passed over.
+    """
+    found: dict[str, dict[str, Path]] = {}
+    for path in folder.iterdir():
+        if (suffix := path.suffix.lower()) in (".jpg", ".mat") and not path.name.startswith("."):
+            found.setdefault(path.stem, {})[suffix] = path
+    return dict(sorted(found.items()))
+
+
+def read_pairs(
+    files: Mapping[str, Mapping[str, Path]],
+    keys: Sequence[str],
+    heights: bool,
+    advance: Callable[[int], object] | None = None,
+) -> tuple[dict[str, tuple[Path, dict[str, NDArray[np.float64]], int]], list[str]]:
+    """All pairs of NAME.jpg and NAME.mat, in the order of their names.
+
+    Args:
+        files: of a folder, as `find_pairs` gives them.
+        keys: arrays wanted of each .mat.
+        heights: whether the images' heights are wanted; they are 0 otherwise.
+        advance: called with 1 after each pair.
+
+    Returns:
+        name -> its image, its arrays and the image's height; and a line for each name that cannot be used.
+    """
+    pairs: dict[str, tuple[Path, dict[str, NDArray[np.float64]], int]] = {}
+    skipped: list[str] = []
+    for name, pair in files.items():
+        try:
+            for missing, there in ((".jpg", ".mat"), (".mat", ".jpg")):
+                if missing not in pair:
+                    raise ValueError(f"{name}{missing} is missing, {pair[there].name} is there")
+            arrays = read_mat(pair[".mat"], keys)
+            pairs[name] = (pair[".jpg"], arrays, image_height(pair[".jpg"]) if heights else 0)
+        except (ValueError, FileNotFoundError) as error:
+            skipped.append(str(error))
+        if advance is not None:
+            advance(1)
+    return pairs, skipped

@@ -1,0 +1,132 @@
+"""3DFAW: the 3D Face Alignment in the Wild challenge's images with 66 landmarks (Jeni et al., 2016)."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jvcr.data.dataset import LandmarkDataset
+from jvcr.data.skipped import Skipped, raise_if_strict
+from jvcr.scheme import FACE66
+
+SPLITS = {"train": "train", "valid": "val", "test": "test"}
+"""The challenge's folders' first names, and what their splits are called here."""
+
+IMAGES, LANDMARKS, BOXES = "_img", "_lm", "_bb"
+"""Endings of a split's folders, and of the files in the latter two."""
+
+_NOSE_TIP, _JAW_ENDS = 30, (0, 16)
+
+
+def read_3dfaw(
+    root: str | Path, strict: bool = False, advance: Callable[[int], object] | None = None
+) -> LandmarkDataset:
+    """Reads 3DFAW.
+
+    The set is given out on request only and was not at hand: this layout follows the challenge's description (images,
+    one file of 66 x 3 landmarks for each, face boxes) and is tested on a made-up copy. If yours is laid out otherwise,
+    rename its folders so:
+
+    ============================ =====================================================================
+    file                         content
+    ============================ =====================================================================
+    ``train_img/NAME.jpg``       an image (or .png); ``valid_img`` and ``test_img`` alike
+    ``train_lm/NAME_lm.csv``     66 lines ``x,y,z``: pixels of the image, counted from 0
+    ``train_bb/NAME_bb.csv``     one line ``x0,y0,x1,y1``: the face's box, pixels (optional)
+    ============================ =====================================================================
+
+    Splits are "train", "val" and "test". The truth of the test images is not public: those without landmarks are left
+    out and counted in ``notes``. The sign of z is not documented; it is taken so that the tips of the noses lie
+    nearer to the camera than the ends of the jaws, as in most faces they must, and z gets the mean 0. Yaw is unknown.
+
+    Args:
+        root: the folder.
+        strict: stop at faces that cannot be used, instead of leaving them out and naming them in ``problems``.
+        advance: called with 1 after each face.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: it has no such folders, no face can be used, or ``strict``.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"no such folder: {root}")
+    present = [name for name in SPLITS if (root / (name + IMAGES)).is_dir()]
+    if not present:
+        raise ValueError(
+            f"{root} is not 3DFAW: looked for the folders {', '.join(name + IMAGES for name in SPLITS)} of images, "
+            f"with landmarks as train{LANDMARKS}/NAME{LANDMARKS}.csv"
+        )
+    images: list[str] = []
+    splits: list[str] = []
+    points: list[NDArray[np.float64]] = []
+    boxes: list[NDArray[np.float64]] = []
+    skipped: list[Skipped] = []
+    unlabelled = 0
+    for name in present:
+        folder = root / (name + IMAGES)
+        for image in sorted(p for p in folder.iterdir() if p.suffix.lower() in (".jpg", ".jpeg", ".png")):
+            if image.name.startswith("."):  # macOS puts such files beside others
+                continue
+            labels = root / (name + LANDMARKS) / f"{image.stem}{LANDMARKS}.csv"
+            if name == "test" and not labels.is_file():
+                unlabelled += 1
+                continue
+            try:
+                landmarks = _numbers(labels, (FACE66.num_landmarks, 3))
+                box = root / (name + BOXES) / f"{image.stem}{BOXES}.csv"
+                boxes.append(_numbers(box, (1, 4))[0] if box.is_file() else np.full(4, np.nan))
+            except (OSError, ValueError) as error:
+                skipped.append(Skipped(str(error), SPLITS[name]))
+                continue
+            finally:
+                if advance is not None:
+                    advance(1)
+            points.append(landmarks)
+            images.append(f"{folder.name}/{image.name}")
+            splits.append(SPLITS[name])
+    raise_if_strict(root, skipped, len(images) + len(skipped), strict)
+    if not images:
+        raise ValueError(f"{root}: the folders {', '.join(n + IMAGES for n in present)} hold no labelled image")
+    stacked = np.stack(points)
+    stacked[..., 2] -= stacked[..., 2].mean(axis=1, keepdims=True)
+    in_front = stacked[:, _NOSE_TIP, 2] < stacked[:, list(_JAW_ENDS), 2].mean(axis=1)
+    if in_front.mean() < 0.5:
+        stacked[..., 2] *= -1
+    dataset = LandmarkDataset(
+        root=root,
+        images=np.array(images),
+        points_px=stacked.astype(np.float32),
+        sources=np.full(len(images), ""),
+        splits=np.array(splits),
+        yaw_deg=np.full(len(images), np.nan, np.float32),
+        scheme=FACE66,
+        boxes_xyxy=np.stack(boxes).astype(np.float32) if np.isfinite(boxes).any() else None,
+        notes=(f"{unlabelled} images of test{IMAGES} have no landmarks: their truth is not public",) * bool(unlabelled),
+    )
+    return dataset.without_unusable(skipped, strict)
+
+
+def _numbers(path: Path, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """The numbers of a CSV file without a header.
+
+    Raises:
+        ValueError: the file is missing or damaged, or holds another number of rows or columns.
+    """
+    name = f"{path.parent.name}/{path.name}"
+    if not path.is_file():
+        raise ValueError(f"{name} is missing")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            values = np.array([[float(v) for v in row] for row in csv.reader(file) if row])
+    except (UnicodeDecodeError, ValueError, csv.Error) as error:
+        raise ValueError(f"{name} is damaged: {error}") from error
+    if values.shape != shape:
+        raise ValueError(f"{name} should hold {shape[0]} lines of {shape[1]} numbers, got shape {values.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} has NaN or infinite values")
+    return values

@@ -1,1 +1,0 @@
-"""Networks to files and back: safetensors for research, ONNX for use."""

@@ -1,0 +1,195 @@
+"""Running a network from its ONNX file: the only place that knows ONNX Runtime.
+
+A file of ours takes ``image``, float32 (batch, 3, S, S) RGB in [0, 1], and gives ``coordinates``, (batch, N, 3) in the
+unit frame, and ``volume``, (batch, D, H, W). Its metadata holds under the key ``jvcr`` what the network is, as JSON:
+format, name, image_size (S), the landmark scheme, and under ``network`` what the crops are that it takes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jvcr.geometry.crop import CROP_RULES, CropRule
+from jvcr.scheme import LandmarkScheme
+from jvcr.weights import FORMAT, find_weights
+
+# Imported where a network is loaded: it takes a moment, and neither help nor errors should wait for it.
+if TYPE_CHECKING:
+    import onnxruntime
+
+Providers: TypeAlias = "Sequence[str | tuple[str, Mapping[str, Any]]]"
+"""ONNX Runtime's execution providers, each a name or a name and its options."""
+
+
+@dataclass(frozen=True)
+class NetworkInfo:
+    """What an ONNX file says of its network.
+
+    Attributes:
+        name: of the weights.
+        image_size: width and height S of the image that the network takes, pixels.
+        scheme: what its N landmarks are.
+        crop: what the size of its crops goes by.
+        stretch: whether it takes crops whose pixels are stretched to the full range.
+        training: what it says of its training, such as ``faces_seen``; empty where it says nothing.
+    """
+
+    name: str
+    image_size: int
+    scheme: LandmarkScheme
+    crop: CropRule = "longer"
+    stretch: bool = False
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+
+class OnnxNetwork:
+    """A network, ready to run; safe to use from several threads at once.
+
+    Args:
+        weights: the name of shipped weights, such as "compact", or the path of an .onnx file of ``jvcr export``.
+        threads: how many threads a run may use; None is one for each core that this process may use.
+        providers: ONNX Runtime's execution providers in order of preference, as ``("CUDAExecutionProvider",)``; the
+            CPU takes what these cannot. None is the CPU alone.
+
+    Attributes:
+        path: the file.
+        info: what it says of its network.
+
+    Raises:
+        FileNotFoundError: no such weights.
+        ValueError: the file is damaged, not a network of this package, or of a newer format; threads or providers
+            are not possible here.
+    """
+
+    def __init__(
+        self, weights: str | Path = "compact", threads: int | None = None, providers: Providers | None = None
+    ) -> None:
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads must be at least 1, or None for all cores, got {threads}")
+        self.path = find_weights(weights, ".onnx")
+        self._session = open_session(self.path, threads or available_cores(), providers)
+        self.info = _read_info(self._session, self.path)
+
+    def run(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Landmarks and volumes of crops.
+
+        Args:
+            crops: (n, S, S, 3) RGB.
+
+        Returns:
+            coordinates: (n, N, 3) in the unit frame.
+            volume: (n, D, H, W).
+
+        Raises:
+            ValueError: the network gave something that is not finite: its weights are damaged.
+        """
+        image = np.ascontiguousarray(crops.transpose(0, 3, 1, 2), dtype=np.float32)
+        image /= 255
+        coordinates, volume = self._session.run(["coordinates", "volume"], {"image": image})
+        if not np.isfinite(coordinates).all():
+            raise ValueError(f"{self.path} gives landmarks that are not finite: its weights are damaged or not trained")
+        return coordinates, volume
+
+
+def available_cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def open_session(path: Path, threads: int, providers: Providers | None = None) -> onnxruntime.InferenceSession:
+    """Any ONNX file, ready to run with the options that the networks of this package get.
+
+    Raises:
+        ValueError: the file is damaged, or providers are not possible here.
+    """
+    import onnxruntime
+
+    providers = [providers] if isinstance(providers, str) else providers
+    wanted = [p if isinstance(p, str) else (p[0], dict(p[1])) for p in providers or ()]
+    names = [p if isinstance(p, str) else p[0] for p in wanted]
+    available = onnxruntime.get_available_providers()
+    if unknown := [name for name in names if name not in available]:
+        raise ValueError(
+            f"this ONNX Runtime has no execution provider {', '.join(unknown)}; it has {', '.join(available)} "
+            "(others come with other packages, such as onnxruntime-gpu)"
+        )
+    if "CPUExecutionProvider" not in names:
+        wanted.append("CPUExecutionProvider")
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Threads wait for each other's parts of a run by spinning, which is quick; between runs they leave the cores alone.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.log_severity_level = 3  # errors; they are raised as well
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=wanted)
+    except Exception as error:  # ONNX Runtime's own exceptions have no common base but this
+        raise ValueError(
+            f"{path} is damaged, cut short or not an ONNX file: {error}; fetch or export it again"
+        ) from error
+    if lost := [name for name in names if name not in session.get_providers()]:
+        raise ValueError(
+            f"ONNX Runtime lists {', '.join(lost)} but could not start it: its driver or libraries do not fit; "
+            "leave out `providers` to use the CPU"
+        )
+    return session
+
+
+def _read_info(session: onnxruntime.InferenceSession, path: Path) -> NetworkInfo:
+    metadata = session.get_modelmeta().custom_metadata_map
+    if "jvcr" not in metadata:
+        raise ValueError(f"{path} is an ONNX file, but not one of this package: make it with `jvcr export`")
+    try:
+        data = json.loads(metadata["jvcr"])
+        if data["format"] != FORMAT:
+            raise ValueError(f"it has format {data['format']!r}, this version of jvcr reads {FORMAT}: update jvcr")
+        network = data.get("network", {})
+        rule, stretch = network.get("crop", "longer"), network.get("stretch", False)
+        if rule not in CROP_RULES or not isinstance(stretch, bool):
+            raise ValueError(
+                f"its crops are {rule!r} and stretched {stretch!r}, which this version of jvcr does not know"
+            )
+        name, size, scheme = str(data["name"]), int(data["image_size"]), LandmarkScheme.from_dict(data["scheme"])
+        said = data.get("training")
+        info = NetworkInfo(name, size, scheme, rule, stretch, said if isinstance(said, dict) else {})
+        _check_shapes(session, info)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        what = f"its metadata lacks the key {error}" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"{path} cannot be used: {what}") from error
+    return info
+
+
+def _check_shapes(session: onnxruntime.InferenceSession, info: NetworkInfo) -> None:
+    """Refuses a file whose metadata belong to another network than the one in it."""
+    size, points = info.image_size, info.scheme.num_landmarks
+    shapes = {node.name: list(node.shape) for node in (*session.get_inputs(), *session.get_outputs())}
+    expected: dict[str, list[int | None]] = {
+        "image": [3, size, size],
+        "coordinates": [points, 3],
+        "volume": [None, None, None],
+    }
+    for name, sides in expected.items():
+        if name not in shapes:
+            raise ValueError(f"its network has no {name!r}, only {', '.join(sorted(shapes))}")
+        # A side that ONNX leaves open is a name or None.
+        batch, *found = shapes[name]
+        if isinstance(batch, int):
+            raise ValueError(f"its {name!r} is for batches of {batch} only: export it with an open batch size")
+        if len(found) != len(sides) or any(
+            isinstance(f, int) and s is not None and f != s for f, s in zip(found, sides, strict=True)
+        ):
+            raise ValueError(
+                f"its {name!r} is (batch, {', '.join(map(str, found))}), which does not fit the scheme "
+                f"{info.scheme.name!r} of {points} landmarks and images of {size} pixels that it names"
+            )

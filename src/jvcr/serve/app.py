@@ -1,0 +1,298 @@
+"""The routes of the service."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import FastAPI, Query, Request, WebSocket
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, Response
+from numpy.typing import NDArray
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from jvcr.geometry.crop import Crop
+from jvcr.inference.detector import SlimeFaceDetector
+from jvcr.inference.landmarker import Landmarker
+from jvcr.inference.tracker import DETECT_LONG_SIDE
+from jvcr.serve.bodies import Intake
+from jvcr.serve.detector import BoundedDetector
+from jvcr.serve.images import decoded
+from jvcr.serve.limits import Limits, RefusedError
+from jvcr.serve.metrics import Metrics
+from jvcr.serve.schema import BatchAnswer, Health, ImageAnswer, Problem
+from jvcr.serve.stream import serve_stream
+from jvcr.serve.token import allowed
+from jvcr.serve.work import Workers
+
+LOG = logging.getLogger("jvcr.serve")
+
+STATIC = Path(__file__).with_name("static")
+
+PAGE = {
+    "/": "text/html",
+    "/style.css": "text/css",
+    "/app.js": "text/javascript",
+    "/view.js": "text/javascript",
+    "/sample.jpg": "image/jpeg",
+    "/icon.svg": "image/svg+xml",
+}
+"""The page's files, and of what type they are."""
+
+_Passes = Annotated[
+    int, Query(ge=1, le=2, description="2 looks at each face again: a little more exact, twice the time.")
+]
+_Volume = Annotated[bool, Query(description="Give the estimated volume of each face, too.")]
+
+_SECURITY = {
+    # The page is made of its own files alone; pictures and the camera stay in the browser (blob:).
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
+    "connect-src 'self' ws: wss:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "description": text}
+    for status, text in {
+        400: "Not an image, damaged, or none was sent.",
+        401: "The token is missing or wrong.",
+        408: "The body did not arrive in time.",
+        413: "Too many bytes or pixels.",
+        415: "Neither an image nor a form.",
+        422: "A parameter is out of its range, or there are too many images.",
+        431: "The head is too long.",
+        503: "Too many images are waiting; Retry-After says when to come again.",
+        504: "It was not done in time.",
+    }.items()
+}
+
+
+def _accepts(field: str, most: int | None = None) -> dict[str, Any]:
+    """The request's body, for the OpenAPI document: one file, or at most so many."""
+    file = {"type": "string", "format": "binary"}
+    files = {"type": "array", "items": file, "minItems": 1, "maxItems": most}
+    form = {
+        "schema": {
+            "type": "object",
+            "properties": {field: file if most is None else files},
+            "required": [field],
+            "additionalProperties": False,
+        }
+    }
+    raw = {"schema": file}
+    content = {"multipart/form-data": form, "image/*": raw, "application/octet-stream": raw}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def make_app(
+    landmarker: Landmarker, threads: int = 1, limits: Limits | None = None, token: str | None = None
+) -> FastAPI:
+    """The service as an ASGI application.
+
+    Args:
+        landmarker: finds the faces; made for one thread, as each image has a thread of its own.
+        threads: how many images are worked on at the same time.
+        limits: what is taken at most.
+        token: who asks for landmarks must send it, as ``Authorization: Bearer TOKEN``; None asks for none.
+    """
+    bounds = limits or Limits()
+    intake = Intake(bounds)
+    version = metadata.version("jvcr")
+    workers = Workers(threads, bounds)
+    metrics = Metrics(lambda: workers.waiting)
+    detector = landmarker.detector  # makes it: where none is installed, that is said now
+    bounded = frame_detector = BoundedDetector(detector, bounds.max_faces)
+    if isinstance(detector, SlimeFaceDetector):  # frames are looked at in less detail, as `Tracker` does
+        frame_detector = BoundedDetector(
+            SlimeFaceDetector(DETECT_LONG_SIDE, threads=landmarker.threads), bounds.max_faces
+        )
+    landmarker = copy.copy(landmarker)  # the caller's goes on finding all faces
+    landmarker.detector = bounded
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            workers.close()
+
+    app = FastAPI(
+        title="jvcr",
+        description="3D facial landmarks of the faces in photographs, by Joint Voxel and Coordinate Regression.",
+        version=version,
+        docs_url=None,  # they load their scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,  # they would lead to wherever the request's Host says
+        lifespan=lifespan,
+    )
+    app.add_middleware(_Watched, metrics=metrics, token=token)
+
+    @app.exception_handler(RefusedError)
+    async def refused(_: Request, error: RefusedError) -> JSONResponse:
+        headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+        if error.status == 408:
+            headers["Connection"] = "close"  # the rest of the body may never come
+        return JSONResponse({"detail": error.detail}, error.status, headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        skipped = [f"{fault['loc'][-1]}: {fault['msg']}" for fault in error.errors()]  # without the values sent
+        return JSONResponse({"detail": "; ".join(skipped)}, 422)
+
+    def look(encoded: bytes, passes: int, volume: bool) -> dict[str, Any]:
+        image = decoded(encoded, bounds)
+        metrics.images.inc()
+        height, width = image.shape[:2]
+        answer: dict[str, Any] = {"width": width, "height": height}
+        if volume:
+            faces, volumes, crops = landmarker.volumes(image, passes=passes)
+            answer["volumes"] = [packed_volume(v, crop) for v, crop in zip(volumes, crops, strict=True)]
+        else:
+            faces = landmarker(image, passes=passes)
+        metrics.faces.inc(len(faces))
+        answer["faces"] = [face.to_dict() for face in faces]
+        return answer
+
+    def attempt(encoded: bytes, passes: int) -> dict[str, Any]:
+        try:
+            return {"result": look(encoded, passes, False), "problem": None}
+        except RefusedError as error:
+            return {"result": None, "problem": error.detail}
+
+    @app.post(
+        "/v1/landmarks",
+        response_model=ImageAnswer,
+        responses=_PROBLEMS,
+        openapi_extra=_accepts("image"),
+        summary="The faces of an image",
+    )
+    async def landmarks(
+        request: Request,
+        passes: _Passes = 1,
+        volume: _Volume = False,
+    ) -> Response:
+        """Send the image as the body, or as the file `image` of a form."""
+        workers.check_room()
+        (encoded,) = await intake.read_images(request, "image", 1)
+        return JSONResponse(await workers.run(partial(look, encoded, passes, volume)))
+
+    @app.post(
+        "/v1/landmarks/batch",
+        response_model=BatchAnswer,
+        responses=_PROBLEMS,
+        openapi_extra=_accepts("images", bounds.max_images),
+        summary="The faces of several images",
+    )
+    async def batch(request: Request, passes: _Passes = 1) -> Response:
+        """Send the images as files `images` of a form. One that cannot be used does not keep the others back."""
+        workers.check_room()
+        images = await intake.read_images(request, "images", bounds.max_images)
+        results = await workers.run_all([partial(attempt, encoded, passes) for encoded in images])
+        return JSONResponse({"results": results})
+
+    @app.websocket("/v1/stream")
+    async def stream(socket: WebSocket) -> None:
+        await serve_stream(socket, landmarker, frame_detector, workers, metrics, bounds, token)
+
+    @app.head("/healthz", include_in_schema=False)
+    @app.get("/healthz", response_model=Health, summary="Whether the service answers")
+    async def health() -> Health:
+        return Health(status="ok", version=version, weights=landmarker.weights, points=landmarker.scheme.num_landmarks)
+
+    @app.get("/v1/scheme", summary="What the landmarks are: their lines, names and groups")
+    async def scheme() -> JSONResponse:
+        return JSONResponse(landmarker.scheme.to_dict())
+
+    @app.get("/metrics", response_class=Response, summary="Counters, as Prometheus reads them")
+    async def counters() -> Response:
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4")
+
+    for route, media_type in PAGE.items():
+        file = STATIC / ("index.html" if route == "/" else route[1:])
+        app.add_api_route(route, _page(file, media_type), methods=["GET", "HEAD"], include_in_schema=False)
+    return app
+
+
+def packed_volume(volume: NDArray[np.float32], crop: Crop) -> dict[str, Any]:
+    """A volume (D, H, W) as `VolumeAnswer`."""
+    depth, height, width = volume.shape
+    cells = np.array([width, height, depth])
+    # From indices to the unit frame: (i + 0.5) * 2 / n - 1.
+    origin = crop.to_image(1 / cells - 1)
+    axes = crop.to_image(np.diag(2 / cells) + 1 / cells - 1) - origin
+    values = np.rint(volume.clip(0, 1) * 255).astype(np.uint8)
+    return {
+        "shape": [depth, height, width],
+        "data": base64.b64encode(values.tobytes()).decode("ascii"),
+        "to_image": np.column_stack([axes.T, origin]).round(4).tolist(),
+    }
+
+
+def _page(file: Path, media_type: str) -> Callable[[], FileResponse]:
+    def answer() -> FileResponse:
+        return FileResponse(file, media_type=media_type, headers={**_SECURITY, "Cache-Control": "no-cache"})
+
+    return answer
+
+
+def _route_path(scope: Scope) -> str:
+    """The path as the routes have it: without the prefix under which a server or another application has put them."""
+    path, prefix = scope["path"], scope.get("root_path", "")
+    return path[len(prefix) :] if path.startswith(f"{prefix}/") else path
+
+
+class _Watched:
+    """Counts requests, asks for the token, and lets no error say more than that there was one."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, token: str | None) -> None:
+        self.app, self.metrics, self.token = app, metrics, token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a request as ASGI asks for."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        start, status = time.perf_counter(), 500
+        answered = False
+
+        async def watch(message: Message) -> None:
+            nonlocal status, answered
+            if message["type"] == "http.response.start":
+                status, answered = message["status"], True
+            await send(message)
+
+        try:
+            answer = self._refusal(scope) or self.app
+            await answer(scope, receive, watch)
+        except Exception as error:  # a trace would show paths; what happened is named, and nothing of the request
+            LOG.error("a request failed: %s", type(error).__name__)
+            if not answered:
+                await JSONResponse({"detail": "the service failed"}, 500)(scope, receive, watch)
+        finally:
+            route = getattr(scope.get("route"), "path", "other")
+            self.metrics.requests.labels(route, str(status)).inc()
+            self.metrics.seconds.labels(route).observe(time.perf_counter() - start)
+
+    def _refusal(self, scope: Scope) -> JSONResponse | None:
+        """The answer to a request that no route needs to see."""
+        head = sum(len(part) for pair in scope["headers"] for part in pair) + len(scope["path"])
+        # A head that arrives in one piece is past the server's own bound.
+        if head + len(scope["query_string"]) > Limits.HEAD_BYTES:
+            return JSONResponse({"detail": f"the head is longer than {Limits.HEAD_BYTES:,} bytes"}, 431)
+        if _route_path(scope).startswith("/v1/") and not allowed(scope, self.token):
+            return JSONResponse(
+                {"detail": "send the service's token as 'Authorization: Bearer TOKEN'"},
+                401,
+                {"WWW-Authenticate": "Bearer"},
+            )
+        return None

@@ -1,0 +1,1 @@
+"""Drawn heads with exact landmarks: a data set without a download."""

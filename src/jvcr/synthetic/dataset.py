@@ -1,0 +1,439 @@
+"""A set of drawn faces with exact labels, for tests, tutorials and first steps: nothing needs to be downloaded.
+
+The faces are cartoons of a head made of formulas (`jvcr.synthetic.head`). They train and test every part of the
+package; a figure measured on them says nothing about photographs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import itertools
+import math
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from jvcr.data.readers.basel import BASIS, head_pose_of, pose_deg, projection, to_image
+from jvcr.data.readers.folder import MANIFEST
+from jvcr.data.readers.w300lp import FLIP, PARTS
+from jvcr.files import replacing
+from jvcr.geometry.pose import HeadPose
+from jvcr.synthetic.head import Expression, HeadModel, head_model
+from jvcr.synthetic.render import Look, draw_head, in_random_light, random_background, random_person
+
+Layout: TypeAlias = Literal["folder", "300w-lp", "aflw2000"]
+
+SIZES: dict[Layout, int] = {"folder": 160, "300w-lp": 450, "aflw2000": 450}
+"""Side of a layout's images, pixels, if none is given; the published sets' is 450."""
+
+LARGEST_SIZE = 4096
+"""Of an image's side, pixels: the heads have no detail that would show beyond."""
+
+MOST_PITCH_DEG = MOST_ROLL_DEG = 25.0
+MOST_YAW_DEG = 90.0
+
+_PERSON, _VIEW = 1, 2
+"""Streams of chance: one for what a subject is, one for each picture."""
+
+_NEAR_UM = 5_000.0
+"""A landmark is hidden by what lies this much before it."""
+
+_JPEG_QUALITY = 95
+
+
+@dataclass(frozen=True)
+class SyntheticFace:
+    """One face of the set: everything that its picture and its labels follow from.
+
+    Attributes:
+        index: its place in the set.
+        subject: name of the person; other views of the same person, with the same expression, have the same.
+        seed: of the set.
+        size: side of the image, pixels.
+        shape: (199,) parameters of the shape.
+        expression: (29,) parameters of the expression.
+        pose_para: (7,) float32 pitch, yaw, roll in radians, shift along x, y, z in pixels, pixels for a micrometre: as
+            ``Pose_Para`` of 300W-LP.
+        look: colours and light.
+    """
+
+    index: int
+    subject: str
+    seed: int
+    size: int
+    shape: NDArray[np.float64]
+    expression: NDArray[np.float64]
+    pose_para: NDArray[np.float32]
+    look: Look
+
+    @property
+    def pose(self) -> HeadPose:
+        """Where the head looks."""
+        return head_pose_of(self.pose_para)
+
+    @functools.cached_property
+    def points_lp(self) -> NDArray[np.float64]:
+        """(68, 3) landmarks V = s R (mean + S a + E b) + t in the frame of 300W-LP.
+
+        Pixels counted from 1, x right, y *up* from the bottom, z towards the camera.
+        """
+        rotation, shift, scale = projection(self.pose_para)
+        return scale * head_model().landmarks_um(self.shape, self.expression) @ rotation.T + shift
+
+    @property
+    def points_px(self) -> NDArray[np.float32]:
+        """(68, 3) landmarks in the image frame: integer = pixel centre, z away from the camera with mean 0."""
+        head = head_model().landmarks_um(self.shape, self.expression)
+        return to_image(head, self.pose_para, self.size).astype(np.float32)
+
+    def mirrored(self) -> SyntheticFace:
+        """The labels of the mirrored image: same model, parameters of modes with a direction change their sign."""
+        model = head_model()
+        pose = self.pose_para * np.array([1, -1, -1, -1, 1, 1, 1], np.float32)
+        pose[3] += self.size + 1
+        shape, expression = self.shape * model.shape_sign, self.expression * model.expression_sign
+        return replace(self, shape=shape, expression=expression, pose_para=pose)
+
+    def draw(self) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
+        """The image, (size, size, 3) uint8 RGB, and (68,) what hides each landmark: 0 nothing, 2 the head itself.
+
+        Hair belongs to the head. The image of a `mirrored` face is that of the face, mirrored; this does not draw it.
+        """
+        model = head_model()
+        rng = np.random.default_rng((self.seed, _VIEW, self.index, 1))
+        rotation, shift, scale = projection(self.pose_para)
+        head = model.vertices_um(self.shape, self.expression)
+        background = random_background(self.size, rng)
+        picture, depth = draw_head(model, head, rotation, scale, shift, self.look, background)
+        noise = rng.normal(0, rng.uniform(0.002, 0.025), picture.shape)
+        image = (np.clip(picture + noise, 0, 1) * 255 + 0.5).astype(np.uint8)
+        return image, _occlusion(self.points_lp, depth, _NEAR_UM * scale)
+
+
+def _occlusion(points_lp: NDArray[np.float64], depth: NDArray[np.float32], near_px: float) -> NDArray[np.int8]:
+    """(68,) 2 for landmarks with something before them in all pixels around, else 0."""
+    height, width = depth.shape
+    columns = np.rint(points_lp[:, 0] - 1).astype(int)
+    rows = np.rint(height - points_lp[:, 1]).astype(int)
+    hidden = np.ones(len(points_lp), bool)
+    for dy, dx in itertools.product((-1, 0, 1), repeat=2):
+        y, x = np.clip(rows + dy, 0, height - 1), np.clip(columns + dx, 0, width - 1)
+        hidden &= depth[y, x] > points_lp[:, 2] + near_px
+    return np.where(hidden, 2, 0).astype(np.int8)
+
+
+def synthetic_face(index: int, seed: int = 0, size: int = 160, views: int = 1) -> SyntheticFace:
+    """Face ``index`` of the set of a seed: always the same, however many faces the set has.
+
+    Yaws are spread evenly over -90 to 90 degrees, also over few faces; pitch and roll are -25 to 25. At another size
+    the same face is larger, and so are its labels.
+
+    Args:
+        index: from 0.
+        seed: of the set.
+        size: side of the image, pixels.
+        views: faces of one subject; they follow each other.
+
+    Raises:
+        ValueError: a number is out of range.
+
+    Example:
+        >>> face = synthetic_face(3)
+        >>> image, occlusion = face.draw()
+        >>> image.shape, face.points_px.shape
+        ((160, 160, 3), (68, 3))
+    """
+    _check_numbers(("index", index, 0), seed, size, views)
+    subject = index // views
+    model = head_model()
+    person = np.random.default_rng((seed, _PERSON, subject))
+    shape = np.clip(person.standard_normal(len(model.shape_std)), -2.5, 2.5) * model.shape_std
+    expression = _random_expression(model, person)
+    look = random_person(person)
+
+    rng = np.random.default_rng((seed, _VIEW, index, 0))
+    # Steps of the golden ratio leave no gap, wherever one stops.
+    start = np.random.default_rng((seed, _VIEW)).random()
+    yaw = ((start + index * (math.sqrt(5) - 1) / 2) % 1 * 2 - 1) * MOST_YAW_DEG
+    pitch, roll = rng.uniform(-MOST_PITCH_DEG, MOST_PITCH_DEG), rng.uniform(-MOST_ROLL_DEG, MOST_ROLL_DEG)
+    angles = np.radians([pitch, yaw, roll]).astype(np.float32)
+    pose_para = np.concatenate([angles, np.zeros(3, np.float32), np.ones(1, np.float32)])
+    rotation, _, _ = projection(pose_para)
+    turned = model.landmarks_um(shape, expression) @ rotation.T
+    low, high = turned.min(0), turned.max(0)
+    scale = rng.uniform(0.50, 0.66) * size / (high - low)[:2].max()
+    # The landmarks' middle, a little below the image's: there is more of the head above it.
+    middle = np.array([0.5, 0.46]) + rng.uniform(-0.05, 0.05, 2)
+    shift = middle * size + 0.5 - scale * (low + high)[:2] / 2
+    pose_para[3:] = [*shift, -0.2 * size, scale]
+    look = in_random_light(look, rng)
+    return SyntheticFace(index, f"subject{subject:06d}", seed, size, shape, expression, pose_para, look)
+
+
+def _check_numbers(first: tuple[str, int, int], seed: int, size: int, views: int) -> None:
+    for name, value, least in (first, ("seed", seed, 0), ("size", size, 32), ("views", views, 1)):
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, got {value}")
+    if size > LARGEST_SIZE:
+        raise ValueError(f"size must be at most {LARGEST_SIZE} pixels, got {size}")
+
+
+def _random_expression(model: HeadModel, rng: np.random.Generator) -> NDArray[np.float64]:
+    """(29,) parameters: mostly a closed mouth and open eyes, now and then not; lips and lids do not cross."""
+    values = np.clip(rng.standard_normal(len(model.expression_std)), -2.5, 2.5) * model.expression_std
+    for mode in (
+        Expression.FROWN,
+        Expression.PUCKER,
+        Expression.RAISE_UPPER_LIP,
+        Expression.LOWER_LOWER_LIP,
+        Expression.SQUINT,
+        Expression.MOUTH_CORNERS_DOWN,
+    ):
+        values[mode] = abs(values[mode])
+    values[Expression.SMILE] = np.clip(values[Expression.SMILE], -0.3, 1.3)
+    opening = rng.normal(-0.17, 0.03), abs(rng.normal(0, 0.45)) - 0.15
+    values[Expression.OPEN_MOUTH] = np.clip(opening[int(rng.random() < 0.45)], -0.2, 1.0)
+    closed = rng.uniform(0.85, 1.0) if rng.random() < 0.1 else float(np.clip(rng.normal(0.05, 0.15), -0.3, 0.6))
+    wink = float(values[Expression.WINK])
+    if rng.random() < 0.05:
+        closed = 0.5
+        wink = float(rng.choice([-0.45, 0.45]))
+    most = min(1 - closed, closed + 0.35)
+    values[Expression.CLOSE_EYES], values[Expression.WINK] = closed, np.clip(wink, -most, most)
+    values[Expression.SQUINT] *= max(0.0, 1 - closed - abs(values[Expression.WINK]))
+    return values
+
+
+def make_synthetic(
+    out: str | Path,
+    faces: int,
+    seed: int = 0,
+    size: int | None = None,
+    layout: Layout = "folder",
+    views: int = 1,
+    val_share: float = 0.2,
+    progress: Callable[[int], None] | None = None,
+) -> Path:
+    """Writes a set of drawn faces, in the package's own layout or in that of 300W-LP or AFLW2000-3D.
+
+    The same seed, index and size give the same face in every layout, and the labels are the same bytes each time. A
+    landmark's position goes with ``size``.
+
+    =========== ============================================================================================
+    layout      what is written
+    =========== ============================================================================================
+    "folder"    ``images/000000.jpg`` ... and ``landmarks.npz`` with the keys of `jvcr.data.readers.folder.read_folder`;
+                beyond those ``pose_deg`` (F, 3) pitch, yaw, roll in degrees; ``subject`` (F,), equal for views of
+                one person with one expression; ``occlusion`` (F, 68) int8, 0 visible, 2 hidden by the head
+                itself, hair included. A subject's faces are in one split
+    "300w-lp"   ``AFW/AFW_0001_0.jpg`` and ``.mat`` ..., HELEN, IBUG, LFPW, the last number being the view; for
+                each a mirrored image with its own parameters in AFW_Flip ...: twice ``faces`` images
+    "aflw2000"  ``image00001.jpg`` and ``.mat`` ...
+    =========== ============================================================================================
+
+    The last two come with ``basis.npz``, the model at the landmarks: ``mean`` (68, 3), ``shape_basis`` (199, 68, 3),
+    ``expression_basis`` (29, 68, 3), ``shape_std``, ``expression_std``; micrometres, x right, y up, z towards the
+    camera. It takes the place of the Basel model's, with which these parameters make no sense.
+
+    All is written beside ``out`` first and then renamed: a folder of that name is a whole set.
+
+    Args:
+        out: the folder; it must not exist or be empty.
+        faces: how many.
+        seed: another one gives other faces.
+        size: side of the images, pixels; None for 160 in the layout "folder" and 450, as published, in the others.
+        layout: see above.
+        views: pictures of each subject, from different sides; ``faces`` must be a multiple of it.
+        val_share: share of the subjects in the split "val" of the layout "folder"; the others are in "train".
+        progress: called with the number of faces written so far, after each.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: an argument is out of range, or ``out`` is a file or a folder with something in it.
+        ModuleNotFoundError: scipy, which writes .mat files, is not installed.
+    """
+    out = Path(out).resolve()
+    if layout not in get_args(Layout):
+        raise ValueError(f"layout must be one of {', '.join(get_args(Layout))}, got {layout!r}")
+    size = SIZES[layout] if size is None else size
+    _check_numbers(("faces", faces, 1), seed, size, views)
+    if faces % views:
+        raise ValueError(f"faces must be a multiple of views, {views}, so that no subject lacks one, got {faces}")
+    if not 0 <= val_share <= 1:
+        raise ValueError(f"val_share is a share, 0 to 1, got {val_share}")
+    if layout != "folder":
+        _savemat()
+    with _whole_folder(out) as folder:
+        made = _counted((synthetic_face(i, seed, size, views) for i in range(faces)), progress)
+        if layout == "folder":
+            _write_folder(folder, made, views, val_share)
+        else:
+            if layout == "300w-lp":
+                _write_300w_lp(folder, made, views)
+            else:
+                _write_aflw2000(folder, made)
+            with replacing(folder / BASIS) as path:
+                np.savez(path, **head_model().landmark_arrays())  # type: ignore[arg-type]
+        with replacing(folder / "README.txt") as path:
+            text = _README.format(faces=faces, seed=seed, size=size, layout=layout, views=views)
+            path.write_text(text if layout == "folder" else text + _README_BASIS, encoding="utf-8")
+    return out
+
+
+_README = """\
+Synthetic faces, made by jvcr
+=============================
+
+{faces} faces, seed {seed}, {size} x {size} pixels, layout "{layout}", {views} view(s) of each subject.
+
+No person is shown: these are drawings of a head made of formulas, with exact 3D landmarks. They are good for trying the
+software and for testing it. What is measured on them says nothing about photographs of real faces.
+"""
+
+_README_BASIS = """
+The parameters in the .mat files belong to the model in basis.npz, and to no other: not to the Basel model either.
+"""
+
+
+@contextlib.contextmanager
+def _whole_folder(out: Path) -> Iterator[Path]:
+    """Gives a folder beside ``out`` that becomes ``out`` if the block succeeds, and goes away if not."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file: give the name of a folder that is not there yet")
+    if out.is_dir() and any(out.iterdir()):
+        raise ValueError(f"{out} exists and is not empty: choose another folder, or remove it first")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count():
+        folder = out.parent / f".jvcr-{out.name}-{number}"
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            break
+    try:
+        yield folder
+        if out.is_dir():
+            out.rmdir()
+        folder.rename(out)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _counted(faces: Iterator[SyntheticFace], progress: Callable[[int], None] | None) -> Iterator[SyntheticFace]:
+    for done, face in enumerate(faces, 1):
+        yield face
+        if progress is not None:
+            progress(done)
+
+
+def _write_folder(root: Path, faces: Iterator[SyntheticFace], views: int, val_share: float) -> None:
+    (root / "images").mkdir()
+    images, points, poses, subjects, hidden, splits = [], [], [], [], [], []
+    for face in faces:
+        image, occlusion = face.draw()
+        name = f"images/{face.index:06d}.jpg"
+        _write_image(root / name, image)
+        images.append(name)
+        points.append(face.points_px)
+        poses.append(face.pose_para)
+        subjects.append(face.subject)
+        hidden.append(occlusion)
+        splits.append("val" if _is_val(face.index // views, val_share) else "train")
+    angles = pose_deg(poses)
+    with replacing(root / MANIFEST) as path:
+        np.savez(
+            path,
+            image=np.array(images),
+            points=np.stack(points),
+            split=np.array(splits),
+            source=np.full(len(images), "synthetic"),
+            yaw_deg=angles[:, 1],
+            pose_deg=angles,
+            subject=np.array(subjects),
+            occlusion=np.stack(hidden),
+        )
+
+
+def _is_val(subject: int, share: float) -> bool:
+    """Whether a subject is for validation: spread evenly, whatever comes after."""
+    # The little more keeps 5 * 0.2 a whole number.
+    return math.floor((subject + 1) * share + 0.5 + 1e-9) > math.floor(subject * share + 0.5 + 1e-9)
+
+
+def _write_300w_lp(root: Path, faces: Iterator[SyntheticFace], views: int) -> None:
+    for part in PARTS:
+        (root / part).mkdir()
+        (root / (part + FLIP)).mkdir()
+    for face in faces:
+        subject, view = divmod(face.index, views)
+        number, which = divmod(subject, len(PARTS))
+        part = PARTS[which]
+        name = f"{part}_{number + 1:04d}_{view}"
+        image, _ = face.draw()
+        for folder, labels, pixels in (
+            (part, face, image),
+            (part + FLIP, face.mirrored(), np.ascontiguousarray(image[:, ::-1])),
+        ):
+            _write_image(root / folder / f"{name}.jpg", pixels)
+            x, y, _ = labels.points_lp.T
+            points = np.stack([x, labels.size + 1 - y])
+            _write_mat(root / folder / f"{name}.mat", labels, {"pt2d": points})
+
+
+def _write_aflw2000(root: Path, faces: Iterator[SyntheticFace]) -> None:
+    for face in faces:
+        name = f"image{face.index + 1:05d}"
+        image, _ = face.draw()
+        _write_image(root / f"{name}.jpg", image)
+        x, y, z = face.points_lp.T
+        points = np.stack([x, face.size + 1 - y, z]).astype(np.float32)
+        _write_mat(root / f"{name}.mat", face, {"pt3d_68": points})
+
+
+def _write_image(path: Path, image: NDArray[np.uint8]) -> None:
+    # No chroma subsampling: it would move the colours of features as small as these.
+    settings = [
+        cv2.IMWRITE_JPEG_QUALITY,
+        _JPEG_QUALITY,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+    ]
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), settings)
+    if not done:
+        raise OSError(f"{path}: OpenCV could not encode the image")
+    path.write_bytes(data.tobytes())
+
+
+def _write_mat(path: Path, face: SyntheticFace, points: dict[str, NDArray[Any]]) -> None:
+    """A file as 300W-LP and AFLW2000-3D have them, with the parameters of this set's own model."""
+    content = {
+        **points,
+        "Shape_Para": face.shape[:, None],
+        "Exp_Para": face.expression[:, None],
+        "Pose_Para": face.pose_para[None],
+    }
+    buffer = io.BytesIO()
+    _savemat()(buffer, content, do_compression=True)
+    data = bytearray(buffer.getvalue())
+    # The file begins with a text that scipy puts the date into: the labels shall be the same bytes each time.
+    data[:116] = b"MATLAB 5.0 MAT-file, synthetic faces made by jvcr".ljust(116)
+    path.write_bytes(bytes(data))
+
+
+def _savemat() -> Callable[..., None]:
+    try:
+        from scipy.io import savemat
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            'this layout has .mat files, which scipy writes: pip install "jvcr[data]"', name=error.name
+        ) from error
+    return savemat

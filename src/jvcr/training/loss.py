@@ -1,0 +1,97 @@
+"""What is minimised in each stage (section III-B, Eq. 3-5)."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from jvcr.model.heatmap import gaussian_volume
+from jvcr.model.jvcr import JVCR
+from jvcr.training.aperture_loss import ApertureLoss
+from jvcr.training.recipe import LossRecipe
+
+Stage = Literal["separate", "joint"]
+
+
+class Losses(NamedTuple):
+    """Mean over the batch's faces.
+
+    Attributes:
+        total: what is minimised: ``voxel + lambda * coordinate``.
+        voxel: L_vox (Eq. 3), with the recipe's reduction.
+        coordinate: L_coord (Eq. 4), with the recipe's reduction; with R, of P's landmarks and of R's. The error across
+            openings is in it, if the recipe counts that.
+    """
+
+    total: Tensor
+    voxel: Tensor
+    coordinate: Tensor
+
+
+class JVCRLoss(nn.Module):
+    """The losses of a batch, for either stage.
+
+    In the separate stage G learns volumes from images and P learns landmarks from *ground-truth* volumes: no gradient
+    and no batch-norm statistics of G's volumes reach P. These losses share no weight, so one sum trains both. In the
+    joint stage P reads G's last volume and the gradient of its error runs on into G. R, where there is one, moves P's
+    landmarks in both stages; its own error trains R and the stem whose maps it reads.
+
+    Args:
+        network: G, P and, if it has one, R.
+        recipe: which losses.
+        openings: the error across openings, where it counts beside that of the landmarks.
+    """
+
+    def __init__(self, network: JVCR, recipe: LossRecipe, apertures: ApertureLoss | None = None) -> None:
+        super().__init__()
+        self.network, self.recipe, self.apertures = network, recipe, apertures
+
+    def forward(
+        self,
+        image: Float[Tensor, "batch 3 size size"],
+        points_unit: Float[Tensor, "batch points 3"],
+        stage: Stage,
+        counted: Float[Tensor, " batch"] | None = None,
+    ) -> Losses:
+        """The losses of one batch.
+
+        Args:
+            image: as the network takes them.
+            points_unit: the true landmarks, unit frame.
+            stage: which of the two.
+            counted: how much each face's openings count beside the recipe's weight; None is 1 for all.
+        """
+        config, recipe = self.network.config, self.recipe
+        truths = [
+            gaussian_volume(points_unit, s, config.sigma, recipe.peak, recipe.centre) for s in config.volume_shapes()
+        ]
+        output = self.network(image, truths[-1] if stage == "separate" else None)
+        voxel = sum(
+            (
+                voxel_loss(v.to(points_unit.dtype), t, config.num_landmarks, recipe)
+                for v, t in zip(output.volumes, truths, strict=True)
+            ),
+            start=points_unit.new_zeros(()),
+        )
+        coordinate = coordinate_loss(output.points, points_unit, recipe)
+        if output.coarse_points is not output.points:
+            coordinate = coordinate_loss(output.coarse_points, points_unit, recipe) + coordinate
+        if self.apertures is not None:
+            counted = points_unit.new_ones(len(points_unit)) if counted is None else counted
+            coordinate = coordinate + recipe.aperture_weight * self.apertures(output.points, points_unit, counted)
+        return Losses(voxel + recipe.coordinate_weight * coordinate, voxel, coordinate)
+
+
+def voxel_loss(volume: Tensor, truth: Tensor, points: int, recipe: LossRecipe) -> Tensor:
+    """Squared error of one stack's volumes, (batch, depth, height, width) each (one term of Eq. 3)."""
+    if recipe.voxel == "mean":
+        return F.mse_loss(volume, truth)
+    return F.mse_loss(volume, truth, reduction="sum") / (len(volume) * points)
+
+
+def coordinate_loss(points_unit: Tensor, truth_unit: Tensor, recipe: LossRecipe) -> Tensor:
+    """Error of the landmarks, (batch, N, 3) each, averaged over faces, landmarks and axes (Eq. 4)."""
+    return F.mse_loss(points_unit, truth_unit) if recipe.coordinate == "l2" else F.l1_loss(points_unit, truth_unit)

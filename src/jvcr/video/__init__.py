@@ -1,0 +1,1 @@
+"""Videos: where their frames come from, and where what was found in them goes."""

@@ -1,0 +1,1 @@
+"""Every picture of the project: landmarks, volumes, sheets of faces, charts."""

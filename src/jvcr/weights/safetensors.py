@@ -1,0 +1,135 @@
+"""Weight files: safetensors whose header rebuilds the network they belong to."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import load_file, save_file
+
+from jvcr.files import replacing
+from jvcr.model.config import NetworkConfig
+from jvcr.model.jvcr import JVCR
+from jvcr.scheme import LandmarkScheme
+from jvcr.weights import FORMAT, find_weights
+
+_RENAMED = {".features_back.": ".merge_features.", ".heads_back.": ".merge_predictions."}
+"""Parts of tensors' names in files made before version 0.2, and what they are called now."""
+
+
+@dataclass(frozen=True)
+class WeightsHeader:
+    """What a weight file says of itself.
+
+    Attributes:
+        name: of the weights.
+        network: shape of the network.
+        scheme: what its landmarks are.
+        training: how it was made: recipe, data, faces seen, validation figures.
+    """
+
+    name: str
+    network: NetworkConfig
+    scheme: LandmarkScheme
+    training: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """One line of JSON; `from_json` reads it back."""
+        return json.dumps(
+            {
+                "format": FORMAT,
+                "name": self.name,
+                "image_size": self.network.voxel.image_size,
+                "scheme": self.scheme.to_dict(),
+                "network": self.network.to_dict(),
+                "training": self.training,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> WeightsHeader:
+        """The opposite of `to_json`.
+
+        Raises:
+            ValueError: of another format, or not such a header.
+        """
+        try:
+            data = json.loads(text)
+            if data["format"] != FORMAT:
+                raise ValueError(f"format {data['format']} is not known here (this package reads {FORMAT})")
+            scheme = LandmarkScheme.from_dict(data["scheme"])
+            return cls(data["name"], NetworkConfig.from_dict(data["network"]), scheme, data.get("training", {}))
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(f"its header is not one of jvcr's: {error!r}") from error
+
+
+def save_weights(path: str | Path, network: JVCR, header: WeightsHeader, dtype: torch.dtype = torch.float32) -> None:
+    """Writes a network's weights and its header.
+
+    Args:
+        path: a .safetensors file.
+        network: what to save.
+        header: what the file says of itself.
+        dtype: type of the stored kernels and matrices; float16 halves the file. Biases and batch norms stay float32.
+
+    Raises:
+        ValueError: a weight is not finite, or beyond what the type can hold.
+    """
+    tensors = {k: v.to(dtype) if v.is_floating_point() and v.ndim > 1 else v for k, v in network.state_dict().items()}
+    if wrong := [k for k, v in tensors.items() if v.is_floating_point() and not v.isfinite().all()]:
+        raise ValueError(f"{len(wrong)} tensors hold values that are not finite in {dtype}, the first is {wrong[0]}")
+    with replacing(path) as temporary:
+        save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, metadata={"jvcr": header.to_json()})
+
+
+def read_header(path: str | Path) -> WeightsHeader:
+    """The header of a weight file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: damaged, or not one of jvcr's.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path} is damaged or not a safetensors file: {error}") from error
+    if "jvcr" not in metadata:
+        raise ValueError(f"{path} holds weights, but not of jvcr: its header does not say what network they belong to")
+    try:
+        return WeightsHeader.from_json(metadata["jvcr"])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def load_network(weights: str | Path = "compact") -> JVCR:
+    """The torch module of a weight file, in evaluation mode, for research and fine-tuning.
+
+    Example:
+        >>> network = load_network("compact")
+        >>> network.config.num_landmarks
+        68
+
+    Args:
+        weights: a shipped name or the path of a .safetensors file.
+
+    Raises:
+        FileNotFoundError: no such weights.
+        ValueError: the file is damaged or its tensors do not fit the network its header names.
+    """
+    path = find_weights(weights, ".safetensors")
+    network = JVCR(read_header(path).network)
+    try:
+        tensors = load_file(path)
+        for name in list(tensors):
+            for old, new in _RENAMED.items():
+                if old in name:
+                    tensors[name.replace(old, new)] = tensors.pop(name)
+        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
+    except (RuntimeError, safetensors.SafetensorError) as error:
+        raise ValueError(f"{path}: its tensors do not fit the network its header names: {error}") from error
+    return network.eval()

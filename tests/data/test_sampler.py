@@ -1,0 +1,83 @@
+"""Which faces a step sees, and that the workers do not change it."""
+
+import numpy as np
+import pytest
+import torch
+
+from jvcr.data.augment import Augmentation
+from jvcr.data.sampler import Examples, StepSampler, to_input, training_batches
+
+
+def test_every_face_once_an_epoch():
+    sampler = StepSampler(np.full(12, "a"), {}, batch_size=4, seed=1)
+    seen = np.concatenate([sampler.step(i) for i in range(3)])
+    assert sorted(seen) == list(range(12))
+    again = np.concatenate([sampler.step(i) for i in range(3, 6)])
+    assert sorted(again) == list(range(12)) and (again != seen).any()
+
+
+def test_shares_hold_in_every_batch():
+    sources = np.array(["a"] * 50 + ["b"] * 5 + ["c"] * 7)
+    sampler = StepSampler(sources, {"a": 6.0, "b": 2.0}, batch_size=4, seed=0)
+    for step in range(9):
+        assert sorted(sources[sampler.step(step)]) == ["a", "a", "a", "b"]
+
+
+def test_a_step_is_a_function_of_its_number():
+    sampler = StepSampler(np.array(["a"] * 7), {}, batch_size=5, seed=3)
+    np.testing.assert_array_equal(sampler.step(11), StepSampler(np.array(["a"] * 7), {}, 5, 3).step(11))
+
+
+@pytest.mark.parametrize("shares", [{"x": 1.0}, {"a": -1.0}, {"a": 0.0}])
+def test_refuses_shares_that_make_no_batch(shares):
+    with pytest.raises(ValueError, match="source_shares"):
+        StepSampler(np.array(["a", "a"]), shares, 2, 0)
+
+
+def test_workers_and_the_first_step_do_not_change_the_examples(faces):
+    examples = Examples(faces, 32, Augmentation(light=0.2, noise=1.0), seed=5, in_memory=True)
+    examples.load()
+    sampler = StepSampler(faces.sources, {}, 4, 0)
+    inline = list(training_batches(examples, sampler, 0, 4, workers=0))
+    late = list(training_batches(examples, sampler, 2, 4, workers=1))
+    for (pixels, points), (pixels_2, points_2) in zip(inline[2:], late, strict=True):
+        assert torch.equal(pixels, pixels_2) and torch.equal(points, points_2)
+
+
+def test_ranks_share_a_step(faces):
+    examples = Examples(faces, 32, None, seed=5, in_memory=False)
+    sampler = StepSampler(faces.sources, {}, 6, 0)
+    (whole,) = training_batches(examples, sampler, 0, 1, workers=0)
+    parts = [next(iter(training_batches(examples, sampler, 0, 1, 0, rank, 2))) for rank in range(2)]
+    assert torch.equal(torch.cat([parts[0][1], parts[1][1]])[[0, 3, 1, 4, 2, 5]], whole[1])
+
+
+def test_input_is_rgb_in_0_1():
+    pixels = torch.arange(2 * 4 * 4 * 3, dtype=torch.uint8).view(2, 4, 4, 3)
+    image = to_input(pixels)
+    assert image.shape == (2, 3, 4, 4) and image.dtype == torch.float32
+    assert image[1, 2, 3, 0].item() == pytest.approx(pixels[1, 3, 0, 2].item() / 255)
+
+
+def test_crops_go_by_the_rule_and_are_stretched(faces):
+    plain, other = (Examples(faces, 32, None, 5, False, *how) for how in ((), ("width", True)))
+    points, (pixels_2, points_2) = plain[0, 0][1], other[0, 0]
+    extent = np.ptp(faces.points_px[0][:, :2], axis=0)
+    # The crop of the width: as much smaller as the face is higher than wide.
+    assert np.ptp(points_2[:, 0]) == pytest.approx(2 / 1.25, rel=1e-4)
+    assert np.ptp(points[:, 0]) == pytest.approx(2 / 1.25 * extent[0] / extent.max(), rel=1e-4)
+    assert (pixels_2.min(), pixels_2.max()) == (0, 255)
+    assert points_2[:, 2].mean() == pytest.approx(0, abs=1e-5)
+
+
+def test_rare_faces_have_their_share_of_every_batch():
+    sources = np.array(["a"] * 40 + ["b"] * 20)
+    rare = np.arange(60) % 10 == 0
+    sampler = StepSampler(sources, {"a": 6.0, "b": 2.0}, 8, 0, rare, 0.5)
+    for step in range(9):
+        faces = sampler.step(step)
+        assert sorted(sources[faces]) == ["a"] * 6 + ["b"] * 2
+        assert (rare[faces] & (sources[faces] == "a")).sum() == 3 and (rare[faces] & (sources[faces] == "b")).sum() == 1
+    # A source without any, or a share too small for one face, is drawn as ever.
+    none = StepSampler(sources, {"a": 6.0, "b": 2.0}, 8, 0, np.zeros(60, bool), 0.5)
+    np.testing.assert_array_equal(none.step(3), StepSampler(sources, {"a": 6.0, "b": 2.0}, 8, 0).step(3))

@@ -1,0 +1,106 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from jvcr.inference.face import Face
+
+
+def face(**changes):
+    values = {
+        "points": np.arange(15, dtype=np.float32).reshape(5, 3) / 7,
+        "box": np.array([1.5, 2, 30.25, 40], np.float32),
+        "confidence": np.linspace(0, 1, 5, dtype=np.float32),
+        "score": 0.875,
+        "yaw": -12.345,
+        "pitch": 3.0,
+        "roll": 0.5,
+        "scheme": "hand",
+    }
+    return Face(**{**values, **changes})
+
+
+def test_arrays_are_float32_copies_that_cannot_be_changed():
+    points = np.zeros((5, 3), np.float32)
+    made = face(points=points)
+    points[0] = 9
+    assert made.points[0].tolist() == [0, 0, 0]
+    for name in ("points", "box", "confidence"):
+        array = getattr(made, name)
+        assert array.dtype == np.float32
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        made.yaw = 0.0
+
+
+def test_equality_is_that_of_all_values():
+    assert face() == face()
+    assert face() != face(yaw=1.0)
+    assert face() != face(points=np.zeros((5, 3), np.float32))
+    assert face(score=None) == face(score=None)
+    assert face() != "face"
+
+
+def test_to_dict_is_plain_and_rounded():
+    data = face().to_dict()
+    assert json.loads(json.dumps(data)) == data
+    assert data["points"][1] == [0.43, 0.57, 0.71]
+    assert data["box"] == [1.5, 2.0, 30.25, 40.0]
+    assert data["confidence"] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert (data["score"], data["yaw"], data["pitch"], data["roll"]) == (0.875, -12.35, 3.0, 0.5)
+    assert data["scheme"] == "hand"
+
+
+def test_there_is_no_negative_zero():
+    text = json.dumps(face(points=np.full((5, 3), -0.001, np.float32), yaw=-0.001).to_dict())
+    assert "-0.0" not in text
+
+
+@pytest.mark.parametrize("original", [face(), face(score=None), face(yaw=None, pitch=None, roll=None)])
+def test_there_and_back(original):
+    data = original.to_dict()
+    read = Face.from_dict(json.loads(json.dumps(data)))
+    assert read.to_dict() == data
+    np.testing.assert_allclose(read.points, original.points, atol=0.0051)
+    assert (read.score, read.scheme) == (original.score, original.scheme)
+    # Once rounded, nothing changes any more.
+    assert Face.from_dict(read.to_dict()) == read
+
+
+def test_unknown_keys_are_left_alone():
+    assert Face.from_dict({**face().to_dict(), "age": 3}).to_dict() == face().to_dict()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"points": [[1, 2]]}, r"points .* \(N, 3\)"),
+        ({"points": "many"}, "must be numbers"),
+        ({"box": [1, 2, 3]}, r"box .* \(4,\)"),
+        ({"confidence": [0.5]}, r"confidence .* \(5,\)"),
+        ({"points": [[float("nan")] * 3] * 5}, "NaN"),
+        ({"score": "high"}, "could not convert|wrong kind"),
+        ({"yaw": [1]}, "wrong kind"),
+    ],
+)
+def test_from_dict_refuses(change, message):
+    with pytest.raises(ValueError, match=message):
+        Face.from_dict({**face().to_dict(), **change})
+
+
+def test_from_dict_names_a_missing_key():
+    data = face().to_dict()
+    del data["box"]
+    with pytest.raises(ValueError, match="needs the key 'box'"):
+        Face.from_dict(data)
+
+
+def test_repr_is_short():
+    assert (
+        repr(face()) == "Face(5 points of hand, box=[1.5, 2.0, 30.2, 40.0], score=0.88, yaw=-12.3, pitch=3.0, roll=0.5)"
+    )
+    assert (
+        repr(face(score=None, yaw=None, pitch=None, roll=None)) == "Face(5 points of hand, box=[1.5, 2.0, 30.2, 40.0])"
+    )

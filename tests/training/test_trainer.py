@@ -1,0 +1,394 @@
+"""The loop: it learns, resumes to the same losses, stops politely, refuses what does not fit."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from jvcr.model import RefinementConfig
+from jvcr.scheme import FACE66, FACE68
+from jvcr.training.recipe import Recipe
+from jvcr.training.trainer import CHECKPOINT, LOG, WEIGHTS, Trainer, differences
+from jvcr.weights.safetensors import load_network, read_header
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def trainer(recipe, faces, out):
+    out.mkdir(exist_ok=True)
+    return Trainer(recipe, faces.split("train"), faces.split("val"), out)
+
+
+def losses_of(run):
+    """Makes a trainer note the total loss of each of its steps."""
+    noted, step = [], run._step
+
+    def noting(image, points):
+        losses = step(image, points)
+        noted.append(float(losses.total))
+        return losses
+
+    run._step = noting
+    return noted
+
+
+def changed(recipe, **parts):
+    """A recipe with values of its parts replaced: changed(r, stages={"joint": 1})."""
+    new = {k: dataclasses.replace(getattr(recipe, k), **v) if isinstance(v, dict) else v for k, v in parts.items()}
+    return dataclasses.replace(recipe, **new)
+
+
+def test_rare_openings_reach_the_sampler_and_the_objective(tiny_recipe, faces, tmp_path):
+    run = trainer(changed(tiny_recipe, data={"rare_share": 0.5}, loss={"aperture_weight": 2.0}), faces, tmp_path)
+    assert run.sampler.rare.any() and run.sampler.rare_share == 0.5
+    assert run.objective.module.apertures.contours == FACE68.contours
+    without = trainer(changed(tiny_recipe, loss={"aperture_weight": 0.0}), faces, tmp_path)
+    assert without.objective.module.apertures is None and without.counted.all()
+    assert trainer(tiny_recipe, faces, tmp_path).sampler.rare is None
+
+
+def test_openings_count_on_the_sources_named(tiny_recipe, faces, tmp_path):
+    """Of each batch the objective is told which faces these are, in the batch's order."""
+    run = trainer(tiny_recipe, faces, tmp_path / "run")
+    objective, told = run.objective, []
+
+    def noting(image, points, stage, counted):
+        told.append(counted)
+        return objective(image, points, stage, counted)
+
+    noting.train = objective.train
+    run.objective = noting
+    run.run()
+    train = faces.split("train")
+    assert [t.tolist() for t in told] == [
+        (train.sources[run.sampler.step(s)] == "b").tolist() for s in range(run.total_steps)
+    ]
+    assert trainer(changed(tiny_recipe, loss={"aperture_sources": ()}), faces, tmp_path / "all").counted.all()
+
+
+def test_runs_both_stages_and_keeps_weights(tiny_recipe, faces, tmp_path):
+    run = trainer(tiny_recipe, faces, tmp_path / "run")
+    outcome = run.run()
+    assert outcome.finished and outcome.steps == 9 and outcome.faces == 36
+    assert [run.stage(s) for s in (0, 2, 3, 8)] == ["separate", "separate", "joint", "joint"]
+    entries = [json.loads(line) for line in (tmp_path / "run" / LOG).read_text().splitlines()]
+    assert [e["step"] for e in entries] == [3, 6, 9]
+    assert set(entries[0]["val"]) == {"nme", "gte", "nme_a", "nme_b"}
+    header = read_header(outcome.weights)
+    assert header.scheme == FACE68 and header.network == tiny_recipe.network
+    assert header.training["val"]["nme"] == outcome.best["nme"] == min(e["val"]["nme"] for e in entries[1:])
+    assert load_network(outcome.weights).config == tiny_recipe.network
+
+
+@pytest.mark.parametrize("stop_after", [2, 5])
+def test_resume_gives_the_very_same_losses(tiny_recipe, faces, tmp_path, stop_after):
+    whole = trainer(tiny_recipe, faces, tmp_path / "whole")
+    expected = losses_of(whole)
+    whole.run()
+
+    first = trainer(tiny_recipe, faces, tmp_path / "parts")
+    before = losses_of(first)
+    step = first._step
+
+    def stopping(image, points):
+        if len(before) == stop_after - 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(image, points)
+
+    first._step = stopping
+    outcome = first.run()
+    assert not outcome.finished and outcome.steps == stop_after
+
+    second = trainer(tiny_recipe, faces, tmp_path / "parts")
+    after = losses_of(second)
+    second.resume()
+    assert second.run().finished
+    assert before + after == expected
+    for key, value in whole.averaged_network.state_dict().items():
+        assert torch.equal(value, second.averaged_network.state_dict()[key]), key
+    logs = [
+        [json.loads(line)["val"] for line in (tmp_path / n / LOG).read_text().splitlines()] for n in ("whole", "parts")
+    ]
+    assert logs[0] == logs[1]
+
+
+def test_overfits_four_faces(tiny_recipe, faces, tmp_path):
+    recipe = changed(
+        tiny_recipe,
+        augmentation=dict.fromkeys(("flip", "rotate", "scale", "light", "noise", "occlude"), 0.0),
+        stages={"separate": 100.0, "joint": 200.0},
+        optimizer={"learning_rate": 5e-3, "schedule": "trapezoid", "decay_epochs": 150.0},
+        validate_epochs=300.0,
+    )
+    four = faces.select(np.arange(4))
+    (tmp_path / "run").mkdir()
+    run = Trainer(recipe, four, four, tmp_path / "run")
+    losses = losses_of(run)
+    outcome = run.run()
+    assert losses[-1] < losses[0] / 10
+    assert outcome.best["nme"] < 4  # percent, of faces it has learned by heart
+
+
+def test_resume_allows_another_length_only(tiny_recipe, faces, tmp_path):
+    run = trainer(tiny_recipe, faces, tmp_path / "run")
+    run.save()
+    longer = changed(tiny_recipe, stages={"joint": 7.0}, workers=1)
+    trainer(longer, faces, tmp_path / "run").resume()
+    other = changed(tiny_recipe, loss={"coordinate": "l2"}, seed=3)
+    assert differences(tiny_recipe, other) == ["loss.coordinate", "seed"]
+    with pytest.raises(ValueError, match=r"loss\.coordinate, seed"):
+        trainer(other, faces, tmp_path / "run").resume()
+
+
+def test_resume_of_nothing(tiny_recipe, faces, tmp_path):
+    with pytest.raises(FileNotFoundError, match="nothing to resume"):
+        trainer(tiny_recipe, faces, tmp_path / "run").resume()
+
+
+def test_damaged_checkpoint(tiny_recipe, faces, tmp_path):
+    run = trainer(tiny_recipe, faces, tmp_path / "run")
+    run.save()
+    path = tmp_path / "run" / CHECKPOINT
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(ValueError, match="cannot be read as a checkpoint"):
+        trainer(tiny_recipe, faces, tmp_path / "run").resume()
+
+
+@pytest.mark.parametrize("part", ["optimizer", "state", "network"])
+def test_checkpoint_without_a_part(tiny_recipe, faces, tmp_path, part):
+    run = trainer(tiny_recipe, faces, tmp_path / "run")
+    run.save()
+    path = tmp_path / "run" / CHECKPOINT
+    content = torch.load(path, weights_only=True)
+    del content[part]
+    torch.save(content, path)
+    with pytest.raises(ValueError, match="damaged, or of another version"):
+        trainer(tiny_recipe, faces, tmp_path / "run").resume()
+
+
+def test_less_than_one_step(tiny_recipe, faces, tmp_path):
+    run = trainer(changed(tiny_recipe, stages={"separate": 0.01, "joint": 0.01}), faces, tmp_path / "run")
+    with pytest.raises(ValueError, match="shorter than one step"):
+        run.run()
+
+
+def test_a_failed_save_keeps_the_last_checkpoint(tiny_recipe, faces, tmp_path, monkeypatch):
+    run = trainer(tiny_recipe, faces, tmp_path / "run")
+    run.save()
+    before = (tmp_path / "run" / CHECKPOINT).read_bytes()
+
+    def half(content, path):
+        path.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(OSError, match="disk full"):
+        run.save()
+    assert (tmp_path / "run" / CHECKPOINT).read_bytes() == before
+    assert [p.name for p in (tmp_path / "run").iterdir()] == [CHECKPOINT]
+
+
+def test_a_loss_that_is_not_finite_stops(tiny_recipe, faces, tmp_path):
+    run = trainer(tiny_recipe, faces, tmp_path / "run")
+    with torch.no_grad():
+        run.network.voxel.heads[0].bias.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match="learning_rate"):
+        run.run()
+
+
+def test_scheme_must_fit(tiny_recipe, faces, tmp_path):
+    fewer = dataclasses.replace(faces, points_px=faces.points_px[:, :66], scheme=FACE66)
+    with pytest.raises(ValueError, match=r"68 points, the scheme face66 66: set network\.points"):
+        Trainer(tiny_recipe, fewer, fewer, tmp_path)
+    for_66 = dataclasses.replace(tiny_recipe, network=dataclasses.replace(tiny_recipe.network, points=66))
+    with pytest.raises(ValueError, match="trained on landmarks of face66, validated on face68"):
+        Trainer(for_66, fewer, faces, tmp_path)
+
+
+def test_resume_refuses_other_faces(tiny_recipe, faces, tmp_path):
+    run = trainer(tiny_recipe, faces, tmp_path / "run")
+    run.save()
+    moved = dataclasses.replace(faces, points_px=faces.points_px + 1)
+    with pytest.raises(ValueError, match="other training faces"):
+        trainer(tiny_recipe, moved, tmp_path / "run").resume()
+
+
+def test_resume_from_an_older_checkpoint_drops_the_log_behind_it(tiny_recipe, faces, tmp_path):
+    """As after a crash: the log goes on beyond the checkpoint, its last line cut short."""
+    run = trainer(tiny_recipe, faces, tmp_path / "run")
+    run.state.step = 6
+    run.save()
+    log = tmp_path / "run" / LOG
+    log.write_text('{"step": 3}\n{"step": 6}\n{"step": 9}\n{"step": 1')
+    trainer(tiny_recipe, faces, tmp_path / "run").resume()
+    assert log.read_text() == '{"step": 3}\n{"step": 6}\n'
+
+
+def test_a_damaged_image_is_named_before_training(tiny_recipe, faces, tmp_path):
+    bad = dataclasses.replace(faces, root=tmp_path)
+    for name in faces.images:
+        (tmp_path / name).write_bytes((faces.root / name).read_bytes())
+    (tmp_path / "03.png").write_bytes(b"not an image")
+    with pytest.raises(ValueError, match=r"03\.png"):
+        trainer(tiny_recipe, bad, tmp_path / "run").run()
+
+
+def test_resume_in_another_precision_is_asked_for(tiny_recipe, faces, tmp_path, monkeypatch):
+    """Where "auto" is another precision, as on another machine, going on would change the arithmetic unasked."""
+    auto = changed(tiny_recipe, precision="auto")
+    monkeypatch.setattr(loop, "precision", lambda name: "32-true" if name == "auto" else name)
+    trainer(auto, faces, tmp_path / "run").save()
+    trainer(auto, faces, tmp_path / "run").resume()
+    monkeypatch.setattr(loop, "precision", lambda name: "bf16-mixed" if name == "auto" else name)
+    with pytest.raises(ValueError, match=r"made in 32-true, .* is bf16-mixed on this machine: .* precision=32-true"):
+        trainer(auto, faces, tmp_path / "run").resume()
+    trainer(tiny_recipe, faces, tmp_path / "run").resume()
+    trainer(changed(tiny_recipe, precision="bf16-mixed"), faces, tmp_path / "run").resume()
+
+
+def test_resume_in_bfloat16_with_a_worker(tiny_recipe, faces, tmp_path):
+    recipe = changed(tiny_recipe, precision="bf16-mixed", workers=1)
+    whole = trainer(recipe, faces, tmp_path / "whole")
+    expected = losses_of(whole)
+    whole.run()
+    first = trainer(recipe, faces, tmp_path / "parts")
+    before, step = losses_of(first), first._step
+
+    def stopping(image, points):
+        first._stop = first.state.step == 3
+        return step(image, points)
+
+    first._step = stopping
+    assert first.run().steps == 4
+    second = trainer(recipe, faces, tmp_path / "parts")
+    after = losses_of(second)
+    second.resume()
+    second.run()
+    assert before + after == expected
+
+
+def test_starts_from_weights(tiny_recipe, faces, tmp_path, capsys):
+    first = trainer(tiny_recipe, faces, tmp_path / "first").run()
+    stages = {"separate": 0.0, "joint": 1.0}
+    recipe = changed(tiny_recipe, start=str(first.weights), stages=stages, optimizer={"learning_rate": 1e-9})
+    second = trainer(recipe, faces, tmp_path / "second")
+    outcome = second.run()
+    assert "starting from the weights tiny" in capsys.readouterr().err
+    assert outcome.best["nme"] == pytest.approx(first.best["nme"], rel=0.05)  # batch norms' statistics move
+    kept = load_network(first.weights).state_dict()
+    for name, value in second.network.state_dict().items():
+        if not name.endswith(("running_mean", "running_var", "num_batches_tracked")):
+            torch.testing.assert_close(value, kept[name], rtol=0, atol=1e-6)
+    told = read_header(outcome.weights).training["start"]
+    assert (told["name"], told["weights"]) == ("tiny", str(first.weights))
+    assert told["sha256"] == hashlib.sha256(first.weights.read_bytes()).hexdigest()
+    # A resumed run needs the weights no more, and still tells of them.
+    first.weights.unlink()
+    third = trainer(changed(recipe, stages={"joint": 3.0}), faces, tmp_path / "second")
+    third.resume()
+    assert read_header(third.run().weights).training["start"] == told
+
+
+def test_starts_from_weights_without_refinement(tiny_recipe, faces, tmp_path, capsys):
+    """As those of before there was R: a new one, which moves nothing, is added to them."""
+    plain = changed(tiny_recipe, network={"refinement": RefinementConfig()})
+    first = trainer(plain, faces, tmp_path / "first").run()
+    recipe = changed(tiny_recipe, start=str(first.weights), stages={"separate": 0.0, "joint": 1.0})
+    outcome = trainer(changed(recipe, optimizer={"learning_rate": 1e-9}), faces, tmp_path / "second").run()
+    assert "network.refinement.patches [], and go on with [5, 3]" in capsys.readouterr().err
+    assert outcome.best["nme"] == pytest.approx(first.best["nme"], rel=0.05)  # batch norms' statistics move
+    kept = load_network(first.weights).state_dict()
+    for name, value in load_network(outcome.weights).state_dict().items():
+        if name in kept and not name.endswith(("running_mean", "running_var", "num_batches_tracked")):
+            torch.testing.assert_close(value, kept[name], rtol=0, atol=1e-6)
+    # The other way round something would be lost.
+    refined = trainer(tiny_recipe, faces, tmp_path / "third").run()
+    with pytest.raises(ValueError, match=r"refinement\.windows \[5, 3\] \(here \[\]\)"):
+        trainer(changed(plain, start=str(refined.weights)), faces, tmp_path / "fourth").run()
+
+
+@pytest.mark.parametrize("fixed", [("voxel", "coordinate"), ("refinement",)])
+def test_what_is_fixed_stays(tiny_recipe, faces, tmp_path, fixed):
+    """Weights and batch norms' statistics alike, in the network and in its average; the rest learns."""
+    first = trainer(tiny_recipe, faces, tmp_path / "first").run()
+    kept = load_network(first.weights).state_dict()
+    recipe = changed(tiny_recipe, start=str(first.weights), fixed=fixed, stages={"separate": 0.0, "joint": 1.0})
+    run = trainer(recipe, faces, tmp_path / "second")
+    run.run()
+    for network in (run.network, run.averaged_network):
+        moved = {name.partition(".")[0] for name, value in network.state_dict().items() if not value.equal(kept[name])}
+        assert moved == {"voxel", "coordinate", "refinement"} - set(fixed)
+
+
+def test_weights_that_do_not_fit(tiny_recipe, faces, tmp_path):
+    network = tiny_recipe.network
+    wider = dataclasses.replace(network, voxel=dataclasses.replace(network.voxel, channels=12))
+    made = trainer(changed(tiny_recipe, network=wider), faces, tmp_path / "first").run()
+    run = trainer(changed(tiny_recipe, start=str(made.weights)), faces, tmp_path / "run")
+    message = r"network\.voxel\.channels 12 \(here 8\); \d+ tensors differ, the first is voxel\.stem"
+    with pytest.raises(ValueError, match=message):
+        run.run()
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        trainer(changed(tiny_recipe, start="nowhere"), faces, tmp_path / "run").run()
+
+
+def test_validation_weights_are_not_trained_ones(tiny_recipe, faces, tmp_path):
+    """Validation must see the averaged weights and leave training mode as it was."""
+    run = trainer(tiny_recipe, faces, tmp_path / "run")
+    run.run()
+    assert run.network.training
+    live, kept = run.network.voxel.heads[0].weight, run.averaged_network.voxel.heads[0].weight
+    assert not torch.equal(live, kept)
+    assert WEIGHTS in {p.name for p in (tmp_path / "run").iterdir()}
+
+
+def test_recipe_of_a_checkpoint_is_readable(tiny_recipe, faces, tmp_path):
+    run = trainer(tiny_recipe, faces, tmp_path / "run")
+    run.save()
+    content = torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)
+    assert Recipe.from_dict(content["recipe"]) == tiny_recipe
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="malloc is told so on Linux only")
+def test_freed_memory_is_kept():
+    """Page faults of taking and freeing the same memory again and again, before and after."""
+    code = """
+import resource, numpy as np
+from jvcr.training.trainer import keep_freed_memory
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        np.ones(8 << 20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+first = faults()
+keep_freed_memory()
+faults()
+print(first, faults())
+"""
+    environment = {k: v for k, v in os.environ.items() if k not in ("GLIBC_TUNABLES", "LD_PRELOAD")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    without, kept = map(int, done.stdout.split())
+    assert kept < without / 10
+
+
+def test_without_validation_the_last_weights_are_kept(tiny_recipe, faces, tmp_path):
+    run = Trainer(tiny_recipe, faces.split("train"), None, tmp_path)
+    outcome = run.run()
+    assert outcome.finished and outcome.best == {}
+    kept, last = load_network(outcome.weights).state_dict(), run.averaged_network.state_dict()
+    for name, value in last.items():
+        assert torch.equal(kept[name], value), name
+    assert not (tmp_path / "metrics.jsonl").exists()

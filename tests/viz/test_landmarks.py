@@ -1,0 +1,164 @@
+import cv2
+import numpy as np
+import pytest
+
+from jvcr.geometry.crop import Crop
+from jvcr.geometry.pose import HeadPose, euler_to_rotation
+from jvcr.inference.face import Face
+from jvcr.scheme import FACE68, LandmarkScheme
+from jvcr.viz.landmarks import draw_faces, draw_views
+from jvcr.viz.overview import PANEL_FACES, overview, write_overview
+
+FLIP = np.diag([1.0, -1.0, -1.0])
+
+
+def face_in(box, yaw=0.0, pitch=0.0, roll=0.0, **changes):
+    """The average face, turned, in the place where a detector's box says."""
+    points = np.array(FACE68.template) @ (FLIP @ euler_to_rotation(HeadPose(yaw, pitch, roll)) @ FLIP).T
+    points = Crop.from_detection(box).to_image(points / 1.5)
+    points[:, 2] -= points[:, 2].mean()
+    values = {
+        "points": points.astype(np.float32),
+        "box": np.array(box, np.float32),
+        "confidence": np.ones(68, np.float32),
+        "score": 0.9,
+        "yaw": yaw,
+        "pitch": pitch,
+        "roll": roll,
+    }
+    return Face(**{**values, **changes})
+
+
+@pytest.fixture
+def image():
+    return np.full((120, 160, 3), 128, np.uint8)
+
+
+FACE = face_in([50.0, 20.0, 100.0, 90.0], yaw=20.0)
+
+
+def test_what_is_drawn_lies_on_the_landmarks(image):
+    before = image.copy()
+    drawn = draw_faces(image, [FACE])
+    np.testing.assert_array_equal(image, before)
+    assert (drawn.shape, drawn.dtype) == (image.shape, np.uint8)
+    changed = (drawn != image).any(-1)
+    x, y = np.rint(FACE.points[:, :2]).astype(int).T
+    assert changed[y, x].all()
+    # The box's edges too; and nothing beside face and box.
+    assert changed[55, 50]
+    assert changed[90, 75]
+    reach = np.concatenate([FACE.points[:, :2], FACE.box.reshape(2, 2)])
+    (left, top), (right, bottom) = np.floor(reach.min(0)).astype(int) - 3, np.ceil(reach.max(0)).astype(int) + 3
+    changed[top : bottom + 1, left : right + 1] = False
+    assert not changed.any()
+
+
+def test_near_is_warm_and_far_is_cold(image):
+    drawn = draw_faces(image, [FACE]).astype(int)
+    x, y = np.rint(FACE.points[:, :2]).astype(int).T
+    nearest, farthest = FACE.points[:, 2].argmin(), FACE.points[:, 2].argmax()
+    red, _, blue = drawn[y[nearest], x[nearest]]
+    assert red > blue
+    red, _, blue = drawn[y[farthest], x[farthest]]
+    assert blue > red
+
+
+def test_lines_are_those_of_the_scheme(image):
+    dots = LandmarkScheme("face68", 68)
+    joined = (draw_faces(image, [FACE]) != image).any(-1).sum()
+    alone = (draw_faces(image, [FACE], dots) != image).any(-1).sum()
+    assert alone < joined
+    # A scheme of an unknown name is drawn as dots.
+    np.testing.assert_array_equal(
+        draw_faces(image, [face_in([50.0, 20.0, 100.0, 90.0], yaw=20.0, scheme="hand")]),
+        draw_faces(image, [FACE], dots),
+    )
+
+
+@pytest.mark.parametrize("box", [[-30.0, -20.0, 20.0, 40.0], [1e6, 1e6, 2e6, 2e6], [50.0, 50.0, 50.5, 50.5]])
+def test_faces_over_the_edge_far_away_or_tiny(image, box):
+    assert draw_faces(image, [face_in(box)]).shape == image.shape
+    assert overview(image, [face_in(box)]).dtype == np.uint8
+
+
+def test_views_turn_the_same_head():
+    size = 200
+    views = draw_views(face_in([0.0, 0.0, 300.0, 400.0]), size)
+    assert views.shape == (3 * size, size, 3)
+    # Without its text, drawn below.
+    ink = [(views[i * size : (i + 1) * size] < 200).any(-1)[: int(0.88 * size)] for i in range(3)]
+    widths = [np.ptp(np.nonzero(part)[1]) for part in ink]
+    heights = [np.ptp(np.nonzero(part)[0]) for part in ink]
+    assert widths[0] > widths[2] > 0.3 * widths[0]
+    assert np.ptp(heights) <= 4
+
+
+def test_views_undo_the_pose():
+    straight, turned = (draw_views(face_in([0.0, 0.0, 300.0, 400.0], *pose), 150) for pose in ((), (40.0, -20.0, 10.0)))
+    # The colours tell the depth in the picture, so only where there is ink is the same.
+    assert ((straight < 200).any(-1) != (turned < 200).any(-1)).mean() < 0.01
+
+
+def test_views_without_a_pose():
+    unknown = Face(points=FACE.points, box=FACE.box, confidence=FACE.confidence)
+    assert draw_views(unknown, 90).shape == (270, 90, 3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((120, 160), (480, 640 + 160)),  # enlarged
+        ((800, 700), (800, 700 + 266)),  # as it is
+        ((3000, 4000), (960, 1280 + 320)),  # reduced
+        ((10, 1000), (384, 1000 + 128)),  # views are never tiny: paper below the picture
+    ],
+)
+def test_overview_sizes(shape, expected):
+    image = np.zeros((*shape, 3), np.uint8)
+    face = face_in([0.2 * shape[1], 0.2 * shape[0], 0.6 * shape[1], 0.8 * shape[0]])
+    assert overview(image, [face]).shape == (*expected, 3)
+
+
+def test_overview_of_no_and_of_many_faces(image):
+    assert overview(image, []).shape == (480, 640, 3)
+    many = [face_in([10.0 + 20 * i, 20.0, 40.0 + 20 * i, 60.0]) for i in range(5)]
+    assert overview(image, many).shape == (480, 640 + PANEL_FACES * 160, 3)
+
+
+def test_overview_with_the_volumes(image):
+    volumes = np.zeros((2, 8, 8, 8), np.float32)
+    volumes[1, 4, 4, 4] = 1
+    faces = [face_in([10.0, 20.0, 60.0, 90.0]), face_in([90.0, 20.0, 140.0, 90.0])]
+    picture = overview(image, faces, volumes=volumes)
+    assert picture.shape == (480, 640 + 2 * 160, 3)
+    empty, cloud = picture[320:440, 640:800], picture[320:440, 800:]
+    assert np.ptp(empty, axis=-1).max() < np.ptp(cloud, axis=-1).max() - 50
+    np.testing.assert_array_equal(picture[:, :640], overview(image, faces)[:, :640])
+
+
+def test_landmarks_move_with_the_enlarged_picture(image):
+    # One white pixel, and a landmark on it: four times as large, its centre is at 4 * (x + 0.5) - 0.5.
+    x, y = 40, 30
+    points = FACE.points.copy()
+    points[:, :2] = x, y
+    face = Face(points=points, box=FACE.box, confidence=FACE.confidence)
+    picture = overview(image, [face])[:, :640]
+    expected = np.array([4 * (y + 0.5) - 0.5, 4 * (x + 0.5) - 0.5])
+    changed = np.argwhere((np.abs(picture.astype(int) - 128) > 60).any(-1) & (np.ptp(picture, axis=-1) > 60))
+    np.testing.assert_allclose(changed.mean(0), expected, atol=0.75)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+def test_write_overview(image, tmp_path, suffix):
+    path = tmp_path / f"picture{suffix}"
+    write_overview(path, image, [FACE])
+    read = cv2.imread(str(path))[:, :, ::-1]
+    assert np.abs(read.astype(int) - overview(image, [FACE])).mean() < 4
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_write_overview_refuses(image, tmp_path):
+    with pytest.raises(ValueError, match=r"must end in one of \.jpg"):
+        write_overview(tmp_path / "picture.txt", image, [])
+    assert list(tmp_path.iterdir()) == []
