@@ -1,4 +1,4 @@
-# Needs git, make and Python 3.10 or newer, nothing else. `make` alone lists the targets.
+# Needs git, make and Python 3.11 or newer, nothing else. `make` alone lists the targets.
 #   make PYTHON=python3.12 setup       another interpreter
 #   make test ARGS="-k crop"           more arguments for pytest
 PYTHON ?= python3
@@ -53,8 +53,8 @@ $(USE)/.stamp: pyproject.toml constraints.txt
 	@touch $@
 
 define environment
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
-	  { echo "jvcr needs Python 3.10 or newer; $(PYTHON) is '$$($(PYTHON) --version 2>&1)'." \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "jvcr needs Python 3.11 or newer; $(PYTHON) is '$$($(PYTHON) --version 2>&1)'." \
 	         "Name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@$(1)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(1) || \
 	  { echo "'$(PYTHON) -m venv' failed (on Debian and Ubuntu it needs the package python3-venv)." >&2; exit 1; }

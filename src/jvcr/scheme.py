@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import tomllib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import resources
@@ -12,11 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # type: ignore[import-not-found]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import sys
+import tomllib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -12,12 +12,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from jvcr.data.augment import Augmentation
 from jvcr.model.config import PAPER, PRESETS, STRICT, NetworkConfig
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # type: ignore[import-not-found]
-
 
 PRECISIONS = ("auto", "32-true", "16-mixed", "bf16-mixed", "64-true")
 """Fabric's, and "auto"."""
