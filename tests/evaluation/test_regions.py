@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from jvcr.evaluation.regions import APERTURES, ApertureKind, aperture_figures, apertures, contour_aperture, regions
+from jvcr.evaluation.regions import APERTURES, ApertureKind, aperture_figures, apertures, regions
+from jvcr.geometry.aperture import contour_aperture
 from jvcr.scheme import FACE66, FACE68, LandmarkScheme
 
 RIGHT, LEFT, LIPS = (FACE68.groups[name] for name in ("right_eye", "left_eye", "inner_lips"))
@@ -52,7 +53,7 @@ def test_ring_opening_takes_the_mean_of_the_pairs():
     eye[3] = eye[0]
     assert np.isnan(contour_aperture(eye[None])).all()
     for wrong in (np.zeros((1, 5, 2)), np.zeros((1, 2, 2)), np.zeros((6, 2))):
-        with pytest.raises(ValueError, match="a ring must have the shape"):
+        with pytest.raises(ValueError, match="a contour must have the shape"):
             contour_aperture(wrong)
 
 

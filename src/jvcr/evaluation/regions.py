@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from jvcr.evaluation.statistics import pearson, roc_auc
+from jvcr.geometry.aperture import contour_aperture, contour_width
 from jvcr.scheme import LandmarkScheme
 
 _SIDES = frozenset({"left", "right", "inner", "outer", "upper", "lower"})
@@ -35,41 +36,6 @@ def regions(scheme: LandmarkScheme) -> dict[str, tuple[int, ...]]:
         name = next((word for word in group.split("_") if word not in _SIDES), group)
         parts.setdefault(name, set()).update(landmarks)
     return {name: tuple(sorted(landmarks)) for name, landmarks in parts.items()}
-
-
-def contour_aperture(contour: ArrayLike) -> NDArray[np.float64]:
-    """How far eyes or mouths are open: the mean distance of facing landmarks, over the distance of the corners.
-
-    For an eye of six landmarks this is the eye aspect ratio (EAR) of Soukupova and Cech (2016), for the inner lips the
-    mouth aspect ratio.
-
-    Args:
-        contour: (F, 2k, 2 or 3) landmarks in order around the opening, a corner at 0, the other at k.
-
-    Returns:
-        (F,) ratios, 0 is closed; NaN where the corners lie on one spot, or a landmark is NaN.
-
-    Raises:
-        ValueError: there are not an even number of landmarks, at least four.
-
-    Example:
-        >>> eye = [[0, 0], [2, -1], [4, -1], [6, 0], [4, 1], [2, 1]]
-        >>> contour_aperture([eye])
-        array([0.33333333])
-    """
-    r = np.asarray(contour, dtype=np.float64)
-    if r.ndim != 3 or r.shape[1] < 4 or r.shape[1] % 2:
-        raise ValueError(f"a ring must have the shape (faces, 2k, 2 or 3) with k at least 2, got {r.shape}")
-    half = r.shape[1] // 2
-    apart = np.linalg.norm(r[:, 1:half] - r[:, :half:-1], axis=-1).mean(axis=1)
-    width = contour_width(r)
-    return np.divide(apart, width, out=np.full(len(r), np.nan), where=width > 0)
-
-
-def contour_width(contour: ArrayLike) -> NDArray[np.float64]:
-    """(F,) distance of the corners of rings (F, 2k, 2 or 3)."""
-    r = np.asarray(contour, dtype=np.float64)
-    return np.linalg.norm(r[:, 0] - r[:, r.shape[1] // 2], axis=-1)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from jvcr.data.dataset import LandmarkDataset
 from jvcr.data.sampler import check_sources
-from jvcr.evaluation.regions import contour_aperture
+from jvcr.geometry.aperture import contour_aperture
 from jvcr.scheme import LandmarkScheme
 from jvcr.training.recipe import LossRecipe
 
