@@ -111,7 +111,7 @@ def test_jittered():
         (lambda: Crop.around_landmarks([[3, 3, 0], [3, 3, 9]]), "one spot"),
         (lambda: Crop.around_landmarks([[3, 3, 0], [3, 4, 9]], rule="width"), "one vertical line"),
         (lambda: Crop.from_box([0, 0, 1]), "four numbers"),
-        (lambda: Crop.from_box([0, 0, np.nan, 1]), "finite"),
+        (lambda: Crop.from_box([0, 0, np.nan, 1]), "NaN"),
         (lambda: Crop.from_box([5, 0, 5, 1]), "x0 < x1"),
         (lambda: Crop.from_detection([0, 7, 5, 6]), "y0 < y1"),
     ],

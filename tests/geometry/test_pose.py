@@ -60,11 +60,6 @@ def test_a_mirror_image_is_not_matched_by_a_reflection():
     assert np.linalg.det(rotation) == pytest.approx(1)
 
 
-def test_scale_can_be_held():
-    source = np.random.default_rng(1).standard_normal((6, 3))
-    assert similarity_transform(source, 3 * source, with_scale=False)[0] == 1
-
-
 @pytest.mark.parametrize(
     ("source", "target", "message"),
     [

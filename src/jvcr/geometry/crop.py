@@ -44,7 +44,6 @@ mean, root of the area) the root of the area predicts the landmarks' extent best
 DETECTOR_RISE = 0.14
 """How far a detector's box lies above the landmarks' box, centre to centre, over the size of the detector's box."""
 
-
 LARGEST_BOX = 1000.0
 """Side of the largest box that is not taken for a mistake, over the longer side of the image."""
 
@@ -113,12 +112,7 @@ class Crop:
 
     @classmethod
     def from_box(cls, box_xyxy: ArrayLike, margin: float = TRAINING_MARGIN, rule: CropRule = "longer") -> Crop:
-        """The crop for a box around the landmarks themselves, given as (x0, y0, x1, y1) in pixels.
-
-        Args:
-            box_xyxy: the box.
-            margin: side over the longer side, or the width, of the box.
-            rule: what the size goes by; see `CropRule`.
+        """The crop for a box around the landmarks themselves, (x0, y0, x1, y1) in pixels, as `around_landmarks`.
 
         Raises:
             ValueError: the box is not four finite numbers with x0 < x1 and y0 < y1; or there is no such rule.
@@ -139,10 +133,6 @@ class Crop:
         landmarks are 1.03 (+-0.08) times as wide on 300 training faces of faces3d, 1.00 (+-0.10) times on 40 faces of
         AFLW2000-3D, and in both hardly differently in profile; of the measures of a detection only its width keeps
         step when the head turns.
-
-        Args:
-            box_xyxy: the detection.
-            rule: what the size of the crop goes by; see `CropRule`.
 
         Raises:
             ValueError: the box is not four finite numbers with x0 < x1 and y0 < y1; or there is no such rule.
@@ -194,10 +184,7 @@ class Crop:
         return (np.asarray(points_px, dtype=np.float64) - np.asarray(self.center)) @ axes * (2 / self.side) ** 2
 
     def crop_to_image_matrix(self, size: int) -> NDArray[np.float64]:
-        """(2, 3) affine matrix from crop pixels (x, y) of a ``size`` x ``size`` crop to image pixels.
-
-        It is what ``cv2.warpAffine`` takes with ``WARP_INVERSE_MAP``.
-        """
+        """(2, 3) affine matrix from pixels of a crop of ``size`` x ``size`` to those of the image."""
         axes = self._axes()[:2, :2]
         # unit = (crop + 0.5) * 2 / size - 1
         linear = axes * (2 / size)
@@ -220,23 +207,28 @@ def _extent(width: float, height: float, rule: CropRule) -> float:
     return max(width, height) if rule == "longer" else width
 
 
-def box_fault(box_xyxy: ArrayLike, width: int, height: int) -> str:
-    """What is wrong with a box as the place of something in an image; "" where nothing is.
+def box_fault(box_xyxy: ArrayLike, width: int | None = None, height: int | None = None) -> str:
+    """What is wrong with a box; "" where nothing is.
 
     Args:
         box_xyxy: (4,) x0, y0, x1, y1, pixels.
-        width: of the image.
-        height: of the image.
+        width: of the image that the box must show some of; None asks for no image.
+        height: of that image.
 
     Example:
-        >>> box_fault([10, 10, 5, 20], 64, 48)
+        >>> box_fault([10, 10, 5, 20])
         'has no area: expected x0 < x1 and y0 < y1 (two corners, not a width and height)'
     """
-    x0, y0, x1, y1 = (float(v) for v in np.asarray(box_xyxy, dtype=np.float64))
+    try:
+        x0, y0, x1, y1 = (float(v) for v in np.asarray(box_xyxy, dtype=np.float64))
+    except (TypeError, ValueError):
+        return "is not four numbers x0, y0, x1, y1"
     if not np.isfinite([x0, y0, x1, y1]).all():
         return "holds NaN or infinite values"
     if x1 <= x0 or y1 <= y0:
         return "has no area: expected x0 < x1 and y0 < y1 (two corners, not a width and height)"
+    if width is None or height is None:
+        return ""
     if max(x1 - x0, y1 - y0) < 1:
         return "is smaller than a pixel"
     if x1 <= -0.5 or y1 <= -0.5 or x0 >= width - 0.5 or y0 >= height - 0.5:
@@ -246,13 +238,7 @@ def box_fault(box_xyxy: ArrayLike, width: int, height: int) -> str:
     return ""
 
 
-def _checked_box(box_xyxy: ArrayLike) -> tuple[float, float, float, float]:
-    box = np.asarray(box_xyxy, dtype=np.float64)
-    if box.shape != (4,):
-        raise ValueError(f"a box is four numbers x0, y0, x1, y1 in pixels, got shape {box.shape}")
-    if not np.isfinite(box).all():
-        raise ValueError(f"a box must be finite, got {box.tolist()}")
-    x0, y0, x1, y1 = (float(v) for v in box)
-    if x1 <= x0 or y1 <= y0:
-        raise ValueError(f"a box is x0, y0, x1, y1 with x0 < x1 and y0 < y1, got {box.tolist()}")
-    return x0, y0, x1, y1
+def _checked_box(box_xyxy: ArrayLike) -> tuple[float, ...]:
+    if fault := box_fault(box_xyxy):
+        raise ValueError(f"the box {np.asarray(box_xyxy).tolist()} {fault}")
+    return tuple(float(v) for v in np.asarray(box_xyxy, dtype=np.float64))

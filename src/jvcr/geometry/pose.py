@@ -27,7 +27,7 @@ class HeadPose:
 
 
 def similarity_transform(
-    source: ArrayLike, target: ArrayLike, with_scale: bool = True
+    source: ArrayLike, target: ArrayLike
 ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
     """The similarity that moves ``source`` onto ``target`` with the least squared error (Umeyama, 1991).
 
@@ -36,7 +36,6 @@ def similarity_transform(
     Args:
         source: (N, D) points.
         target: (N, D) points, in the same order.
-        with_scale: False keeps the scale at 1.
 
     Returns:
         scale, rotation (D, D), shift (D,).
@@ -55,7 +54,7 @@ def similarity_transform(
     if not da.any():
         raise ValueError("the source points all lie on one spot: no similarity can be found")
     rotations, scales = rotations_and_scales(da[None], db[None])
-    rotation, scale = rotations[0], float(scales[0]) if with_scale else 1.0
+    rotation, scale = rotations[0], float(scales[0])
     return scale, rotation, mean_b - scale * rotation @ mean_a
 
 

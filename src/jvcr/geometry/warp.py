@@ -50,7 +50,7 @@ def stretch_contrast(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         The same shape, uint8.
 
     Example:
-        >>> stretched(np.array([[[100], [130], [150]]], np.uint8)).ravel().tolist()
+        >>> stretch_contrast(np.array([[[100], [130], [150]]], np.uint8)).ravel().tolist()
         [0, 153, 255]
     """
     low, high = int(pixels.min()), int(pixels.max())
