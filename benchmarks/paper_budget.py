@@ -3,8 +3,8 @@
     python benchmarks/paper_budget.py
     python benchmarks/paper_budget.py --faces 61225 --peak-tflops 989 --utilisation 0.3 --json budget.json
 
-Multiply-adds are counted at every convolution and linear layer as it runs, and the bytes kept for the backward pass as
-they are saved. Hours on a GPU are arithmetic, no measurement:
+Multiply-adds are counted by torch as the layers run, and the bytes kept for the backward pass as they are saved. Hours
+on a GPU are arithmetic, no measurement:
 
     hours = faces x epochs x operations of a face's step / (peak x utilisation) / 3600
     operations of a face's step = multiply-adds x 2 (a multiply and an add)
@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 import torch
-from torch import nn
+from roofline import multiply_adds, subnetworks
 
 from jvcr.model import JVCR
 from jvcr.training.loss import JVCRLoss
@@ -28,31 +28,6 @@ from jvcr.training.recipe import Recipe
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "paper.toml"
 BATCHES = (1, 4, 8, 16, 32)
-LAYERS = (nn.Conv2d, nn.Conv3d, nn.Linear)
-
-
-def multiply_adds(network, image):
-    """Of one pass, by part: each output value of a layer takes one for each weight that it reads."""
-    counts = {"voxel": 0, "coordinate": 0}
-
-    def counter(part):
-        def count(layer, inputs, output):
-            counts[part] += output.numel() * layer.weight[0].numel()
-
-        return count
-
-    parts = (("voxel", network.voxel), ("coordinate", network.coordinate))
-    hooks = [
-        layer.register_forward_hook(counter(part))
-        for part, module in parts
-        for layer in module.modules()
-        if isinstance(layer, LAYERS)
-    ]
-    with torch.no_grad():
-        network.eval()(image)
-    for hook in hooks:
-        hook.remove()
-    return counts
 
 
 def saved_bytes(objective, image, points):
@@ -113,7 +88,8 @@ def main():
         "coordinate": sum(p.numel() for p in network.coordinate.parameters()),
     }
     print("measuring: a minute or two", file=sys.stderr)
-    macs = multiply_adds(network, image[:1])
+    parts = subnetworks(network.eval())
+    macs = {name: multiply_adds(*parts[part]) for name, part in (("voxel", "G"), ("coordinate", "P"))}
     # Two faces less one: what does not grow with the batch is no activation. Batch norms also want more than one.
     one, two = (saved_bytes(objective, torch.rand(n, 3, size, size), torch.rand(n, points, 3) - 0.5) for n in (1, 2))
     activations = two - one

@@ -1,4 +1,4 @@
-"""Timing: the clock, the stages, the arithmetic, other models, and what follows from the times."""
+"""Timing: the clock, the stages, other models, and what follows from the times."""
 
 import sys
 import time
@@ -10,14 +10,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from jvcr.benchmark.arithmetic import Arithmetic, count, cut_apart, write_product
 from jvcr.benchmark.clock import Task, Timing, clocked, side_by_side
 from jvcr.benchmark.machine import machine, versions
 from jvcr.benchmark.models import MEDIAPIPE, mediapipe_mesh, model_task
-from jvcr.benchmark.report import conclusion_lines
-from jvcr.benchmark.run import PRODUCT_SIDE, conclusions
+from jvcr.benchmark.report import conclusion_lines, conclusions
 from jvcr.benchmark.stages import StageClock
-from jvcr.inference.session import open_session
 
 
 def test_tasks_take_turns_and_the_warm_up_does_not_count():
@@ -79,7 +76,7 @@ def test_stages_of_a_call(tiny_weights):
 
 @pytest.fixture
 def small_network(tmp_path):
-    """Writes a file: image (batch, 3, 8, 8) -> convolution (5 channels, float16 weights) -> volume -> 7 numbers."""
+    """Writes a file: image (batch, 3, 8, 8) -> convolution -> volume -> 7 numbers."""
     random = np.random.default_rng(0)
     kernel = random.standard_normal((5, 3, 3, 3)).astype(np.float16)
     matrix = random.standard_normal((320, 7)).astype(np.float32)
@@ -104,68 +101,6 @@ def small_network(tmp_path):
     path = tmp_path / "small.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
     return path
-
-
-def test_arithmetic_of_a_small_network(small_network, tmp_path):
-    weights = 5 * 3 * 3 * 3 + 5 + 320 * 7
-    assert count(small_network) == Arithmetic(
-        multiply_adds=5 * 8 * 8 * 27 + 320 * 7,
-        weights=weights,
-        weight_bytes=4 * weights,
-        activation_bytes=4 * (5 * 8 * 8 + 5 * 8 * 8 + 7),  # convolution, Relu, product; a Reshape is a view
-    )
-    parts = cut_apart(small_network, tmp_path)
-    assert count(parts["G"]).multiply_adds == 5 * 8 * 8 * 27
-    assert count(parts["P"]).multiply_adds == 320 * 7
-    assert count(write_product(tmp_path / "product.onnx", 6)).multiply_adds == 6**3
-
-
-@pytest.mark.parametrize(("turned", "expected"), [(0, 4 * 6 * 2), (1, 6 * 4 * 2)])
-def test_arithmetic_of_a_matrix_layer(tmp_path, turned, expected):
-    """(4, 6), or turned (6, 4), times (6, 2): one multiply-add for each of 6 numbers in each value of the output."""
-    shape = (4, 6)[:: -1 if turned else 1]
-    node = helper.make_node("Gemm", ["made", "b"], ["c"], transA=turned)
-    ones = helper.make_node("Expand", ["one", "shape"], ["spread"])
-    added = helper.make_node("Add", ["spread", "x"], ["made"])
-    arrays = {"one": np.ones(1, np.float32), "shape": np.array(shape), "b": np.ones((6, 2), np.float32)}
-    graph = helper.make_graph(
-        [ones, added, node],
-        "layer",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1])],
-        [helper.make_tensor_value_info("c", TensorProto.FLOAT, [4, 2])],
-        [numpy_helper.from_array(array, name) for name, array in arrays.items()],
-    )
-    path = tmp_path / "layer.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-    assert count(path).multiply_adds == expected
-
-
-def test_the_shipped_network_in_parts_is_the_network(shipped_weights, tmp_path):
-    parts = cut_apart(shipped_weights, tmp_path)
-    assert list(parts) == ["G", "P", "R"]
-    whole, g, p, r = (open_session(path, 1) for path in (shipped_weights, *parts.values()))
-    side = whole.get_inputs()[0].shape[-1]
-    image = np.random.default_rng(0).random((2, 3, side, side), dtype=np.float32)
-    coordinates, volume = whole.run(["coordinates", "volume"], {"image": image})
-    np.testing.assert_allclose(g.run(None, {"image": image})[0], volume, atol=1e-4)
-    read_off = p.run(None, {"volume": volume})[0]
-    assert 1e-4 < np.abs(coordinates - read_off).max() < 0.5  # R has moved them, if not far
-    # R takes the stem's maps of a half and a quarter of the image's side, and goes by what is on them.
-    maps = {n.name: np.zeros((2, *n.shape[1:]), np.float32) for n in r.get_inputs() if n.name != "read_off"}
-    assert [m.shape[2:] for m in maps.values()] == [(side // 2,) * 2, (side // 4,) * 2]
-    moved = r.run(None, {"read_off": read_off, **maps})[0]
-    assert moved.shape == coordinates.shape and np.abs(moved - coordinates).max() > 1e-4
-    counts = {name: count(path) for name, path in {"whole": shipped_weights, **parts}.items()}
-    assert [counts[name].multiply_adds for name in ("G", "P", "R")] == [73_138_176, 15_715_328, 472_192]
-    for what in ("multiply_adds", "weights", "activation_bytes"):
-        apart = sum(getattr(counts[name], what) for name in parts)
-        # A number that two of them use, such as 1, stands in each one's file.
-        assert 0 <= apart - getattr(counts["whole"], what) <= (5 if what == "weights" else 0)
-
-
-def test_a_network_that_reads_more_than_its_volume_is_not_cut(tiny_weights, tmp_path):
-    with pytest.raises(ValueError, match="cannot be cut apart: P also needs image"):
-        cut_apart(tiny_weights, tmp_path)
 
 
 def test_other_models_run_on_random_numbers(small_network):
@@ -232,10 +167,8 @@ def test_conclusions():
         timing("network", "whole", 1, 4.0, least_ms=3.0),
         timing("network", "whole", 8, 16.0),
         timing("peer", "other.onnx", 1, 5.0, least_ms=2.0),
-        timing("peak", "product", 1, 3.0, least_ms=2.0),
     ]
-    rate = PRODUCT_SIDE**3 / 2  # multiply-adds a millisecond, of the fastest run
-    found = conclusions(timings, {"whole": Arithmetic(PRODUCT_SIDE**3, 1, 4, 8)})
+    found = conclusions(timings)
     assert found["frame_rate"] == [{"threads": 2, "frames_per_second": 100, "frames_per_second_not_drawn": 125}]
     assert [(t["batch"], t["faces_per_second"]) for t in found["throughput"]] == [
         (1, pytest.approx(1000 / 6)),
@@ -245,17 +178,12 @@ def test_conclusions():
     peer = {"name": "other.onnx", "threads": 2, "median_ms": 5, "our_network_over_it": 0.8, "our_face_over_it": 1.2}
     at_best = {"our_network_over_it_at_best": 1.5, "our_face_over_it_at_best": 2.75}
     assert found["peers"] == [pytest.approx(peer | at_best)]
-    assert found["peak"] == [{"threads": 2, "multiply_adds_per_second": pytest.approx(1000 * rate)}]
-    # At the peak a face takes 2 ms; it takes 4 in a batch of one, and 16 for eight.
-    assert [f["floor_ms_per_face"] for f in found["floor"]] == pytest.approx([2, 2])
-    assert [f["share_of_peak"] for f in found["floor"]] == pytest.approx([0.5, 1])
     assert found["timings"][3]["ms_per_face"] == 4
 
 
 def test_what_takes_longest_is_told():
     times = {
         "photo": {"decode": 2, "detect": 14, "network": 4, "together": 20},
-        "network": {"whole": 9, "G": 3, "P": 1},
     }
     results = {
         "timings": [
@@ -274,7 +202,6 @@ def test_what_takes_longest_is_told():
     }
     assert conclusion_lines(results) == [
         "Of a photograph, detect takes 70% on 2 threads.",
-        "Of the network, G takes 75% on 2 threads.",
         "On 2 threads: 100 frames a second with the box known, 125 without drawing.",
         "On 2 threads: 75 faces a second in batches of 8, 1.50 times those of batch 1.",
         "Note: the machine was busy",

@@ -29,18 +29,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Timing:
-    """How long a part of a task takes, milliseconds for the whole batch.
-
-    Attributes:
-        subject: of the task.
-        part: its name.
-        threads: of the task.
-        batch: of the task.
-        median_ms: half of the runs took longer.
-        q1_ms: a quarter of the runs took less.
-        q3_ms: a quarter of the runs took longer.
-        least_ms: the fastest run.
-    """
+    """How long a part of a task takes: median, quartiles and fastest run, milliseconds for the whole batch."""
 
     subject: str
     part: str

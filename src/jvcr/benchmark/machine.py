@@ -37,11 +37,11 @@ INSTRUCTION_SETS = {
 
 def machine() -> dict[str, Any]:
     """Processor, cores, instruction sets, and how busy the machine is."""
-    told = _cpuinfo()
-    flags = set((told.get("flags") or told.get("Features") or "").split())
+    info = _cpuinfo()
+    flags = set((info.get("flags") or info.get("Features") or "").split())
     sets = [usual for name, usual in INSTRUCTION_SETS.items() if name in flags]
     return {
-        "processor": told.get("model name") or _processor() or platform.machine(),
+        "processor": info.get("model name") or _processor() or platform.machine(),
         "architecture": platform.machine(),
         "system": platform.system(),
         "cores": os.cpu_count() or 1,
@@ -79,10 +79,8 @@ def _processor() -> str:
     """The processor's name, where Linux is not there to tell."""
     if platform.system() == "Darwin":
         try:
-            told = subprocess.run(
-                ["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False
-            )
-            return told.stdout.strip()
+            command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+            return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
         except OSError:
             return ""
     return platform.processor()

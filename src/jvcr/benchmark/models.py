@@ -1,4 +1,4 @@
-"""Networks by themselves: ours, its parts, and those of others."""
+"""Networks by themselves: ours, and those of others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jvcr.inference.session import open_session
 if TYPE_CHECKING:
     import onnxruntime
 
-NETWORK, PEER, PEAK = "network", "peer", "peak"
+NETWORK, PEER = "network", "peer"
 """Subjects of the tasks made here."""
 
 MEDIAPIPE = "MediaPipe face mesh"

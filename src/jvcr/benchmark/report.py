@@ -1,27 +1,59 @@
-"""A benchmark's results as people read them, and as a file."""
+"""What follows from the times of a benchmark, as people read it and as a file."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
+from jvcr.benchmark.clock import Timing
 from jvcr.benchmark.models import NETWORK, PEER
 from jvcr.benchmark.stages import DETECTION, DRAWING, STAGES, TOGETHER
 from jvcr.files import replacing
-
-PART_NAMES = {"whole": "all"}
-"""What the tables call a network, where that is not its name."""
 
 
 def write_results(path: Path, results: dict[str, Any]) -> None:
     """Writes results as JSON, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def conclusions(timings: Sequence[Timing]) -> dict[str, Any]:
+    """What follows from the times: frames and faces a second, and ratios to other models, in plain types."""
+    times = {(t.subject, t.part, t.threads, t.batch): t for t in timings}
+    threads = sorted({t.threads for t in timings})
+    batches = sorted({t.batch for t in timings if t.subject == "face"})
+    frame_rate = []
+    for n in threads:
+        together, drawing = (times["frame", part, n, 1].median_ms for part in (TOGETHER, DRAWING))
+        rates = {"frames_per_second": 1000 / together, "frames_per_second_not_drawn": 1000 / (together - drawing)}
+        frame_rate.append({"threads": n, **rates})
+    throughput = []
+    for n in threads:
+        rates = {b: 1000 * b / times["face", TOGETHER, n, b].median_ms for b in batches}
+        for b, rate in rates.items():
+            over = rate / rates[batches[0]]
+            throughput.append({"threads": n, "batch": b, "faces_per_second": rate, "over_smallest_batch": over})
+    peers = []
+    for t in timings:
+        if t.subject == PEER:
+            peer: dict[str, Any] = {"name": t.part, "threads": t.threads, "median_ms": t.median_ms}
+            for name, subject, part in (("our_network", NETWORK, "whole"), ("our_face", "face", TOGETHER)):
+                ours = times[subject, part, t.threads, batches[0]]
+                peer[f"{name}_over_it"] = ours.median_ms / ours.batch / t.median_ms
+                peer[f"{name}_over_it_at_best"] = ours.least_ms / ours.batch / t.least_ms
+            peers.append(peer)
+    return {
+        "timings": [asdict(t) | {"ms_per_face": t.median_ms / t.batch} for t in timings],
+        "frame_rate": frame_rate,
+        "throughput": throughput,
+        "peers": peers,
+    }
 
 
 def header_lines(results: dict[str, Any]) -> list[str]:
@@ -34,51 +66,56 @@ def header_lines(results: dict[str, Any]) -> list[str]:
         f"{m['processor']} ({m['system']}, {m['architecture']}), {cores}{load}",
         f"instruction sets: {', '.join(m['instruction_sets']) or 'unknown'}",
         versions,
-        f"weights {weights['name']}, {weights['points']} landmarks; photograph of {photo['width']} x {photo['height']} "
-        f"pixels with {photo['faces']} face{'s' if photo['faces'] != 1 else ''}; median of {results['repeats']} rounds "
-        f"after {results['warm_up']} to warm up, ± half the interquartile range",
+        f"weights {weights['name']}, {weights['num_landmarks']} landmarks; photograph of {photo['width']} x "
+        f"{photo['height']} pixels with {photo['faces']} face{'s' if photo['faces'] != 1 else ''}; median of "
+        f"{results['repeats']} rounds after {results['warm_up']} to warm up, ± half the interquartile range",
     ]
 
 
 def tables(results: dict[str, Any]) -> Iterator[Table]:
-    """The times, what they mean beside other models', and the arithmetic."""
+    """The times of a photograph, a frame, a face and other models."""
     size = f"{results['frame']['width']} x {results['frame']['height']}"
-    yield _stage_table(
-        results, "photo", "A photograph, from the bytes of its file to its faces drawn: ms an image", (*DETECTION,)
-    )
-    yield _stage_table(
-        results,
-        "frame",
-        f"A frame of {size} with one face, its box known: ms an image",
-        (),
-    )
-    yield _face_table(results)
-    yield _network_table(results)
-    if results["arithmetic"]:
-        yield _arithmetic_table(results)
+    for subject, title, parts in (
+        ("photo", "A photograph, from the bytes of its file to its faces drawn: ms an image", (*DETECTION, *STAGES)),
+        ("frame", f"A frame of {size} with one face, its box known: ms an image", STAGES),
+    ):
+        table = _table(title, "stage", *(_threads(n) for n in results["threads"]))
+        for part in (*parts, DRAWING, TOGETHER):
+            table.add_row(part, *(_spread(results, subject, part, n, 1) for n in results["threads"]))
+        yield table
+
+    parts = [("face", part) for part in (*STAGES, TOGETHER)] + [(NETWORK, "whole")]
+    table = _table("A face whose box is known: ms a face", "threads", "batch", *STAGES, TOGETHER, "network\nalone")
+    for n in results["threads"]:
+        for b in results["batches"]:
+            table.add_row(str(n), str(b), *(_spread(results, *part, n, b) for part in parts))
+    yield table
+
     if results["peers"]:
-        yield _peer_table(results)
+        title = "Beside other models: our time over theirs, of medians (and of fastest runs)"
+        table = _table(title, "model", "threads", "its ms", "our network", "ours with crop\nand read-out")
+        for peer in results["peers"]:
+            ratios = (
+                f"{peer[f'{o}_over_it']:.3g} ({peer[f'{o}_over_it_at_best']:.3g})" for o in ("our_network", "our_face")
+            )
+            its = _spread(results, PEER, peer["name"], peer["threads"], 1)
+            table.add_row(escape(peer["name"]), str(peer["threads"]), its, *ratios)
+        yield table
 
 
 def conclusion_lines(results: dict[str, Any]) -> list[str]:
     """What dominates, how many frames and faces a second that makes, and what could not be timed."""
     lines = []
-    median = {(t["subject"], t["part"], t["threads"], t["batch"]): t["median_ms"] for t in results["timings"]}
     threads, batch = results["threads"][0], results["batches"][0]
-    for subject, what, size in (
-        ("photo", "a photograph", 1),
-        ("face", "a face whose box is known", batch),
-        (NETWORK, "the network", batch),
-    ):
+    for subject, what, size in (("photo", "a photograph", 1), ("face", "a face whose box is known", batch)):
         parts = {
-            part: ms
-            for (of, part, n, b), ms in median.items()
-            if (of, n, b) == (subject, threads, size) and part not in (TOGETHER, "whole")
+            t["part"]: t["median_ms"]
+            for t in results["timings"]
+            if (t["subject"], t["threads"], t["batch"]) == (subject, threads, size) and t["part"] != TOGETHER
         }
         if parts:
             part = max(parts, key=lambda name: parts[name])
-            share = parts[part] / sum(parts.values())
-            lines.append(f"Of {what}, {part} takes {share:.0%} on {_threads(threads)}.")
+            lines.append(f"Of {what}, {part} takes {parts[part] / sum(parts.values()):.0%} on {_threads(threads)}.")
     for rate in results["frame_rate"]:
         lines.append(
             f"On {_threads(rate['threads'])}: {rate['frames_per_second']:.0f} frames a second with the box known, "
@@ -93,85 +130,13 @@ def conclusion_lines(results: dict[str, Any]) -> list[str]:
     return lines + [f"Note: {note}" for note in results["notes"]]
 
 
-def _stage_table(results: dict[str, Any], subject: str, title: str, before: tuple[str, ...]) -> Table:
+def _table(title: str, first: str, *others: str) -> Table:
+    """A table whose first column holds names, the others numbers."""
     table = Table(title=title, title_justify="left")
-    table.add_column("stage", no_wrap=True)
-    for n in results["threads"]:
-        table.add_column(_threads(n), justify="right", no_wrap=True)
-    for part in (*before, *STAGES, DRAWING, TOGETHER):
-        table.add_row(part, *(_spread(results, subject, part, n, 1) for n in results["threads"]))
-    return table
-
-
-def _face_table(results: dict[str, Any]) -> Table:
-    table = Table(title="A face whose box is known: ms a face", title_justify="left")
-    for name in ("threads", "batch", *STAGES, TOGETHER):
+    table.add_column(first, overflow="fold")
+    for name in others:
         table.add_column(name, justify="right", no_wrap=True)
-    for n, b in _places(results):
-        table.add_row(str(n), str(b), *(_spread(results, "face", part, n, b) for part in (*STAGES, TOGETHER)))
     return table
-
-
-def _network_table(results: dict[str, Any]) -> Table:
-    """The subnetworks apart, and how near each comes to what the processor does at its best."""
-    title = "The networks alone: ms a face"
-    if results["peak"]:
-        best = ", ".join(
-            f"{p['multiply_adds_per_second'] / 1e9:.0f} on {_threads(p['threads'])}" for p in results["peak"]
-        )
-        title += (
-            f", and the share of the processor's best\n(billion multiply-adds a second in a matrix product: {best})"
-        )
-    table = Table(title=title, title_justify="left")
-    parts = list(dict.fromkeys(t["part"] for t in results["timings"] if t["subject"] == NETWORK))
-    shares = {(f["part"], f["threads"], f["batch"]): f"{f['share_of_peak']:.0%}" for f in results["floor"]}
-    for name in ("threads", "batch", *(PART_NAMES.get(part, part) for part in parts)):
-        table.add_column(name, justify="right", no_wrap=True)
-    for n, b in _places(results):
-        # The share below its time: beside it, four networks are too wide for a terminal of 80 columns.
-        cells = (f"{_spread(results, NETWORK, part, n, b)}\n{shares.get((part, n, b), '')}".strip() for part in parts)
-        table.add_row(str(n), str(b), *cells)
-    return table
-
-
-def _peer_table(results: dict[str, Any]) -> Table:
-    table = Table(
-        title="Beside other models: our time over theirs, of medians (and of fastest runs)", title_justify="left"
-    )
-    table.add_column("model", overflow="fold")
-    for name in ("threads", "its ms", "our network", "ours with crop\nand read-out"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for peer in results["peers"]:
-        table.add_row(
-            escape(peer["name"]),
-            str(peer["threads"]),
-            _spread(results, PEER, peer["name"], peer["threads"], 1),
-            *(f"{peer[f'{o}_over_it']:.3g} ({peer[f'{o}_over_it_at_best']:.3g})" for o in ("our_network", "our_face")),
-        )
-    return table
-
-
-def _arithmetic_table(results: dict[str, Any]) -> Table:
-    table = Table(title="The arithmetic of a face, and its least time at the processor's best", title_justify="left")
-    table.add_column("", no_wrap=True)
-    floors = {(f["part"], f["threads"]): _ms(f["floor_ms_per_face"]) for f in results["floor"]}
-    columns = ["million\nmultiply-adds", "weights\nMB", "activations\nMB"]
-    for name in (*columns, *(f"ms on\n{_threads(n)}" for n in results["threads"])):
-        table.add_column(name, justify="right", no_wrap=True)
-    for part, counted in results["arithmetic"].items():
-        table.add_row(
-            PART_NAMES.get(part, part),
-            f"{counted['multiply_adds'] / 1e6:.1f}",
-            f"{counted['weight_bytes'] / 1e6:.1f}",
-            f"{counted['activation_bytes'] / 1e6:.1f}",
-            *(floors[part, n] for n in results["threads"]),
-        )
-    return table
-
-
-def _places(results: dict[str, Any]) -> list[tuple[int, int]]:
-    """Numbers of threads and sizes of batches that were timed."""
-    return [(n, b) for n in results["threads"] for b in results["batches"]]
 
 
 def _spread(results: dict[str, Any], subject: str, part: str, threads: int, batch: int) -> str:

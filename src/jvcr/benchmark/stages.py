@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from jvcr.benchmark.clock import Task
 from jvcr.inference.detector import Detector
-from jvcr.inference.landmarker import BoxKind, Landmarker
+from jvcr.inference.landmarker import Landmarker
 from jvcr.viz.landmarks import draw_faces
 
 DETECTION = ("decode", "detect")
@@ -56,19 +56,17 @@ class StageClock:
         self,
         image: bytes | NDArray[np.uint8],
         boxes: NDArray[np.floating] | None = None,
-        box_kind: BoxKind = "landmarks",
         drawn: NDArray[np.uint8] | None = None,
     ) -> dict[str, float]:
         """Seconds of each stage of one call of the landmarker.
 
         Args:
             image: bytes of an image file, or RGB pixels, which need no decoding.
-            boxes: where the faces are; None has them found.
-            box_kind: what the boxes surround.
+            boxes: around the faces' landmarks; None has the faces found.
             drawn: pixels to draw the faces onto afterwards; None for no drawing.
         """
         self._marks = [time.perf_counter()]
-        faces = self.landmarker(image, boxes, box_kind)
+        faces = self.landmarker(image, boxes, "landmarks")
         self._marks.append(time.perf_counter())
         names = STAGES if boxes is not None else (*DETECTION, *STAGES)
         if drawn is not None:

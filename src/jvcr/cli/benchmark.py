@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from jvcr.inference.detector import Detector
+
+FORMAT = 2
+"""Of the results; it changes when a key is renamed or means something else."""
+
+WARM_UP = 3
+"""Rounds before those that count."""
+
+BUSY = 0.5
+"""Load for each core from which on a machine counts as busy."""
 
 FRAME_WIDTH, FRAME_HEIGHT = 640, 480
 
@@ -31,11 +42,10 @@ def benchmark(
     repeats: int = 30,
     json: Path | None = None,
 ) -> int:
-    """Measure where the time goes on this machine: each stage, the networks, other models beside them.
+    """Measure where the time goes on this machine: each stage, the network, other models beside it.
 
     All is timed in rounds, each thing once a round, so that whatever else the machine does hits all alike. The tables
-    show what a photograph, a frame of a video and a face cost, how near the networks come to what the processor can do,
-    and how they compare with other models.
+    show what a photograph, a frame of a video and a face cost, and how that compares with other models.
 
         jvcr benchmark
         jvcr benchmark --image portrait.jpg --threads 1 --batch 1 --json speed.json
@@ -62,11 +72,12 @@ def benchmark(
     json
         Write all times and what follows from them into this file.
     """
+    import shlex
+    import sys
+
     from rich.console import Console
 
     from jvcr.benchmark.report import conclusion_lines, header_lines, tables, write_results
-    from jvcr.benchmark.run import benchmark as run
-    from jvcr.cli.progress import counting
     from jvcr.inference.image import read_image
 
     numbers, batches = _thread_numbers(threads), sorted(set(batch))
@@ -78,10 +89,8 @@ def benchmark(
     else:
         read_image(image)  # says what is wrong with the file, by its name
         photo = image.read_bytes()
-    results = run(
-        weights, frame, box, photo, against, numbers, batches, repeats, lambda rounds: counting("rounds", rounds)
-    )
-    results["command"] = _command(weights, image, against, threads, batch, repeats, json)
+    results = _measure(weights, frame, box, photo, _by_name(against), numbers, batches, repeats)
+    results["command"] = shlex.join(["jvcr", *sys.argv[1:]])
     output = Console(highlight=False, soft_wrap=True)
     for line in header_lines(results):
         output.print(line, markup=False)
@@ -95,6 +104,111 @@ def benchmark(
         write_results(json, results)
         output.print(f"written: {json}", markup=False)
     return 0
+
+
+def _measure(
+    weights: str,
+    frame: NDArray[np.uint8],
+    box: NDArray[np.floating],
+    photo: bytes,
+    peers: dict[str, Path],
+    threads: list[int],
+    batches: list[int],
+    repeats: int,
+) -> dict[str, Any]:
+    """Times the stages, our network and other models in one run; the results as docs/benchmark.md describes them.
+
+    Args:
+        weights: as of `jvcr.Landmarker`.
+        frame: (h, w, 3) RGB, uint8, one frame of a video.
+        box: (4,) x0, y0, x1, y1 in pixels around the landmarks of the frame's face.
+        photo: an image file, as bytes, with one or more faces.
+        peers: ONNX files to time beside ours, by name.
+        threads: each number of threads to time everything with.
+        batches: each number of faces to run through the network at once.
+        repeats: how often each is timed.
+    """
+    from datetime import UTC, datetime
+
+    from jvcr.benchmark.clock import Task, side_by_side
+    from jvcr.benchmark.machine import machine, versions
+    from jvcr.benchmark.models import NETWORK, PEER, mediapipe_mesh, model_task
+    from jvcr.benchmark.report import conclusions
+    from jvcr.benchmark.stages import StageClock
+    from jvcr.cli.progress import counting
+    from jvcr.files import sha256
+    from jvcr.inference.image import read_image
+    from jvcr.weights import find_weights
+
+    path = find_weights(weights, ".onnx")
+    pixels = read_image(photo)
+    notes: list[str] = []
+    landmarker = StageClock(path, threads[0], _detector(threads[0], box, notes), most_faces=1).landmarker
+    faces = len(landmarker(photo))
+    if not faces:
+        raise ValueError("no face was found in the image: give another --image, or none for a drawn one")
+    mesh = mediapipe_mesh(frame)
+    if isinstance(mesh, str):
+        notes.append(f"{mesh}: not timed")
+    computer = machine()
+    if (computer["load_average"] or 0) > BUSY * computer["available_cores"]:
+        notes.append(
+            f"the machine was busy when it began (load {computer['load_average']:g}): long tasks are interrupted "
+            "more often than short ones, and only the fastest runs compare well"
+        )
+    tasks: list[Task] = []
+    for number in threads:
+        clock = StageClock(path, number, _detector(number, box, []), max(faces, *batches))
+        tasks += [clock.photo(photo, pixels), clock.frame(frame, box)]
+        for size in batches:
+            tasks += [clock.faces(frame, box, size), model_task(NETWORK, "whole", path, number, size)]
+        tasks += [model_task(PEER, name, file, number) for name, file in peers.items()]
+        if not isinstance(mesh, str):
+            tasks.append(Task(PEER, number, 1, mesh))
+    with counting("rounds", WARM_UP + repeats) as advance:
+        timings = side_by_side(tasks, repeats, WARM_UP, advance)
+    return {
+        "format": FORMAT,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": computer,
+        "versions": versions(),
+        "weights": {
+            "name": landmarker.weights,
+            "num_landmarks": landmarker.scheme.num_landmarks,
+            "sha256": sha256(path),
+        },
+        "photo": {"width": pixels.shape[1], "height": pixels.shape[0], "faces": faces},
+        "frame": {"width": frame.shape[1], "height": frame.shape[0]},
+        "threads": threads,
+        "batches": batches,
+        "repeats": repeats,
+        "warm_up": WARM_UP,
+        "notes": notes,
+        **conclusions(timings),
+    }
+
+
+def _detector(threads: int, box: NDArray[np.floating], notes: list[str]) -> Detector:
+    """The default detector, or one that knows its answer, so that what follows can be timed all the same."""
+    from jvcr.inference.detector import default_detector
+
+    try:
+        return default_detector(threads)
+    except ImportError:
+        notes.append("no face detector is installed: the time of `detect` is that of none")
+        return lambda image: (box[None], [1.0])
+
+
+def _by_name(against: Sequence[Path]) -> dict[str, Path]:
+    """The files of --against by the names that they go by in the results."""
+    from jvcr.benchmark.models import MEDIAPIPE
+
+    names: dict[str, Path] = {}
+    for path in dict.fromkeys(against):
+        if path.name in (*names, MEDIAPIPE):
+            raise ValueError(f"--against has two files of the name {path.name}: rename one of them")
+        names[path.name] = path
+    return names
 
 
 def _thread_numbers(threads: Sequence[str]) -> list[int]:
@@ -129,23 +243,3 @@ def _as_jpeg(image: NDArray[np.uint8]) -> bytes:
     import cv2
 
     return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
-
-
-def _command(
-    weights: str,
-    image: Path | None,
-    against: Sequence[Path],
-    threads: Sequence[str],
-    batch: Sequence[int],
-    repeats: int,
-    json: Path | None,
-) -> str:
-    """The command line, for the results."""
-    import shlex
-
-    words = ["jvcr", "benchmark", "--weights", weights]
-    words += ["--image", str(image)] * (image is not None)
-    words += ["--against", *map(str, against)] * bool(against)
-    words += ["--threads", *threads, "--batch", *map(str, batch), "--repeats", str(repeats)]
-    words += ["--json", str(json)] * (json is not None)
-    return shlex.join(words)
