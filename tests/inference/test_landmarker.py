@@ -244,9 +244,43 @@ def test_stream_holds_few_large_images(tiny_weights, monkeypatch):
     monkeypatch.setattr("jvcr.inference.landmarker._MOST_PENDING_PIXELS", 2.5 * HEIGHT * WIDTH)
     landmarker = Landmarker(tiny_weights, threads=1, detector=nobody)
     read = []
-    stream = landmarker.stream(read.append(i) or spot(90, 70) for i in range(100))
+    stream = landmarker.stream((read.append(i) or spot(90, 70) for i in range(100)), [[[60, 40, 110, 120]]] * 100)
     next(stream)
     assert len(read) == 3
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_results_go_on_after_images_that_cannot_be_used(tiny_weights, tmp_path, threads):
+    landmarker = Landmarker(tiny_weights, threads=threads, detector=nobody)
+    path = tmp_path / "spot.png"
+    Image.fromarray(spot(93, 72)).save(path)
+    box = [60, 40, 110, 120]
+    images = [path, tmp_path / "none.png", b"no image", path, spot(60, 70), path]
+    boxes = [[box], [box], [box], [[900, 900, 950, 950]], [box, box], None]
+    results = list(landmarker.results(images, boxes, volumes=True, on_error="yield"))
+    assert [len(result.faces) for result in results] == [1, 0, 0, 0, 2, 0]
+    kinds = [type(result.error) for result in results if result.error is not None]
+    assert kinds == [FileNotFoundError, ImageError, ValueError]
+    np.testing.assert_array_equal(results[0].image, spot(93, 72))
+    faces, volumes, crops = landmarker.volumes(path, [box])
+    assert (results[0].faces, results[0].crops) == (faces, crops)
+    np.testing.assert_array_equal(results[0].volumes, volumes)
+    assert (
+        [len(result.volumes) for result in results] == [len(result.crops) for result in results] == [1, 0, 0, 0, 2, 0]
+    )
+
+    stream = landmarker.stream(images, boxes)
+    assert next(stream) == faces
+    with pytest.raises(FileNotFoundError):
+        next(stream)
+
+
+def test_what_no_batch_waits_for_comes_at_once(tiny_weights):
+    landmarker = Landmarker(tiny_weights, threads=1, detector=nobody)
+    read = []
+    results = landmarker.results(read.append(i) or spot(90, 70) for i in range(9))
+    assert next(results).faces == []
+    assert read == [0]
 
 
 def test_images_and_boxes_must_be_as_many(landmarker):
@@ -291,6 +325,14 @@ def test_what_a_detector_finds_outside_of_the_image_is_left_out(tiny_weights):
     boxes = [[60, 40, 110, 120], [500, 500, 600, 600], [9, 9, 9, 30]]
     landmarker = Landmarker(tiny_weights, threads=1, detector=lambda image: (boxes, [0.9, 0.8, 0.7]))
     assert [face.score for face in landmarker(spot(93, 72))] == [0.9]
+
+
+def test_of_too_many_faces_the_most_certain_are_looked_at(tiny_weights):
+    boxes = [[60.0 + i, 40, 110, 120] for i in range(4)]
+    landmarker = Landmarker(tiny_weights, threads=1, detector=lambda image: (boxes, [0.7, 0.9, 0.6, 0.8]))
+    landmarker.max_faces = 2
+    assert [face.score for face in landmarker(spot(93, 72))] == [0.9, 0.8]
+    assert len(landmarker(spot(93, 72), boxes)) == 4
 
 
 @pytest.mark.parametrize(

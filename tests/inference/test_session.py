@@ -5,11 +5,11 @@ import shutil
 import numpy as np
 import pytest
 
-from jvcr import weights
 from jvcr.inference import session as runtime
 from jvcr.inference.session import OnnxNetwork, available_cores
 from jvcr.scheme import FACE66, LandmarkScheme
-from jvcr.weights import find_weights
+from jvcr.weights import header
+from jvcr.weights.header import find_weights
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_names_and_paths(tiny_weights, tmp_path, monkeypatch):
     assert find_weights(str(tiny_weights), ".onnx") == tiny_weights
     (tmp_path / "weights").mkdir()
     shutil.copy(tiny_weights, tmp_path / "weights" / "small.onnx")
-    monkeypatch.setattr(weights, "FOLDER", tmp_path / "weights")
+    monkeypatch.setattr(header, "FOLDER", tmp_path / "weights")
     assert OnnxNetwork("small").path == tmp_path / "weights" / "small.onnx"
     with pytest.raises(FileNotFoundError, match=r"no weights 'large'.*\.onnx.*small"):
         find_weights("large", ".onnx")

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from jvcr.geometry.crop import box_fault
 from jvcr.inference.session import available_cores
 
 if TYPE_CHECKING:
@@ -40,12 +41,12 @@ class Detections(NamedTuple):
     """Faces of one image, the most certain first.
 
     Attributes:
-        boxes: (n, 4) float32 x0, y0, x1, y1 in pixels of the image.
-        scores: (n,) float32, 0 to 1.
+        boxes: (n, 4) x0, y0, x1, y1 in pixels of the image.
+        scores: (n,) 0 to 1.
     """
 
-    boxes: NDArray[np.float32]
-    scores: NDArray[np.float32]
+    boxes: NDArray[np.floating]
+    scores: NDArray[np.floating]
 
 
 @runtime_checkable
@@ -68,6 +69,24 @@ class Detector(Protocol):
 
     def __call__(self, image: NDArray[np.uint8], /) -> tuple[ArrayLike, ArrayLike]:
         """The faces of an (h, w, 3) RGB image, uint8: boxes (n, 4) x0, y0, x1, y1 in pixels, scores (n,) in 0-1."""
+
+
+def detect(detector: Detector, image: NDArray[np.uint8]) -> Detections:
+    """What a detector finds, checked, in double precision; boxes that show nothing of the image are left out.
+
+    Raises:
+        ValueError: it gives something else than boxes and scores.
+    """
+    boxes, scores = (np.array(part, dtype=np.float64) for part in detector(image))
+    boxes, scores = boxes.reshape(-1, 4) if boxes.size == 0 else boxes, scores.reshape(-1)
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or len(boxes) != len(scores):
+        raise ValueError(
+            f"the detector {detector!r} must give boxes (n, 4) and scores (n,), got {boxes.shape} and {scores.shape}"
+        )
+    if not (np.isfinite(boxes).all() and (scores >= 0).all() and (scores <= 1).all()):
+        raise ValueError(f"the detector {detector!r} must give finite boxes and scores from 0 to 1")
+    usable = [not box_fault(box, image.shape[1], image.shape[0]) for box in boxes]
+    return Detections(boxes[usable], scores[usable])
 
 
 class SlimeFaceDetector:
@@ -113,13 +132,13 @@ class SlimeFaceDetector:
         try:
             for library in self._openmp:
                 library.set_num_threads(share)  # for the calling thread alone
-            found = [self._look(image, self.long_side)]
+            looks = [self._look(image, self.long_side)]
             if max(image.shape[:2]) > self.long_side // 2:
-                found.append(self._look(image, self.long_side // 2))
+                looks.append(self._look(image, self.long_side // 2))
         finally:
             with self._counting:
                 self._running -= 1
-        boxes, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        boxes, scores = (np.concatenate(parts) for parts in zip(*looks, strict=True))
         return _best_first(boxes, scores, self.min_score)
 
     def _look(self, image: NDArray[np.uint8], long_side: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -159,9 +178,9 @@ class OpenCVFaceDetector:
         small, scale = _fitted(image, self.long_side)
         with self._lock:
             self._detector.setInputSize((small.shape[1], small.shape[0]))
-            _, found = self._detector.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+            _, detected = self._detector.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
         # x, y, width, height, ten numbers of five landmarks, score; None where there is no face
-        rows = np.zeros((0, 15)) if found is None else np.asarray(found, dtype=np.float64)
+        rows = np.zeros((0, 15)) if detected is None else np.asarray(detected, dtype=np.float64)
         corners = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4]], axis=1)
         return _best_first(_enlarged(corners, scale), rows[:, 14], self.min_score)
 
@@ -205,19 +224,16 @@ class MediaPipeDetector:
         """The faces of an (h, w, 3) RGB image, uint8."""
         picture = self._mediapipe.Image(image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image))
         with self._lock:
-            found = self._detector.detect(picture).detections
-        boxes = [d.bounding_box for d in found]
+            detected = self._detector.detect(picture).detections
+        boxes = [d.bounding_box for d in detected]
         rows = np.array([(b.origin_x, b.origin_y, b.width, b.height) for b in boxes], dtype=np.float64).reshape(-1, 4)
         # MediaPipe's 0 is the image's edge, half a pixel before the centre of the first one.
         corners = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:]], axis=1) - 0.5
-        return _best_first(corners, np.array([d.categories[0].score for d in found]), self.min_score)
+        return _best_first(corners, np.array([d.categories[0].score for d in detected]), self.min_score)
 
 
 def default_detector(threads: int | None = None) -> Detector:
-    """The detector that is used where none is named: `SlimeFaceDetector`.
-
-    Args:
-        threads: how many it may use; None is one for each core that this process may use.
+    """The detector that is used where none is named: `SlimeFaceDetector`, by default with a thread for each core.
 
     Raises:
         ImportError: it is not installed; the message lists the other ways.

@@ -6,9 +6,9 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -19,7 +19,7 @@ from jvcr.geometry.crop import Crop, CropRule, box_fault
 from jvcr.geometry.pose import HeadPose, head_pose
 from jvcr.geometry.volume import sample_volume
 from jvcr.geometry.warp import stretch_contrast, warp_crop
-from jvcr.inference.detector import Detector, default_detector
+from jvcr.inference.detector import Detections, Detector, default_detector, detect
 from jvcr.inference.face import Face
 from jvcr.inference.image import ImageSource, read_image
 from jvcr.inference.parallel import parallel_map
@@ -35,22 +35,43 @@ _MOST_PENDING_PIXELS = 64_000_000
 
 @dataclass(frozen=True)
 class _Job:
-    """An image whose faces are known: one crop, box and score for each."""
+    """An image whose faces are known: one crop, box and score for each; or what is wrong with it."""
 
     image: NDArray[np.uint8]
-    boxes: NDArray[np.float64]
-    scores: NDArray[np.float64] | None
-    crops: list[Crop]
+    boxes: NDArray[np.floating]
+    scores: Sequence[float | None]
+    crops: Sequence[Crop]
+    error: Exception | None = None
 
 
 @dataclass(frozen=True)
 class _Regressed:
-    """What the network found in one crop."""
+    """What the network gave for one crop."""
 
     crop: Crop
     points_px: NDArray[np.float64]
     confidence: NDArray[np.float64]
     volume: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What became of an image.
+
+    Attributes:
+        image: (h, w, 3) uint8 RGB, as it was read; empty where that failed.
+        faces: as of a call.
+        volumes: (n, D, H, W) the predicted compact volume of each face, in the unit frame of its crop (z, y, x).
+        crops: the crop of each; ``crops[i].to_image`` takes points of that unit frame to the frame of the faces'
+            points, whose depth has its mean at 0.
+        error: why the image could not be used; None if it could.
+    """
+
+    image: NDArray[np.uint8]
+    faces: list[Face] = field(default_factory=list)
+    volumes: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0, 0, 0), np.float32))
+    crops: list[Crop] = field(default_factory=list)
+    error: Exception | None = None
 
 
 class Landmarker:
@@ -68,6 +89,10 @@ class Landmarker:
         providers: execution providers of ONNX Runtime, such as ``("CUDAExecutionProvider",)``; None is the CPU.
         passes: 2 crops each face again, around the landmarks of the first pass: a little more exact, twice the time.
         max_batch: how many faces go through the network at once; it bounds the memory.
+
+    Attributes:
+        max_faces: of the faces that the detector finds in an image only so many are looked at, the most certain ones;
+            None is all.
 
     Raises:
         FileNotFoundError: no such weights.
@@ -91,6 +116,7 @@ class Landmarker:
     ) -> None:
         self.passes = _at_least_one("passes", passes)
         self.max_batch = _at_least_one("max_batch", max_batch)
+        self.max_faces: int | None = None
         self._network = OnnxNetwork(weights, threads, providers)
         self.threads = available_cores() if threads is None else threads
         if detector is not None:
@@ -125,6 +151,21 @@ class Landmarker:
         """What finds the faces where no boxes are given."""
         return default_detector(self.threads)
 
+    def detect(self, image: NDArray[np.uint8], /) -> Detections:
+        """The faces that the detector finds in an (h, w, 3) RGB image; several threads may call it at once.
+
+        Raises:
+            ValueError: the detector gives something else than boxes and scores.
+        """
+        with self._taking_turns:
+            detector = self.detector  # made by the first who needs it
+        with contextlib.nullcontext() if getattr(detector, "concurrent", False) else self._taking_turns:
+            boxes, scores = detect(detector, image)
+        if self.max_faces is not None and len(scores) > self.max_faces:
+            kept = np.argsort(-scores, kind="stable")[: self.max_faces]
+            boxes, scores = boxes[kept], scores[kept]
+        return Detections(boxes, scores)
+
     def __call__(
         self,
         image: ImageSource,
@@ -151,8 +192,24 @@ class Landmarker:
                 of the image, and the message says which.
             ImportError: faces must be found, and no detector is installed.
         """
-        job = self._prepare(image, boxes, box_kind)
-        return self._faces(job, self._regress([job], passes))
+        return self._one(image, boxes, box_kind, passes, False).faces
+
+    def volumes(
+        self,
+        image: ImageSource,
+        boxes: ArrayLike | None = None,
+        box_kind: BoxKind = "detector",
+        passes: int | None = None,
+    ) -> tuple[list[Face], NDArray[np.float32], list[Crop]]:
+        """The faces of one image with what the network saw on the way, for looking at and for research.
+
+        The arguments are those of a call.
+
+        Returns:
+            faces, volumes and crops, as in `Result`.
+        """
+        result = self._one(image, boxes, box_kind, passes, True)
+        return result.faces, result.volumes, result.crops
 
     def batch(
         self,
@@ -171,7 +228,23 @@ class Landmarker:
         box_kind: BoxKind = "detector",
         passes: int | None = None,
     ) -> Iterator[list[Face]]:
-        """The faces of any number of images, one list after the other, in bounded memory.
+        """The faces of any number of images, one list after the other, in bounded memory; see `results`.
+
+        Raises:
+            ValueError: images and boxes differ in number. Otherwise as in a single call, when the image's turn comes.
+        """
+        return (result.faces for result in self.results(images, boxes, box_kind, passes))
+
+    def results(
+        self,
+        images: Iterable[ImageSource],
+        boxes: Iterable[ArrayLike | None] | None = None,
+        box_kind: BoxKind = "detector",
+        passes: int | None = None,
+        volumes: bool = False,
+        on_error: Literal["raise", "yield"] = "raise",
+    ) -> Iterator[Result]:
+        """What becomes of any number of images, one after the other, in bounded memory.
 
         Images are taken when their turn comes, so a generator will do. They are read, and their faces found, by
         several threads, at most twice as many images ahead; faces of several images share a batch.
@@ -181,9 +254,12 @@ class Landmarker:
             boxes: for each image its boxes, or None to find them.
             box_kind: as in a single call, for all boxes.
             passes: as in a single call.
+            volumes: whether the results hold volumes and crops.
+            on_error: what comes of an image that cannot be used, or whose boxes cannot: the error is raised, after the
+                results of the images before it, or is that of its result, and the next images go on.
 
         Yields:
-            The faces of each image, in order.
+            A result for each image, in order.
 
         Raises:
             ValueError: images and boxes differ in number. Otherwise as in a single call, when the image's turn comes.
@@ -191,78 +267,64 @@ class Landmarker:
         if isinstance(images, (str, bytes, os.PathLike)) or (isinstance(images, np.ndarray) and images.ndim != 4):
             raise ValueError("images must be several images, such as a list of paths; for one, call the landmarker")
         _at_least_one("passes", self.passes if passes is None else passes)
-        return self._stream(images, boxes, box_kind, passes)
 
-    def volumes(
-        self,
-        image: ImageSource,
-        boxes: ArrayLike | None = None,
-        box_kind: BoxKind = "detector",
-        passes: int | None = None,
-    ) -> tuple[list[Face], NDArray[np.float32], list[Crop]]:
-        """The faces of one image with what the network saw on the way, for looking at and for research.
+        def prepare(pair: tuple[ImageSource, ArrayLike | None]) -> _Job:
+            try:
+                return self._prepare(*pair, box_kind)
+            except (OSError, ValueError) as error:
+                if on_error == "raise":
+                    raise
+                return _Job(np.zeros((0, 0, 3), np.uint8), np.zeros((0, 4)), (), (), error)
 
-        Args:
-            image: as in a call.
-            boxes: as in a call.
-            box_kind: as in a call.
-            passes: as in a call.
+        return self._results(parallel_map(prepare, _paired(images, boxes), self.threads), passes, volumes)
 
-        Returns:
-            faces: as of a call.
-            volumes: (n, D, H, W) the predicted compact volume of each, in the unit frame of its crop (z, y, x).
-            crops: the crop of each; ``crops[i].to_image`` takes points of that unit frame to the frame of the faces'
-                points, whose depth has its mean at 0.
-        """
-        job = self._prepare(image, boxes, box_kind)
-        found = list(self._regress([job], passes))
-        volumes = np.stack([f.volume for f in found]) if found else np.zeros((0, 0, 0, 0), np.float32)
-        return self._faces(job, iter(found)), volumes, [_moved_in_depth(f.crop, f.points_px) for f in found]
-
-    def _stream(
-        self,
-        images: Iterable[ImageSource],
-        boxes: Iterable[ArrayLike | None] | None,
-        box_kind: BoxKind,
-        passes: int | None,
-    ) -> Iterator[list[Face]]:
+    def _results(self, prepared: Iterator[_Job], passes: int | None, volumes: bool) -> Iterator[Result]:
+        """The results of jobs, as many at a time as fill a batch."""
         pending: list[_Job] = []
-        prepared = parallel_map(lambda pair: self._prepare(*pair, box_kind), _paired(images, boxes), self.threads)
         while True:
             try:
                 pending.append(next(prepared))
             except StopIteration:
                 break
             except (OSError, ValueError):
-                yield from self._finished(pending, passes)  # those before it are not lost
+                yield from self._finished(pending, passes, volumes)  # those before it are not lost
                 raise
             crops = sum(len(job.crops) for job in pending)
             pixels = sum(job.image.size // 3 for job in pending)
-            if crops >= self.max_batch or pixels >= _MOST_PENDING_PIXELS:
-                yield from self._finished(pending, passes)
+            if not crops or crops >= self.max_batch or pixels >= _MOST_PENDING_PIXELS:
+                yield from self._finished(pending, passes, volumes)
                 pending = []
-        yield from self._finished(pending, passes)
+        yield from self._finished(pending, passes, volumes)
 
-    def _finished(self, jobs: Sequence[_Job], passes: int | None) -> Iterator[list[Face]]:
-        found = self._regress(jobs, passes)
+    def _one(
+        self, image: ImageSource, boxes: ArrayLike | None, box_kind: BoxKind, passes: int | None, volumes: bool
+    ) -> Result:
+        (result,) = self._finished([self._prepare(image, boxes, box_kind)], passes, volumes)
+        return result
+
+    def _finished(self, jobs: Sequence[_Job], passes: int | None, volumes: bool) -> Iterator[Result]:
+        regressed = self._regress(jobs, passes)
         for job in jobs:
-            yield self._faces(job, found)
+            own = list(islice(regressed, len(job.crops)))
+            faces = list(map(self._face, job.boxes, job.scores, own))
+            result = Result(job.image, faces, error=job.error)
+            if volumes and own:
+                crops = [_moved_in_depth(one.crop, one.points_px) for one in own]
+                result = replace(result, volumes=np.stack([one.volume for one in own]), crops=crops)
+            yield result
 
     def _prepare(self, source: ImageSource, boxes: ArrayLike | None, box_kind: BoxKind) -> _Job:
         """Reads an image and decides where its faces are."""
         if box_kind not in ("detector", "landmarks"):
             raise ValueError(f'box_kind must be "detector" or "landmarks", got {box_kind!r}')
-        image = read_image(source)
+        image, rule = read_image(source), self._network.info.crop
         if boxes is None:
-            with self._taking_turns:
-                detector = self.detector  # made by the first who needs it
-            with contextlib.nullcontext() if getattr(detector, "concurrent", False) else self._taking_turns:
-                found, scores = _detect(detector, image)
-            return _Job(image, found, scores, [Crop.from_detection(box, self._network.info.crop) for box in found])
+            detected, scores = self.detect(image)
+            return _Job(image, detected, scores.tolist(), [Crop.from_detection(box, rule) for box in detected])
         name = f"{source}: " if isinstance(source, (str, os.PathLike)) else ""
         given = _checked_boxes(boxes, image, name)
         crop = Crop.from_detection if box_kind == "detector" else Crop.from_box
-        return _Job(image, given, None, [crop(box, rule=self._network.info.crop) for box in given])
+        return _Job(image, given, [None] * len(given), [crop(box, rule=rule) for box in given])
 
     def _regress(self, jobs: Sequence[_Job], passes: int | None) -> Iterator[_Regressed]:
         """Runs the crops of all jobs in batches; one result for each crop, in order."""
@@ -283,28 +345,20 @@ class Landmarker:
             confidence = sample_volume(volumes, coordinates).clip(0, 1)
             yield from map(_Regressed, crops, points_px, confidence, volumes)
 
-    def _faces(self, job: _Job, found: Iterator[_Regressed]) -> list[Face]:
-        """The faces of a job, from as many results as it has crops."""
-        faces = []
-        scores = [None] * len(job.crops) if job.scores is None else job.scores.tolist()
-        # The crops come first: zip would otherwise take a result of the next job before it stops.
-        for box, score, result in zip(job.boxes, scores, found, strict=False):
-            points = result.points_px.copy()
-            points[:, 2] -= points[:, 2].mean()
-            pose: HeadPose | None = None if self._template is None else head_pose(points, self._template)
-            faces.append(
-                Face(
-                    points=points.astype(np.float32),
-                    box=box.astype(np.float32),
-                    confidence=result.confidence.astype(np.float32),
-                    score=score,
-                    yaw=None if pose is None else pose.yaw_deg,
-                    pitch=None if pose is None else pose.pitch_deg,
-                    roll=None if pose is None else pose.roll_deg,
-                    scheme=self.scheme.name,
-                )
-            )
-        return faces
+    def _face(self, box: NDArray[np.floating], score: float | None, regressed: _Regressed) -> Face:
+        points = regressed.points_px.copy()
+        points[:, 2] -= points[:, 2].mean()
+        pose: HeadPose | None = None if self._template is None else head_pose(points, self._template)
+        return Face(
+            points=points.astype(np.float32),
+            box=box.astype(np.float32),
+            confidence=regressed.confidence.astype(np.float32),
+            score=score,
+            yaw=None if pose is None else pose.yaw_deg,
+            pitch=None if pose is None else pose.pitch_deg,
+            roll=None if pose is None else pose.roll_deg,
+            scheme=self.scheme.name,
+        )
 
 
 def _at_least_one(name: str, value: int) -> int:
@@ -358,17 +412,3 @@ def _checked_boxes(boxes: ArrayLike, image: NDArray[np.uint8], name: str) -> NDA
         if fault := box_fault(row, width, height):
             raise ValueError(f"{name}boxes[{index}] = {row.tolist()} {fault}")
     return rows
-
-
-def _detect(detector: Detector, image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Boxes (n, 4) and scores (n,) of a detector, checked; boxes that show nothing of the image are left out."""
-    boxes, scores = (np.array(part, dtype=np.float64) for part in detector(image))
-    boxes, scores = boxes.reshape(-1, 4) if boxes.size == 0 else boxes, scores.reshape(-1)
-    if boxes.ndim != 2 or boxes.shape[1] != 4 or len(boxes) != len(scores):
-        raise ValueError(
-            f"the detector {detector!r} must give boxes (n, 4) and scores (n,), got {boxes.shape} and {scores.shape}"
-        )
-    if not (np.isfinite(boxes).all() and (scores >= 0).all() and (scores <= 1).all()):
-        raise ValueError(f"the detector {detector!r} must give finite boxes and scores from 0 to 1")
-    usable = [not box_fault(box, image.shape[1], image.shape[0]) for box in boxes]
-    return boxes[usable], scores[usable]

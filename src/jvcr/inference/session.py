@@ -7,19 +7,15 @@ format, name, image_size (S), the landmark scheme, and under ``network`` what th
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jvcr.geometry.crop import CROP_RULES, CropRule
-from jvcr.scheme import LandmarkScheme
-from jvcr.weights import FORMAT, find_weights
+from jvcr.weights.header import WeightsHeader, find_weights
 
 # Imported where a network is loaded: it takes a moment, and neither help nor errors should wait for it.
 if TYPE_CHECKING:
@@ -27,27 +23,6 @@ if TYPE_CHECKING:
 
 Providers: TypeAlias = "Sequence[str | tuple[str, Mapping[str, Any]]]"
 """ONNX Runtime's execution providers, each a name or a name and its options."""
-
-
-@dataclass(frozen=True)
-class NetworkInfo:
-    """What an ONNX file says of its network.
-
-    Attributes:
-        name: of the weights.
-        image_size: width and height S of the image that the network takes, pixels.
-        scheme: what its N landmarks are.
-        crop: what the size of its crops goes by.
-        stretch: whether it takes crops whose pixels are stretched to the full range.
-        training: what it says of its training, such as ``faces_seen``; empty where it says nothing.
-    """
-
-    name: str
-    image_size: int
-    scheme: LandmarkScheme
-    crop: CropRule = "longer"
-    stretch: bool = False
-    training: Mapping[str, Any] = field(default_factory=dict)
 
 
 class OnnxNetwork:
@@ -146,31 +121,19 @@ def open_session(path: Path, threads: int, providers: Providers | None = None) -
     return session
 
 
-def _read_info(session: onnxruntime.InferenceSession, path: Path) -> NetworkInfo:
+def _read_info(session: onnxruntime.InferenceSession, path: Path) -> WeightsHeader:
     metadata = session.get_modelmeta().custom_metadata_map
     if "jvcr" not in metadata:
         raise ValueError(f"{path} is an ONNX file, but not one of this package: make it with `jvcr export`")
     try:
-        data = json.loads(metadata["jvcr"])
-        if data["format"] != FORMAT:
-            raise ValueError(f"it has format {data['format']!r}, this version of jvcr reads {FORMAT}: update jvcr")
-        network = data.get("network", {})
-        rule, stretch = network.get("crop", "longer"), network.get("stretch", False)
-        if rule not in CROP_RULES or not isinstance(stretch, bool):
-            raise ValueError(
-                f"its crops are {rule!r} and stretched {stretch!r}, which this version of jvcr does not know"
-            )
-        name, size, scheme = str(data["name"]), int(data["image_size"]), LandmarkScheme.from_dict(data["scheme"])
-        said = data.get("training")
-        info = NetworkInfo(name, size, scheme, rule, stretch, said if isinstance(said, dict) else {})
+        info = WeightsHeader.from_json(metadata["jvcr"])
         _check_shapes(session, info)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        what = f"its metadata lacks the key {error}" if isinstance(error, KeyError) else str(error)
-        raise ValueError(f"{path} cannot be used: {what}") from error
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be used: {error}") from error
     return info
 
 
-def _check_shapes(session: onnxruntime.InferenceSession, info: NetworkInfo) -> None:
+def _check_shapes(session: onnxruntime.InferenceSession, info: WeightsHeader) -> None:
     """Refuses a file whose metadata belong to another network than the one in it."""
     size, points = info.image_size, info.scheme.num_landmarks
     shapes = {node.name: list(node.shape) for node in (*session.get_inputs(), *session.get_outputs())}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from jvcr.geometry.crop import Crop, box_fault
 from jvcr.geometry.pose import HeadPose
-from jvcr.inference.detector import Detector, SlimeFaceDetector
+from jvcr.inference.detector import Detector, SlimeFaceDetector, detect
 from jvcr.inference.face import Face
 from jvcr.inference.image import read_image
 from jvcr.inference.landmarker import Landmarker
@@ -252,14 +252,11 @@ class Tracker:
     def _detect(self, image: NDArray[np.uint8]) -> None:
         """Looks for faces that are not followed."""
         self._detected_s, self._look_again = self._time_s, False
-        boxes, scores = (np.asarray(part, dtype=np.float64) for part in self.detector(image))
-        boxes = boxes.reshape(-1, 4)
-        height, width = image.shape[:2]
-        usable = [i for i, box in enumerate(boxes) if not box_fault(box, width, height)]
-        seen = self._matched([Crop.from_detection(boxes[i]) for i in usable])
+        boxes, scores = detect(self.detector, image)
+        seen = self._matched([Crop.from_detection(box) for box in boxes])
         for number, track in seen.items():
-            track.face = dataclasses.replace(track.face, score=float(scores[usable[number]]))
-        new = [i for number, i in enumerate(usable) if number not in seen]
+            track.face = dataclasses.replace(track.face, score=float(scores[number]))
+        new = [number for number in range(len(boxes)) if number not in seen]
         room = len(new) if self.max_faces is None else self.max_faces - len(self._tracks)
         if not new or not room:
             return
