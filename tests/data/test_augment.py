@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from jvcr.data.augment import Augmentation, augmented_crop, augmented_pixels, make_example
+from jvcr.data.augment import Augmentation, augmented_crop, augmented_pixels, make_example, make_labelled_example
 from jvcr.geometry import Crop
 from jvcr.scheme import FACE68, LandmarkScheme
 
@@ -143,3 +143,23 @@ def test_the_range_is_stretched_last(picture):
             picture // 3 + 20, POINTS, SIZE, DOTS, bright, np.random.default_rng(seed), stretch=True
         )
         assert (pixels.min(), pixels.max()) == (0, 255)
+
+
+@pytest.mark.parametrize("changes", [{}, {"rotate": 1.0, "shift": 0.05, "scale": 0.1}, {"flip": 1.0}])
+def test_labels_by_hand_go_with_the_landmarks(picture, changes):
+    settings, hand = dataclasses.replace(NONE, **changes), POINTS[:, :2].copy()
+    hand[1] = np.nan
+
+    def example(labels):
+        return make_labelled_example(picture, POINTS, labels, SIZE, DOTS, settings, np.random.default_rng(3))
+
+    pixels, points, moved = example(hand)
+    assert moved.dtype == np.float32
+    unlabelled = DOTS.mirror[1] if settings.flip else 1
+    assert np.isnan(moved).all(axis=1).tolist() == [i == unlabelled for i in range(3)]
+    kept = np.arange(3) != unlabelled
+    np.testing.assert_allclose(moved[kept], points[kept, :2], atol=1e-6)
+    assert np.isnan(example(None)[2]).all()
+    plain = make_example(picture, POINTS, SIZE, DOTS, settings, np.random.default_rng(3))
+    np.testing.assert_array_equal(plain[0], pixels)
+    np.testing.assert_array_equal(plain[1], points)

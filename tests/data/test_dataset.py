@@ -1,5 +1,7 @@
 """The one form that every reader returns."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -13,19 +15,6 @@ from jvcr.scheme import FACE66, FACE68, load_scheme
 @pytest.fixture
 def dataset(landmark_folder) -> LandmarkDataset:
     return read_folder(landmark_folder.root)
-
-
-def test_a_sample_is_one_row(dataset, landmark_folder):
-    sample = dataset[1]
-    assert sample.image == landmark_folder.root / "b" / "two.jpg"
-    assert (sample.source, sample.yaw_deg) == ("b", 45.0)
-    np.testing.assert_array_equal(sample.points_px, landmark_folder.points_px[1])
-    assert len(dataset) == len(list(dataset)) == 3
-
-
-def test_a_row_beyond_the_end_is_refused(dataset):
-    with pytest.raises(IndexError):
-        dataset[3]
 
 
 def test_select_and_split_take_every_column_along(dataset):
@@ -95,3 +84,34 @@ def test_landmarks_that_a_scheme_derives_come_and_go(dataset):
     assert dataset.without_derived().points_px.shape == (3, 68, 3)
     with pytest.raises(ValueError, match=r"68 landmarks of face68, and face66 does not derive its 66"):
         dataset.extended(FACE66)
+
+
+@pytest.fixture
+def labelled(dataset):
+    """With labels by hand for the first face, of which landmark 3 is hidden."""
+    hand = np.full((3, 68, 2), np.nan, np.float32)
+    hand[0] = dataset.points_px[0, :, :2] + 1
+    occlusion = np.zeros((3, 68), np.int8)
+    occlusion[0, 3] = 1
+    occlusion[0, 4] = -1
+    return replace(dataset, hand_px=hand, occlusion=occlusion)
+
+
+def test_labels_by_hand_of_what_can_be_seen(dataset, labelled):
+    seen = labelled.seen_by_hand()
+    np.testing.assert_array_equal(np.isnan(seen[0]).all(axis=1), np.arange(68) == 3)  # unknown is not hidden
+    assert np.isnan(seen[1:]).all() and dataset.seen_by_hand() is None
+    np.testing.assert_array_equal(replace(labelled, occlusion=None).seen_by_hand(), labelled.hand_px)
+
+
+def test_labels_by_hand_follow_the_faces_and_the_scheme(labelled):
+    assert np.isfinite(labelled.select(np.array([2, 0])).hand_px[1]).all()
+    extended = labelled.extended(load_scheme("face71"))
+    assert (extended.hand_px.shape, extended.occlusion.shape) == ((3, 71, 2), (3, 71))
+    np.testing.assert_allclose(extended.hand_px[0, 69], labelled.hand_px[0, 42:48].mean(0), rtol=1e-5)
+    assert (extended.occlusion[:, 68:] == -1).all() and np.isnan(extended.hand_px[1]).all()
+    again = extended.without_derived()
+    np.testing.assert_array_equal(again.hand_px, labelled.hand_px)
+    np.testing.assert_array_equal(again.occlusion, labelled.occlusion)
+    with pytest.raises(ValueError, match=r"hand_px must have one entry an image, \(3, 68, 2\)"):
+        replace(labelled, hand_px=labelled.hand_px[:, :66])

@@ -28,12 +28,14 @@ def conclusions(timings: Sequence[Timing]) -> dict[str, Any]:
     times = {(t.subject, t.part, t.threads, t.batch): t for t in timings}
     threads = sorted({t.threads for t in timings})
     batches = sorted({t.batch for t in timings if t.subject == "face"})
-    frame_rate = []
+    frame_rate: list[dict[str, Any]] = []
     for n in threads:
         together, drawing = (times["frame", part, n, 1].median_ms for part in (TOGETHER, DRAWING))
-        rates = {"frames_per_second": 1000 / together, "frames_per_second_not_drawn": 1000 / (together - drawing)}
-        frame_rate.append({"threads": n, **rates})
-    throughput = []
+        not_drawn = 1000 / (together - drawing)
+        frame_rate.append(
+            {"threads": n, "frames_per_second": 1000 / together, "frames_per_second_not_drawn": not_drawn}
+        )
+    throughput: list[dict[str, Any]] = []
     for n in threads:
         rates = {b: 1000 * b / times["face", TOGETHER, n, b].median_ms for b in batches}
         for b, rate in rates.items():
@@ -84,11 +86,11 @@ def tables(results: dict[str, Any]) -> Iterator[Table]:
             table.add_row(part, *(_spread(results, subject, part, n, 1) for n in results["threads"]))
         yield table
 
-    parts = [("face", part) for part in (*STAGES, TOGETHER)] + [(NETWORK, "whole")]
+    columns = [*(("face", part) for part in (*STAGES, TOGETHER)), (NETWORK, "whole")]
     table = _table("A face whose box is known: ms a face", "threads", "batch", *STAGES, TOGETHER, "network\nalone")
     for n in results["threads"]:
         for b in results["batches"]:
-            table.add_row(str(n), str(b), *(_spread(results, *part, n, b) for part in parts))
+            table.add_row(str(n), str(b), *(_spread(results, *column, n, b) for column in columns))
     yield table
 
     if results["peers"]:

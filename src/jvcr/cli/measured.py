@@ -33,7 +33,7 @@ class System:
         from jvcr.files import sha256
         from jvcr.inference import landmarker
         from jvcr.inference.session import available_cores
-        from jvcr.weights import find_weights
+        from jvcr.weights.header import find_weights
 
         if threads is None and processes > 1:
             threads = max(1, available_cores() // processes)
@@ -143,7 +143,7 @@ def read_labels(
         split = None
     if split is not None:
         dataset = dataset.split(split)
-    raise_if_strict(dataset.root, dataset.skipped, len(dataset) + len(dataset.skipped), strict)
+    raise_if_strict(dataset.root, dataset.skipped, len(dataset), strict)
     about = {
         "layout": find_layout(folder),
         "split": split,
@@ -174,7 +174,8 @@ def boxes_of_file(boxes: Path, dataset: LandmarkDataset, strict: bool, errors: C
 
     import numpy as np
 
-    from jvcr.cli.photos import BoxFile, Photo
+    from jvcr.cli.boxes import BoxFile
+    from jvcr.cli.photos import Photo
 
     photos = {name: Photo(dataset.root / name, PurePath(name), PurePath(name)) for name in dataset.images.tolist()}
     file = BoxFile(boxes, list(photos.values()))

@@ -102,16 +102,39 @@ def make_example(
     Returns:
         The crop (size, size, 3) uint8 RGB, and the landmarks (N, 3) float32 in its unit frame.
     """
+    return make_labelled_example(image, points_px, None, size, scheme, settings, rng, rule, stretch)[:2]
+
+
+def make_labelled_example(
+    image: NDArray[np.uint8],
+    points_px: NDArray[np.float32],
+    hand_px: NDArray[np.float32] | None,
+    size: int,
+    scheme: LandmarkScheme,
+    settings: Augmentation | None,
+    rng: np.random.Generator,
+    rule: CropRule = "longer",
+    stretch: bool = False,
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+    """As `make_example`, with the labels by hand of the same face: ``hand_px`` (N, 2), NaN where there are none.
+
+    Returns:
+        As `make_example`, and the labels by hand (N, 2) in the crop's unit frame, NaN where there are none.
+    """
     crop = Crop.around_landmarks(points_px, rule=rule)
     if settings is not None:
         crop = augmented_crop(crop, settings, rng)
     points = crop.to_unit(points_px).astype(np.float32)
+    if hand_px is None:
+        hand = np.full((len(points), 2), np.nan, np.float32)
+    else:  # to the crop, x and y are the same at any depth
+        hand = crop.to_unit(np.pad(hand_px, ((0, 0), (0, 1))))[:, :2].astype(np.float32)
     if crop.mirror:
-        points = points[scheme.mirror]
+        points, hand = points[scheme.mirror], hand[scheme.mirror]
     pixels = warp_crop(image, crop, size)
     if settings is not None:
         pixels = augmented_pixels(pixels, settings, rng)
-    return stretch_contrast(pixels) if stretch else pixels, points
+    return stretch_contrast(pixels) if stretch else pixels, points, hand
 
 
 def augmented_pixels(pixels: NDArray[np.uint8], settings: Augmentation, rng: np.random.Generator) -> NDArray[np.uint8]:

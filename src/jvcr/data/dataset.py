@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,25 +19,10 @@ Names: TypeAlias = NDArray[np.character]
 checks annotations in the tests, then takes none of them for np.str_."""
 
 
-_COLUMNS = {"sources": (), "splits": (), "yaw_deg": (), "pose_deg": (3,), "boxes_xyxy": (4,), "subjects": ()}
-"""What a data set may have for each face beside image and landmarks, and the shape of one entry."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One object in one image.
-
-    Attributes:
-        image: path of the image file.
-        points_px: (N, 3) float32 landmarks in the image frame: pixels, integer = pixel centre, z away from the camera.
-        source: the part of the data set it comes from, "" where parts have no names.
-        yaw_deg: the ground truth's yaw, degrees; NaN where unknown. Only its size counts, for bins.
-    """
-
-    image: Path
-    points_px: NDArray[np.float32]
-    source: str
-    yaw_deg: float
+def _columns(num_landmarks: int) -> dict[str, tuple[int, ...]]:
+    """What a data set may have for each face beside image and landmarks, and the shape of one entry."""
+    of_faces = {"sources": (), "splits": (), "yaw_deg": (), "pose_deg": (3,), "boxes_xyxy": (4,), "subjects": ()}
+    return {**of_faces, "hand_px": (num_landmarks, 2), "occlusion": (num_landmarks,)}
 
 
 @dataclass(frozen=True)
@@ -47,10 +32,11 @@ class LandmarkDataset:
     Attributes:
         root: folder that the image paths start from.
         images: (F,) paths below ``root``, with forward slashes.
-        points_px: (F, N, 3) float32 landmarks in the image frame, as `Sample`.
+        points_px: (F, N, 3) float32 landmarks in the image frame: pixels, integer = pixel centre, z away from the
+            camera.
         sources: (F,) names of parts; all "" where parts have no names.
         splits: (F,) "train", "val" ...; None for a data set without splits.
-        yaw_deg: (F,) yaw, degrees; NaN where unknown.
+        yaw_deg: (F,) yaw, degrees; NaN where unknown. Only its size counts, for bins.
         annotation: which labels these are, where a data set has several.
         scheme: the landmarks' names, mirror pairs and lines.
         pose_deg: (F, 3) the ground truth's pitch, yaw and roll, degrees, in 300W-LP's signs; NaN where unknown. None
@@ -59,6 +45,10 @@ class LandmarkDataset:
             None for a data set without boxes.
         subjects: (F,) faces of one name show the same face, with the same expression, from several sides: the pairs
             of the cross view error; "" where there is no other view. None for a data set that does not know.
+        hand_px: (F, N, 2) what people labelled, x and y in the image frame; NaN where nobody did. ``points_px`` may be
+            fitted to these and to others, and need not agree. None for a data set without.
+        occlusion: (F, N) 0 for a visible landmark, above 0 for a hidden one, -1 where unknown. None for a data set that
+            does not know.
         skipped: what the reader left out, and why.
         notes: what else the reader has to say of the set.
         has_depth: whether the labels' depth belongs to their x and y, so that errors in three dimensions mean anything.
@@ -75,18 +65,20 @@ class LandmarkDataset:
     pose_deg: NDArray[np.float32] | None = None
     boxes_xyxy: NDArray[np.float32] | None = None
     subjects: Names | None = None
+    hand_px: NDArray[np.float32] | None = None
+    occlusion: NDArray[np.int8] | None = None
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
     has_depth: bool = True
 
     def __post_init__(self) -> None:
-        count = len(self.images)
-        if self.points_px.shape != (count, self.scheme.num_landmarks, 3):
+        count, points = len(self.images), self.scheme.num_landmarks
+        if self.points_px.shape != (count, points, 3):
             raise ValueError(
-                f"{self.root}: {count} images of {self.scheme.num_landmarks} landmarks ({self.scheme.name}) need points of "
-                f"shape {(count, self.scheme.num_landmarks, 3)}, got {self.points_px.shape}"
+                f"{self.root}: {count} images of {points} landmarks ({self.scheme.name}) need points of shape "
+                f"{(count, points, 3)}, got {self.points_px.shape}"
             )
-        for name, width in _COLUMNS.items():
+        for name, width in _columns(points).items():
             column = getattr(self, name)
             if column is not None and column.shape != (count, *width):
                 raise ValueError(
@@ -96,44 +88,17 @@ class LandmarkDataset:
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> Sample:
-        return Sample(
-            self.root / str(self.images[index]),
-            self.points_px[index],
-            str(self.sources[index]),
-            float(self.yaw_deg[index]),
-        )
-
-    def __iter__(self) -> Iterator[Sample]:
-        return (self[i] for i in range(len(self)))
-
     def select(self, keep: NDArray[np.bool_] | NDArray[np.intp]) -> LandmarkDataset:
         """The faces of a mask or of indices, in that order."""
-        columns = ("images", "points_px", *_COLUMNS)
+        columns = ("images", "points_px", *_columns(self.scheme.num_landmarks))
         kept: dict[str, Any] = {name: v[keep] for name in columns if (v := getattr(self, name)) is not None}
         return replace(self, **kept)
 
-    def without_unusable(self, skipped: Sequence[Skipped], strict: bool) -> LandmarkDataset:
-        """The faces that are not `unusable`; the others are skipped.
-
-        Args:
-            skipped: what the reader has left out before.
-            strict: stop at skipped faces.
-
-        Raises:
-            ValueError: ``strict`` and faces were skipped, or no face is left.
-        """
-        return self.without(
-            {i: (repr(str(self.images[i])), text) for i, text in self.unusable().items()}, skipped, strict
-        )
-
-    def without(
-        self, wrong: Mapping[int, tuple[str, str]], skipped: Sequence[Skipped], strict: bool
-    ) -> LandmarkDataset:
+    def without(self, wrong: Mapping[int, str], skipped: Sequence[Skipped], strict: bool) -> LandmarkDataset:
         """The other faces; these are skipped.
 
         Args:
-            wrong: index -> how the face is called, and what is wrong with it.
+            wrong: index -> which face it is, and what is wrong with it.
             skipped: what the reader has left out before.
             strict: stop at skipped faces.
 
@@ -143,9 +108,9 @@ class LandmarkDataset:
         keep = np.ones(len(self), bool)
         keep[list(wrong)] = False
         splits = [""] * len(self) if self.splits is None else self.splits.tolist()
-        found = [*skipped, *(Skipped(f"{name}: {text}", splits[i]) for i, (name, text) in wrong.items())]
-        settled = raise_if_strict(self.root, found, len(self) + len(skipped), strict)
-        return replace(self if keep.all() else self.select(keep), skipped=settled)
+        skipped = [*skipped, *(Skipped(text, splits[i]) for i, text in wrong.items())]
+        raise_if_strict(self.root, skipped, int(keep.sum()), strict)
+        return replace(self if keep.all() else self.select(keep), skipped=tuple(skipped))
 
     def unusable(self) -> dict[int, str]:
         """Index -> what is wrong with that face, for those that cannot be trained or measured on.
@@ -174,7 +139,7 @@ class LandmarkDataset:
     @property
     def problems(self) -> tuple[str, ...]:
         """What the reader left out, and why: one line for each."""
-        return tuple(fault.text for fault in self.skipped)
+        return tuple(face.text for face in self.skipped)
 
     def extended(self, scheme: LandmarkScheme) -> LandmarkDataset:
         """The same faces with the landmarks that a scheme derives from those of this one, as their means.
@@ -184,17 +149,30 @@ class LandmarkDataset:
         """
         if not scheme.extends(self.scheme):
             raise ValueError(
-                f"{self.root} has the {self.scheme.num_landmarks} landmarks of {self.scheme.name}, and {scheme.name} does not "
-                f"derive its {scheme.num_landmarks} from them"
+                f"{self.root} has the {self.scheme.num_landmarks} landmarks of {self.scheme.name}, and {scheme.name} "
+                f"does not derive its {scheme.num_landmarks} from them"
             )
-        return replace(self, points_px=_depth_centred(scheme.completed(self.points_px)), scheme=scheme)
+        points = _depth_centred(scheme.completed(self.points_px))
+        return replace(self, points_px=points, scheme=scheme, **completed_labels(scheme, self.hand_px, self.occlusion))
 
     def without_derived(self) -> LandmarkDataset:
         """The same faces without the landmarks that their scheme derives from others, if it does."""
         if not self.scheme.derived:
             return self
-        points = _depth_centred(self.points_px[:, : self.scheme.num_base_landmarks])
-        return replace(self, points_px=points, scheme=self.scheme.without_derived())
+        kept = self.scheme.num_base_landmarks
+        return replace(
+            self,
+            points_px=_depth_centred(self.points_px[:, :kept]),
+            hand_px=None if self.hand_px is None else self.hand_px[:, :kept],
+            occlusion=None if self.occlusion is None else self.occlusion[:, :kept],
+            scheme=self.scheme.without_derived(),
+        )
+
+    def seen_by_hand(self) -> NDArray[np.float32] | None:
+        """(F, N, 2) labels by hand of landmarks not known to be hidden, NaN elsewhere; None without any."""
+        if self.hand_px is None or self.occlusion is None:
+            return self.hand_px
+        return np.where(self.occlusion[..., None] > 0, np.float32(np.nan), self.hand_px)
 
     def split(self, name: str) -> LandmarkDataset:
         """The faces of one split.
@@ -209,8 +187,7 @@ class LandmarkDataset:
                 + (f"; it has {', '.join(known)}" if known else "")
                 + (": of 300W-LP, parts can be held out for it (data.hold_out of a recipe)" if "train" in known else "")
             )
-        # Faults of other splits are none of this one.
-        skipped = tuple(fault for fault in self.skipped if fault.split in (name, ""))
+        skipped = tuple(face for face in self.skipped if face.split in (name, ""))
         return replace(self.select(self.splits == name), skipped=skipped)
 
     def read_image(self, index: int) -> NDArray[np.uint8]:
@@ -238,6 +215,22 @@ def _is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def completed_labels(
+    scheme: LandmarkScheme, hand_px: NDArray[np.floating] | None, occlusion: NDArray[np.integer] | None
+) -> dict[str, Any]:
+    """``hand_px`` and ``occlusion`` of a data set, with the landmarks that a scheme derives from others behind them.
+
+    Whether a derived landmark can be seen is unknown.
+    """
+    labels: dict[str, Any] = {"hand_px": None, "occlusion": None}
+    if hand_px is not None:
+        labels["hand_px"] = scheme.completed(hand_px.astype(np.float32))
+    if occlusion is not None:
+        derived = len(scheme.derived) if occlusion.shape[-1] == scheme.num_base_landmarks else 0
+        labels["occlusion"] = np.pad(occlusion.astype(np.int8), ((0, 0), (0, derived)), constant_values=-1)
+    return labels
 
 
 def _depth_centred(points_px: NDArray[np.float32]) -> NDArray[np.float32]:

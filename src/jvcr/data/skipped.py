@@ -1,4 +1,4 @@
-"""What readers do with faces that cannot be used: they are left out, counted and summary, or the reader stops."""
+"""What readers do with faces that cannot be used: they are left out, counted and named, or the reader stops."""
 
 from __future__ import annotations
 
@@ -11,34 +11,17 @@ _NAMED = 5
 
 
 class Skipped(NamedTuple):
-    """A face that cannot be used.
-
-    Attributes:
-        text: which, and why.
-        split: that it belongs to; "" where that cannot be known, or there are no splits.
-    """
+    """A face that cannot be used: which one and why, and its split, "" where that is unknown or there are none."""
 
     text: str
     split: str = ""
 
 
-def raise_if_strict(root: Path, skipped: Sequence[Skipped], total: int, strict: bool) -> tuple[Skipped, ...]:
-    """The skipped faces of a data set, if the rest of it can be used.
-
-    Args:
-        root: the data set's folder.
-        skipped: one for each face that cannot be used.
-        total: faces of the data set, those included.
-        strict: whether one skipped face is one too many.
-
-    Raises:
-        ValueError: ``strict`` and faces were skipped, or no face is left.
-    """
-    if skipped and (strict or len(skipped) >= total):
-        raise ValueError(
-            f"{root}: {len(skipped)} of {total} faces cannot be used: {summary([s.text for s in skipped])}"
-        )
-    return tuple(skipped)
+def raise_if_strict(root: Path, skipped: Sequence[Skipped], kept: int, strict: bool) -> None:
+    """Raises a ValueError where faces of a folder were skipped, and one is too many (``strict``) or none was kept."""
+    if skipped and (strict or not kept):
+        named = summary([face.text for face in skipped])
+        raise ValueError(f"{root}: {len(skipped)} of {kept + len(skipped)} faces cannot be used: {named}")
 
 
 def summary(texts: Sequence[str]) -> str:

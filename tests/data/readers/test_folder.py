@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jvcr.data.readers.folder import read_folder
-from jvcr.scheme import LandmarkScheme
+from jvcr.scheme import LandmarkScheme, load_scheme
 
 FACE = {"image": np.array(["a.jpg", "b.jpg"]), "points": np.random.default_rng(0).uniform(0, 9, (2, 68, 3))}
 
@@ -48,6 +48,24 @@ def test_poses_boxes_and_views(folder):
     np.testing.assert_array_equal(dataset.yaw_deg, [2, 5])  # of the pose, where there is no column of its own
     np.testing.assert_array_equal(dataset.boxes_xyxy, columns["box_xyxy"])
     assert dataset.subjects.tolist() == ["s", ""]
+
+
+def test_labels_by_hand_and_what_hides_landmarks(folder):
+    hand = np.full((2, 68, 2), np.nan)
+    hand[0] = FACE["points"][0, :, :2]
+    occlusion = np.zeros((2, 68), int)
+    occlusion[1, 5] = 2
+    np.savez(folder / "landmarks.npz", **FACE, hand=hand, occlusion=occlusion)
+    dataset = read_folder(folder)
+    assert (dataset.hand_px.dtype, dataset.occlusion.dtype) == (np.float32, np.int8)
+    np.testing.assert_allclose(dataset.hand_px, hand, rtol=1e-6)
+    np.testing.assert_array_equal(dataset.occlusion, occlusion)
+    extended = read_folder(folder, load_scheme("face71"))
+    np.testing.assert_allclose(extended.hand_px[0, 68], hand[0, 36:42].mean(0), rtol=1e-5)
+    assert (extended.occlusion[:, 68:] == -1).all()
+    np.savez(folder / "landmarks.npz", **FACE, hand=hand[:, :5])
+    with pytest.raises(ValueError, match="hand_px must have one entry an image"):
+        read_folder(folder)
 
 
 def test_entries_that_cannot_be_used_are_left_out_and_named(folder):

@@ -66,8 +66,8 @@ def read_dataset(
     own = FACE66 if layout == "3DFAW" else FACE68
     if scheme != own and not scheme.extends(own):
         raise ValueError(
-            f"{root} has the layout of {layout}, whose faces have {own.num_landmarks} landmarks ({own.name}); wanted are the "
-            f"{scheme.num_landmarks} of {scheme.name}: of a recipe, or of the weights"
+            f"{root} has the layout of {layout}, whose faces have {own.num_landmarks} landmarks ({own.name}); wanted "
+            f"are the {scheme.num_landmarks} of {scheme.name}: of a recipe, or of the weights"
         )
     if layout == "AFLW2000-3D":
         dataset = read_aflw2000(root, annotation or "original", strict, advance)

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from jvcr.data.dataset import LandmarkDataset
 from jvcr.data.readers.basel import pose_deg
-from jvcr.data.readers.matfile import POINTS, POSE, find_pairs, read_pairs
-from jvcr.data.skipped import Skipped, raise_if_strict
-from jvcr.scheme import FACE68
+from jvcr.data.readers.labelled import LabelledFace, existing_folder, make_dataset
+from jvcr.data.readers.matfile import POINTS, POSE, find_pairs, read_pairs, stacked
+from jvcr.data.skipped import Skipped
 
 Annotation: TypeAlias = Literal["original", "reannotated"]
 
@@ -61,9 +61,7 @@ def read_aflw2000(
             not one of these files.
         ModuleNotFoundError: scipy, which reads .mat files, is not installed.
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise FileNotFoundError(f"no such folder: {root}")
+    root = existing_folder(root)
     files = find_pairs(root)
     if not any(len(pair) == 2 for pair in files.values()):
         counts = [sum(suffix in pair for pair in files.values()) for suffix in (".jpg", ".mat")]
@@ -73,29 +71,26 @@ def read_aflw2000(
         )
     again = _reannotation(root, len(files)) if annotation == "reannotated" else None
     pairs, unusable = read_pairs(files, (POINTS, POSE), heights=False, advance=advance)
-    skipped = [Skipped(text) for text in unusable]
-    raise_if_strict(root, skipped, len(files), strict)
-
-    x, y, z = np.stack([arrays[POINTS] for _, arrays, _ in pairs.values()]).transpose(1, 0, 2)
-    with np.errstate(over="ignore", invalid="ignore"):  # what no longer fits is found below
-        points = np.stack([x - 1, y - 1, z.mean(axis=1, keepdims=True) - z], axis=-1).astype(np.float32)
-    if again is not None:
-        order = {name: i for i, name in enumerate(files)}
-        points[..., :2] = again[[order[name] for name in pairs]]
-    pose = pose_deg(np.stack([arrays[POSE] for _, arrays, _ in pairs.values()]))
-    dataset = LandmarkDataset(
-        root=root,
-        images=np.array([image.name for image, _, _ in pairs.values()]),
-        points_px=points,
-        sources=np.full(len(pairs), ""),
-        splits=None,
-        yaw_deg=pose[:, 1],
+    faces = []
+    if pairs:
+        x, y, z = stacked(pairs, POINTS).transpose(1, 0, 2)
+        with np.errstate(over="ignore", invalid="ignore"):  # what no longer fits is found later
+            points = np.stack([x - 1, y - 1, z.mean(axis=1, keepdims=True) - z], axis=-1).astype(np.float32)
+        if again is not None:
+            order = {name: i for i, name in enumerate(files)}
+            points[..., :2] = again[[order[name] for name in pairs]]
+        poses = pose_deg(stacked(pairs, POSE))
+        names = [pair.image.name for pair in pairs.values()]
+        faces = [LabelledFace(*face) for face in zip(names, points, poses, strict=True)]
+    return make_dataset(
+        root,
+        faces,
+        [Skipped(text) for text in unusable],
+        strict,
+        empty="no pair can be used",
         annotation=annotation,
-        scheme=FACE68,
-        pose_deg=pose,
         has_depth=annotation == "original",
     )
-    return dataset.without_unusable(skipped, strict)
 
 
 def _reannotation(root: Path, faces: int) -> NDArray[np.float64]:

@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from jvcr.data.readers.matfile import EXPRESSION, POINTS, POSE, SHAPE, find_pairs, read_pairs
+from jvcr.data.readers.labelled import existing_folder
+from jvcr.data.readers.matfile import EXPRESSION, POINTS, POSE, SHAPE, find_pairs, read_pairs, stacked
 from jvcr.data.skipped import summary
 from jvcr.files import load_arrays, replacing
 from jvcr.geometry.pose import HeadPose, euler_to_rotation
@@ -188,9 +189,7 @@ def recover_model(root: str | Path, advance: Callable[[int], object] | None = No
         FileNotFoundError: there is no such folder.
         ValueError: the folder has no such files, or its faces do not determine the model.
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise FileNotFoundError(f"no such folder: {root}")
+    root = existing_folder(root)
     pairs, skipped = read_pairs(find_pairs(root), (POINTS, POSE, SHAPE, EXPRESSION), heights=True, advance=advance)
     unknowns = 1 + SHAPES + EXPRESSIONS
     if not pairs:
@@ -204,9 +203,9 @@ def recover_model(root: str | Path, advance: Callable[[int], object] | None = No
             f"least {unknowns} faces are needed; AFLW2000-3D has 2000"
         )
     names = list(pairs)
-    rows = np.stack([np.concatenate([[1.0], a[SHAPE], a[EXPRESSION]]) for _, a, _ in pairs.values()])
-    points = np.stack([unposed(a[POINTS], a[POSE], height) for _, a, height in pairs.values()])
-    points = points.reshape(len(pairs), -1)
+    rows = np.concatenate([np.ones((len(pairs), 1)), stacked(pairs, SHAPE), stacked(pairs, EXPRESSION)], axis=1)
+    unposed_points = [unposed(p.arrays[POINTS], p.arrays[POSE], p.height) for p in pairs.values()]
+    points = np.stack(unposed_points).reshape(len(pairs), -1)
     for _ in range(1 + len(pairs) // _MOST_ODD):
         solution, rank, condition = _least_squares(rows, points)
         if rank < unknowns:

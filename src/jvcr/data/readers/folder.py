@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jvcr.data.dataset import LandmarkDataset, Names
+from jvcr.data.dataset import LandmarkDataset, Names, completed_labels
+from jvcr.data.readers.labelled import existing_folder
 from jvcr.data.skipped import Skipped
 from jvcr.files import load_arrays
 from jvcr.scheme import FACE68, LandmarkScheme
@@ -20,7 +21,7 @@ MANIFEST = "landmarks.npz"
 TABLE = "landmarks.csv"
 
 _TEXTS = ("split", "source", "subject")
-_NUMBERS = {"yaw_deg": (), "pose_deg": (3,), "box_xyxy": (4,)}
+_NUMBERS = ("yaw_deg", "pose_deg", "box_xyxy", "hand", "occlusion")
 _AXES = "xyz"
 _POSE, _BOX = ("pitch_deg", "yaw_deg", "roll_deg"), ("box_x0", "box_y0", "box_x1", "box_y1")
 
@@ -40,6 +41,8 @@ def read_folder(root: str | Path, scheme: LandmarkScheme = FACE68, strict: bool 
     ``pose_deg``  (F, 3)         pitch, yaw and roll, degrees, in 300W-LP's signs
     ``box_xyxy``  (F, 4)         the face's box, pixels
     ``subject``   (F,) str       faces of one name are views of one face with one expression
+    ``hand``      (F, N, 2)      what people labelled, pixels of that image; NaN where nobody did
+    ``occlusion`` (F, N)         0 for a visible landmark, above 0 for a hidden one, -1 where unknown
     ============= ============== ==========================================================================
 
     A CSV file has a header and a line for each face: ``image``, then ``x0``, ``y0``, ``z0`` to ``x67``, ``y67``,
@@ -60,9 +63,7 @@ def read_folder(root: str | Path, scheme: LandmarkScheme = FACE68, strict: bool 
         ValueError: the manifest is damaged, lacks a key, or its arrays do not fit together; no entry can be used; or
             ``strict`` and some cannot.
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise FileNotFoundError(f"no such folder: {root}")
+    root = existing_folder(root)
     present = [name for name in (MANIFEST, TABLE) if (root / name).is_file()]
     if not present:
         raise FileNotFoundError(f"{root} has no {MANIFEST} or {TABLE}: one should name the images and their landmarks")
@@ -70,18 +71,22 @@ def read_folder(root: str | Path, scheme: LandmarkScheme = FACE68, strict: bool 
     skipped: list[Skipped] = []
     columns = _checked(path, load_arrays(path)) if present[0] == MANIFEST else _read_table(path, scheme, skipped)
     images = np.char.replace(_texts(path, columns["image"]), "\\", "/")  # type: ignore[arg-type]
-    points = scheme.completed(columns["points"].astype(np.float32))
+
+    def column(name: str, kind: type) -> Any:
+        return columns[name].astype(kind) if name in columns else None
+
     dataset = LandmarkDataset(
         root=root,
         images=images,
-        points_px=points,
-        sources=columns["source"].astype(str) if "source" in columns else np.full(len(images), ""),
-        splits=columns["split"].astype(str) if "split" in columns else None,
+        points_px=scheme.completed(columns["points"].astype(np.float32)),
+        sources=column("source", str) if "source" in columns else np.full(len(images), ""),
+        splits=column("split", str),
         yaw_deg=_yaw(columns, len(images)),
         scheme=scheme,
-        pose_deg=columns["pose_deg"].astype(np.float32) if "pose_deg" in columns else None,
-        boxes_xyxy=columns["box_xyxy"].astype(np.float32) if "box_xyxy" in columns else None,
-        subjects=columns["subject"].astype(str) if "subject" in columns else None,
+        pose_deg=column("pose_deg", np.float32),
+        boxes_xyxy=column("box_xyxy", np.float32),
+        subjects=column("subject", str),
+        **completed_labels(scheme, columns.get("hand"), columns.get("occlusion")),
     )
     lines = columns.get("line")
     places = [f"entry {i}" if lines is None else f"line {lines[i]}" for i in range(len(images))]
@@ -113,9 +118,9 @@ def _yaw(columns: Mapping[str, NDArray[Any]], count: int) -> NDArray[np.float32]
     return np.full(count, np.nan, np.float32)
 
 
-def _wrong(dataset: LandmarkDataset, places: Sequence[str]) -> dict[int, tuple[str, str]]:
+def _wrong(dataset: LandmarkDataset, places: Sequence[str]) -> dict[int, str]:
     """Index -> place and image of an entry that cannot be used, and what is wrong with it."""
-    wrong: dict[int, tuple[str, str]] = {}
+    wrong: dict[int, str] = {}
     unusable = dataset.unusable()
     missing: dict[str, bool] = {}
     seen: dict[tuple[str, bytes], int] = {}
@@ -125,17 +130,17 @@ def _wrong(dataset: LandmarkDataset, places: Sequence[str]) -> dict[int, tuple[s
         same = seen.setdefault((image, dataset.points_px[i].tobytes()), i)
         path = PurePosixPath(image)
         if path.is_absolute() or ".." in path.parts:
-            fault = "the path leads out of the folder"
+            reason = "the path leads out of the folder"
         elif missing[image]:
-            fault = "the image is missing"
+            reason = "the image is missing"
         elif i in unusable:
-            fault = unusable[i]
+            reason = unusable[i]
         elif same != i:
-            fault = f"says the same as {places[same]}"
+            reason = f"says the same as {places[same]}"
         else:
             continue
         # What is no text in a name can be neither printed nor written.
-        wrong[i] = (f"{places[i]}, {image.encode('utf-8', 'backslashreplace').decode()}", fault)
+        wrong[i] = f"{places[i]}, {image.encode('utf-8', 'backslashreplace').decode()}: {reason}"
     return wrong
 
 

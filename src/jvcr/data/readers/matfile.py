@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,11 +80,7 @@ def _checked(content: dict[str, Any], key: str, name: str) -> NDArray[np.float64
 
 
 def image_height(path: Path) -> int:
-    """Height of an image from its header, pixels; Matlab's y axis starts there.
-
-    Raises:
-        ValueError: the file is no image.
-    """
+    """Height of an image from its header, pixels: Matlab's y axis starts there. A ValueError if it is no image."""
     try:
         with Image.open(path) as image:
             return int(image.height)
@@ -104,24 +100,29 @@ def find_pairs(folder: Path) -> dict[str, dict[str, Path]]:
     return dict(sorted(found.items()))
 
 
+class Pair(NamedTuple):
+    """An image, the arrays of its .mat file, and the image's height, pixels; 0 where that was not asked for."""
+
+    image: Path
+    arrays: dict[str, NDArray[np.float64]]
+    height: int
+
+
 def read_pairs(
     files: Mapping[str, Mapping[str, Path]],
     keys: Sequence[str],
     heights: bool,
     advance: Callable[[int], object] | None = None,
-) -> tuple[dict[str, tuple[Path, dict[str, NDArray[np.float64]], int]], list[str]]:
-    """All pairs of NAME.jpg and NAME.mat, in the order of their names.
+) -> tuple[dict[str, Pair], list[str]]:
+    """All pairs of NAME.jpg and NAME.mat by name, in the order of their names, and a line for each that is unusable.
 
     Args:
         files: of a folder, as `find_pairs` gives them.
         keys: arrays wanted of each .mat.
-        heights: whether the images' heights are wanted; they are 0 otherwise.
+        heights: whether the images' heights are wanted.
         advance: called with 1 after each pair.
-
-    Returns:
-        name -> its image, its arrays and the image's height; and a line for each name that cannot be used.
     """
-    pairs: dict[str, tuple[Path, dict[str, NDArray[np.float64]], int]] = {}
+    pairs: dict[str, Pair] = {}
     skipped: list[str] = []
     for name, pair in files.items():
         try:
@@ -129,9 +130,14 @@ def read_pairs(
                 if missing not in pair:
                     raise ValueError(f"{name}{missing} is missing, {pair[there].name} is there")
             arrays = read_mat(pair[".mat"], keys)
-            pairs[name] = (pair[".jpg"], arrays, image_height(pair[".jpg"]) if heights else 0)
+            pairs[name] = Pair(pair[".jpg"], arrays, image_height(pair[".jpg"]) if heights else 0)
         except (ValueError, FileNotFoundError) as error:
             skipped.append(str(error))
         if advance is not None:
             advance(1)
     return pairs, skipped
+
+
+def stacked(pairs: Mapping[str, Pair], key: str) -> NDArray[np.float64]:
+    """One array of all pairs, along a first axis."""
+    return np.stack([pair.arrays[key] for pair in pairs.values()])

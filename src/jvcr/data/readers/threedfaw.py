@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jvcr.data.dataset import LandmarkDataset
-from jvcr.data.skipped import Skipped, raise_if_strict
+from jvcr.data.readers.labelled import LabelledFace, existing_folder, make_dataset
+from jvcr.data.skipped import Skipped
 from jvcr.scheme import FACE66
 
 SPLITS = {"train": "train", "valid": "val", "test": "test"}
@@ -52,19 +53,14 @@ def read_3dfaw(
         FileNotFoundError: there is no such folder.
         ValueError: it has no such folders, no face can be used, or ``strict``.
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise FileNotFoundError(f"no such folder: {root}")
+    root = existing_folder(root)
     present = [name for name in SPLITS if (root / (name + IMAGES)).is_dir()]
     if not present:
         raise ValueError(
             f"{root} is not 3DFAW: looked for the folders {', '.join(name + IMAGES for name in SPLITS)} of images, "
             f"with landmarks as train{LANDMARKS}/NAME{LANDMARKS}.csv"
         )
-    images: list[str] = []
-    splits: list[str] = []
-    points: list[NDArray[np.float64]] = []
-    boxes: list[NDArray[np.float64]] = []
+    faces: list[LabelledFace] = []
     skipped: list[Skipped] = []
     unlabelled = 0
     for name in present:
@@ -77,38 +73,29 @@ def read_3dfaw(
                 unlabelled += 1
                 continue
             try:
-                landmarks = _numbers(labels, (FACE66.num_landmarks, 3))
-                box = root / (name + BOXES) / f"{image.stem}{BOXES}.csv"
-                boxes.append(_numbers(box, (1, 4))[0] if box.is_file() else np.full(4, np.nan))
+                points = _numbers(labels, (FACE66.num_landmarks, 3))
+                box_file = root / (name + BOXES) / f"{image.stem}{BOXES}.csv"
+                box = _numbers(box_file, (1, 4))[0] if box_file.is_file() else None
+                path = f"{folder.name}/{image.name}"
+                faces.append(LabelledFace(path, points, split=SPLITS[name], box_xyxy=box))
             except (OSError, ValueError) as error:
                 skipped.append(Skipped(str(error), SPLITS[name]))
-                continue
-            finally:
-                if advance is not None:
-                    advance(1)
-            points.append(landmarks)
-            images.append(f"{folder.name}/{image.name}")
-            splits.append(SPLITS[name])
-    raise_if_strict(root, skipped, len(images) + len(skipped), strict)
-    if not images:
-        raise ValueError(f"{root}: the folders {', '.join(n + IMAGES for n in present)} hold no labelled image")
-    stacked = np.stack(points)
-    stacked[..., 2] -= stacked[..., 2].mean(axis=1, keepdims=True)
-    in_front = stacked[:, _NOSE_TIP, 2] < stacked[:, list(_JAW_ENDS), 2].mean(axis=1)
-    if in_front.mean() < 0.5:
-        stacked[..., 2] *= -1
-    dataset = LandmarkDataset(
-        root=root,
-        images=np.array(images),
-        points_px=stacked.astype(np.float32),
-        sources=np.full(len(images), ""),
-        splits=np.array(splits),
-        yaw_deg=np.full(len(images), np.nan, np.float32),
-        scheme=FACE66,
-        boxes_xyxy=np.stack(boxes).astype(np.float32) if np.isfinite(boxes).any() else None,
-        notes=(f"{unlabelled} images of test{IMAGES} have no landmarks: their truth is not public",) * bool(unlabelled),
-    )
-    return dataset.without_unusable(skipped, strict)
+            if advance is not None:
+                advance(1)
+    notes = (f"{unlabelled} images of test{IMAGES} have no landmarks: their truth is not public",) * bool(unlabelled)
+    empty = f"the folders {', '.join(n + IMAGES for n in present)} hold no labelled image"
+    return make_dataset(root, _in_front(faces), skipped, strict, empty, FACE66, notes=notes)
+
+
+def _in_front(faces: list[LabelledFace]) -> list[LabelledFace]:
+    """The faces with z away from the camera, whichever way it was, of mean 0."""
+    if not faces:
+        return faces
+    points = np.stack([face.points_px for face in faces])
+    points[..., 2] -= points[..., 2].mean(axis=1, keepdims=True)
+    if (points[:, _NOSE_TIP, 2] < points[:, list(_JAW_ENDS), 2].mean(axis=1)).mean() < 0.5:
+        points[..., 2] *= -1
+    return [face._replace(points_px=own) for face, own in zip(faces, points, strict=True)]
 
 
 def _numbers(path: Path, shape: tuple[int, int]) -> NDArray[np.float64]:

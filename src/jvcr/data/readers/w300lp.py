@@ -6,13 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from jvcr.data.dataset import LandmarkDataset
 from jvcr.data.readers.basel import LandmarkModel, pose_deg, to_image
-from jvcr.data.readers.matfile import EXPRESSION, POSE, SHAPE, find_pairs, read_pairs
-from jvcr.data.skipped import Skipped, raise_if_strict
-from jvcr.scheme import FACE68
+from jvcr.data.readers.labelled import LabelledFace, existing_folder, make_dataset
+from jvcr.data.readers.matfile import EXPRESSION, POSE, SHAPE, find_pairs, read_pairs, stacked
+from jvcr.data.skipped import Skipped
 
 PARTS = ("AFW", "HELEN", "IBUG", "LFPW")
 FLIP = "_Flip"
@@ -69,9 +68,29 @@ def read_300wlp(
         ValueError: it has no such parts, a part named does not exist, no file can be used, or ``strict``.
         ModuleNotFoundError: scipy, which reads .mat files, is not installed.
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise FileNotFoundError(f"no such folder: {root}")
+    root = existing_folder(root)
+    folders = _chosen_folders(root, flips, leave_out, hold_out)
+    faces: list[LabelledFace] = []
+    skipped: list[Skipped] = []
+    for folder in folders:
+        pairs, wrong = read_pairs(find_pairs(folder), (SHAPE, EXPRESSION, POSE), heights=True, advance=advance)
+        split = "val" if _among(folder.name, hold_out) else "train"
+        skipped += [Skipped(f"{folder.name}/{text}", split) for text in wrong]
+        if not pairs:
+            continue
+        paras = stacked(pairs, POSE)
+        prefix = "" if folder == root else f"{folder.name}/"
+        with np.errstate(over="ignore", invalid="ignore"):  # what no longer fits is found later
+            heads = model.landmarks(stacked(pairs, SHAPE), stacked(pairs, EXPRESSION))
+            for pair, head, para, pose in zip(pairs.values(), heads, paras, pose_deg(paras), strict=True):
+                points = to_image(head, para, pair.height).astype(np.float32)
+                faces.append(LabelledFace(f"{prefix}{pair.image.name}", points, pose, folder.name, split))
+    names = ", ".join(folder.name for folder in folders)
+    return make_dataset(root, faces, skipped, strict, empty=f"the folders {names} hold no pairs of .jpg and .mat")
+
+
+def _chosen_folders(root: Path, flips: bool, leave_out: Sequence[str], hold_out: Sequence[str]) -> list[Path]:
+    """The folders of parts to read."""
     folders = find_parts(root) or ([root] if any(".mat" in files for files in find_pairs(root).values()) else [])
     if not folders:
         raise ValueError(
@@ -92,44 +111,7 @@ def read_300wlp(
     folders = [folder for folder in folders if not _among(folder.name, leave_out)]
     if not folders:
         raise ValueError(f"{root}: leave_out leaves no part to read")
-
-    images: list[str] = []
-    sources: list[str] = []
-    points: list[NDArray[np.float32]] = []
-    poses: list[NDArray[np.float64]] = []
-    skipped: list[Skipped] = []
-    for folder in folders:
-        pairs, wrong = read_pairs(find_pairs(folder), (SHAPE, EXPRESSION, POSE), heights=True, advance=advance)
-        split = "val" if _among(folder.name, hold_out) else "train"
-        skipped += [Skipped(f"{folder.name}/{text}", split) for text in wrong]
-        if not pairs:
-            continue
-        shape, expression, pose = (np.stack([a[k] for _, a, _ in pairs.values()]) for k in (SHAPE, EXPRESSION, POSE))
-        with np.errstate(over="ignore", invalid="ignore"):  # what no longer fits is found below
-            heads = model.landmarks(shape, expression)
-            points += [
-                to_image(head, para, height).astype(np.float32)
-                for head, para, (_, _, height) in zip(heads, pose, pairs.values(), strict=True)
-            ]
-        poses += list(pose)
-        prefix = "" if folder == root else f"{folder.name}/"
-        images += [f"{prefix}{image.name}" for image, _, _ in pairs.values()]
-        sources += [folder.name] * len(pairs)
-    raise_if_strict(root, skipped, len(images) + len(skipped), strict)
-    if not images:
-        raise ValueError(f"{root}: the folders {', '.join(f.name for f in folders)} hold no pairs of .jpg and .mat")
-    angles = pose_deg(np.stack(poses))
-    dataset = LandmarkDataset(
-        root=root,
-        images=np.array(images),
-        points_px=np.stack(points),
-        sources=np.array(sources),
-        splits=np.array(["val" if _among(name, hold_out) else "train" for name in sources]),
-        yaw_deg=angles[:, 1],
-        scheme=FACE68,
-        pose_deg=angles,
-    )
-    return dataset.without_unusable(skipped, strict)
+    return folders
 
 
 def _among(folder: str, names: Sequence[str]) -> bool:
