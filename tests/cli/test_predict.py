@@ -1,14 +1,20 @@
 """``jvcr predict`` as it is called, with the tiny network of the tests."""
 
 import json
+import os
 import re
 
 import cv2
+import numpy as np
 import pytest
 from PIL import Image
 
 from jvcr import cli
+from jvcr.cli.boxes import BoxFile
+from jvcr.cli.photos import find_photos, prepare_output
+from jvcr.cli.predict import predict_photos
 from jvcr.inference.face import Face
+from jvcr.inference.landmarker import Landmarker
 
 
 @pytest.fixture
@@ -144,17 +150,18 @@ def test_without_a_detector_the_ways_out_are_told_before_any_work(photos, run, t
 
 
 def test_ctrl_c_keeps_what_is_done(photos, boxes, run, tmp_path, monkeypatch, capsys):
-    from jvcr.inference.landmarker import Landmarker
+    from jvcr.inference.session import OnnxNetwork
 
-    real, calls = Landmarker.__call__, []
+    real, calls = OnnxNetwork.run, []
 
-    def interrupted(self, *arguments):
+    def interrupted(self, crops):
         if calls:
             raise KeyboardInterrupt
         calls.append(1)
-        return real(self, *arguments)
+        return real(self, crops)
 
-    monkeypatch.setattr(Landmarker, "__call__", interrupted)
+    monkeypatch.setattr("jvcr.cli.predict.BATCH", 1)
+    monkeypatch.setattr(OnnxNetwork, "run", interrupted)
     assert run(photos, "--boxes", boxes) == 130
     assert names(tmp_path / "out") == ["one.json"]
     error = capsys.readouterr().err
@@ -200,3 +207,127 @@ def test_the_sample_photographs(examples, shipped_weights, tmp_path, capsys):
     assert leaving.value.code == 0
     assert names(out) == ["astronaut.json", "astronaut.png", "grace_hopper.json", "grace_hopper.png"]
     assert "2 faces in 2 photographs" in capsys.readouterr().out
+
+
+# ---- the work
+
+
+def photograph(path, width=60, height=40, color=(200, 0, 0)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (width, height), color).save(path)
+    return path
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def landmarker(tiny_weights):
+    return Landmarker(tiny_weights, threads=1, detector=lambda image: ([[10, 10, 40, 30]], [0.9]))
+
+
+def test_one_result_file_for_each_photo(tmp_path, out, landmarker):
+    paths = [photograph(tmp_path / "a.png"), photograph(tmp_path / "sub" / "b.jpg")]
+    photos = find_photos([tmp_path / "a.png", tmp_path / "sub"], out)
+    outcomes = list(predict_photos(landmarker, photos, out, write_json=True, write_plot=True))
+    assert [len(o.faces) for o in outcomes] == [1, 1]
+    assert sorted(p.name for p in out.iterdir()) == ["a.json", "a.png", "b.json", "b.png"]
+    for path, name in zip(paths, "ab", strict=True):
+        data = json.loads((out / f"{name}.json").read_text(encoding="utf-8"))
+        assert set(data) == {"image", "faces"}
+        assert data["image"] == str(path)
+        assert [Face.from_dict(face).to_dict() for face in data["faces"]] == [f.to_dict() for f in landmarker(path)]
+
+
+def test_only_what_was_asked_for(tmp_path, out, landmarker):
+    photograph(tmp_path / "a.png")
+    photos = find_photos([tmp_path / "a.png"], out)
+    list(predict_photos(landmarker, photos, out, write_json=False, write_plot=True))
+    assert [p.name for p in out.iterdir()] == ["a.png"]
+
+
+def test_a_bad_file_is_told_and_the_rest_is_done(tmp_path, out, landmarker):
+    good = [photograph(tmp_path / f"good{i}.png") for i in range(2)]
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"no image")
+    photos = find_photos([good[0], bad, tmp_path / "none.jpg", good[1]], out)
+    outcomes = list(predict_photos(landmarker, photos, out))
+    assert [bool(o.problem) for o in outcomes] == [False, True, True, False]
+    assert "bad.jpg is not an image" in outcomes[1].problem
+    assert outcomes[2].problem == f"{tmp_path / 'none.jpg'}: no such file or directory"
+    assert sorted(p.name for p in out.iterdir()) == ["good0.json", "good1.json"]
+
+
+def test_no_face_is_an_empty_list(tmp_path, out, tiny_weights):
+    photograph(tmp_path / "a.png")
+    nobody = Landmarker(tiny_weights, threads=1, detector=lambda image: (np.zeros((0, 4)), []))
+    (outcome,) = predict_photos(nobody, find_photos([tmp_path / "a.png"], out), out, write_plot=True)
+    assert (outcome.faces, outcome.problem) == ((), "")
+    assert json.loads((out / "a.json").read_text(encoding="utf-8"))["faces"] == []
+    assert (out / "a.png").is_file()
+
+
+def test_results_are_written_as_they_come_and_stay(tmp_path, out, landmarker, monkeypatch):
+    paths = [photograph(tmp_path / f"{i}.png") for i in range(3)]
+    work = predict_photos(landmarker, find_photos(paths, out), out)
+    next(work)
+    assert [p.name for p in out.iterdir()] == ["0.json"]
+
+    def full(self, *arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        next(work)
+    assert [p.name for p in out.iterdir()] == ["0.json"]
+
+
+def test_a_failed_write_leaves_the_older_result(tmp_path, out, landmarker, monkeypatch):
+    photos = find_photos([photograph(tmp_path / "a.png")], out)
+    list(predict_photos(landmarker, photos, out))
+    before = (out / "a.json").read_bytes()
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(predict_photos(landmarker, photos, out))
+    assert [p.name for p in out.iterdir()] == ["a.json"]
+    assert (out / "a.json").read_bytes() == before
+
+
+def test_boxes_reach_the_faces(tmp_path, out, landmarker):
+    photos = find_photos([photograph(tmp_path / name) for name in ("a.png", "b.png", "c.png", "d.png")], out)
+    boxes = {"a.png": [[5, 5, 30, 35], [1, 1, 9, 9]], "b.png": [[90, 90, 95, 95]], "d.png": [[5, 5, 30, 35]]}
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    boxes = BoxFile(tmp_path / "boxes.json", photos)
+    first, second, third, last = predict_photos(landmarker, photos, out, boxes=boxes, box_kind="landmarks")
+    assert [face.box.tolist() for face in first.faces] == [[5, 5, 30, 35], [1, 1, 9, 9]]
+    assert list(first.faces) == landmarker(tmp_path / "a.png", [[5, 5, 30, 35], [1, 1, 9, 9]], "landmarks")
+    assert second.problem.startswith(f"{tmp_path / 'b.png'}: boxes[0]")
+    assert "outside of the image" in second.problem
+    assert third.problem == f"{tmp_path / 'boxes.json'} has no boxes for {tmp_path / 'c.png'}"
+    assert len(last.faces) == 1
+
+
+# ---- names that cannot be used do not end the run
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="links and pipes are made otherwise here")
+def test_loops_of_links_pipes_and_long_names(tmp_path, out, landmarker):
+    good = photograph(tmp_path / "good.png")
+    loop = tmp_path / "loop.png"
+    loop.symlink_to(loop)
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    long = tmp_path / ("n" * 300 + ".png")
+    fits = photograph(tmp_path / ("m" * 251 + ".png"))  # as a photo, but its result has a longer suffix
+    photos = find_photos([loop, pipe, long, fits, good], out)
+    prepare_output(out, photos, [".json"])
+    outcomes = list(predict_photos(landmarker, photos, out))
+    assert [bool(outcome.problem) for outcome in outcomes] == [True, True, True, True, False]
+    assert "pipe" in outcomes[1].problem
+    assert [path.name for path in out.iterdir()] == ["good.json"]

@@ -150,7 +150,8 @@ def _examples(
     from rich.console import Console
     from rich.progress import track
 
-    from jvcr.cli.photos import BoxFile, find_photos
+    from jvcr.cli.boxes import BoxFile
+    from jvcr.cli.photos import find_photos
     from jvcr.inference.image import read_image
     from jvcr.inference.landmarker import Landmarker
     from jvcr.viz.volume import Example

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from jvcr.cli.photos import Photo, find_photos, prepare_output
+from jvcr.cli.progress import count, counting
+
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from jvcr.cli.photos import Outcome
+    from jvcr.cli.boxes import BoxFile
     from jvcr.inference.face import Face
+    from jvcr.inference.landmarker import BoxKind, Landmarker, Result
 
 TABLE_ROWS = 50
 """The table shows this many faces; all of them are in the files."""
+
+BATCH = 8
+"""Faces that go through the network at once: more are hardly quicker, and results would come later."""
+
+_FAULTS_OF_A_NAME = {errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG}
+"""What can be wrong with the name of one result, while the next one can well be written."""
 
 
 def predict(
@@ -60,7 +73,7 @@ def predict(
     weights
         Name of shipped weights, or an .onnx file.
     threads
-        Processor threads, all available by default. Several photographs are worked on at once, one thread each.
+        Processor threads, all available by default. Several photographs are worked on at once.
     passes
         2 looks at each face again, around the landmarks found first: a little more exact, twice the time.
     min_score
@@ -70,20 +83,11 @@ def predict(
         from 1/30 of that side on; 320 from 1/15 on, in a quarter of the time.
     """
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
     from rich.table import Table
 
-    from jvcr.cli.photos import BoxFile, find_photos, predict_photos, prepare_output
+    from jvcr.cli.boxes import BoxFile
     from jvcr.inference.detector import LONG_SIDE, MIN_SCORE, SlimeFaceDetector
     from jvcr.inference.landmarker import Landmarker
-    from jvcr.inference.session import available_cores
     from jvcr.inference.tracker import MIN_CONFIDENCE
 
     write_json = json or not plot
@@ -94,10 +98,7 @@ def predict(
     box_file = None if boxes is None else BoxFile(boxes, photos)
     suffixes = [suffix for suffix, wanted in ((".json", write_json), (".png", plot)) if wanted]
     prepare_output(out, photos, suffixes, () if boxes is None else (boxes,))
-    threads = available_cores() if threads is None else threads
-    workers = min(threads, len(photos))
-    # One thread a photo does as much as all threads for one, without waiting for each other.
-    landmarker = Landmarker(weights, threads=threads if workers <= 1 else 1, passes=passes)
+    landmarker = Landmarker(weights, threads, passes=passes, max_batch=BATCH)
     if boxes is None:
         # Where none is installed, that is said now and once.
         landmarker.detector = SlimeFaceDetector(
@@ -110,24 +111,10 @@ def predict(
     table = Table("image", "face", "score", "yaw", "pitch", "roll", "confidence", box=None, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
-    faces = failed = unsure = 0
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=errors,
-        transient=True,
-        disable=len(photos) < 2 or not errors.is_terminal,
-    )
-    done = 0
+    faces = failed = unsure = done = 0
     try:
-        with bar:
-            task = bar.add_task("photographs", total=len(photos))
-            for outcome in predict_photos(
-                landmarker, photos, out, write_json, plot, box_file, box_kind, max(workers, 1)
-            ):
+        with counting("photographs", len(photos), len(photos) > 1, errors) as advance:
+            for outcome in predict_photos(landmarker, photos, out, write_json, plot, box_file, box_kind):
                 if outcome.problem:
                     failed += 1
                     errors.print(f"jvcr: {outcome.problem}", markup=False)
@@ -136,9 +123,9 @@ def predict(
                 faces += len(outcome.faces)
                 unsure += sum(_is_unsure(face) for face in outcome.faces)
                 done += 1
-                bar.advance(task)
+                advance(1)
     except KeyboardInterrupt:
-        text = f"jvcr: interrupted; the results of {done - failed} of {_count(len(photos), 'photograph')} are in {out}"
+        text = f"jvcr: interrupted; the results of {done - failed} of {count(len(photos), 'photograph')} are in {out}"
         errors.print(text, markup=False)
         return 130
 
@@ -146,18 +133,95 @@ def predict(
     if table.row_count:
         output.print(table)
     more = f", of which the table shows the first {table.row_count}" if faces > table.row_count else ""
-    used = f"{_count(faces, 'face')} in {_count(len(photos) - failed, 'photograph')}"
+    used = f"{count(faces, 'face')} in {count(len(photos) - failed, 'photograph')}"
     output.print(f"{used}{more}; results in {out}", markup=False, soft_wrap=True)
     if unsure:
-        text = f"low confidence, below {MIN_CONFIDENCE}: {_count(unsure, 'face')}; covered, upside down, or none at all"
+        text = f"low confidence, below {MIN_CONFIDENCE}: {count(unsure, 'face')}; covered, upside down, or none at all"
         output.print(text, markup=False, soft_wrap=True)
     if failed:
-        errors.print(f"jvcr: {failed} of {_count(len(photos), 'photograph')} could not be used", markup=False)
+        errors.print(f"jvcr: {failed} of {count(len(photos), 'photograph')} could not be used", markup=False)
     return 1 if failed else 0
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a photo.
+
+    Attributes:
+        photo: which one.
+        faces: no face is an empty tuple.
+        problem: why it could not be used; empty if it could.
+    """
+
+    photo: Photo
+    faces: tuple[Face, ...] = ()
+    problem: str = ""
+
+
+def predict_photos(
+    landmarker: Landmarker,
+    photos: Sequence[Photo],
+    out: Path,
+    write_json: bool = True,
+    write_plot: bool = False,
+    boxes: BoxFile | None = None,
+    box_kind: BoxKind = "detector",
+) -> Iterator[Outcome]:
+    """Works on photos; when an outcome is given, its files are written.
+
+    ``NAME.json`` holds ``{"image": path, "faces": [Face.to_dict(), ...]}``, ``NAME.png`` the picture of `overview`.
+    A photo that cannot be used gets an outcome with the reason, and no file; the next ones go on.
+
+    Raises:
+        OSError: a result cannot be written. Those before it stay.
+    """
+    from jvcr.inference.parallel import parallel_map
+
+    results = landmarker.results(
+        (photo.path for photo in photos),
+        None if boxes is None else (boxes.of(photo) if photo in boxes else [] for photo in photos),
+        box_kind,
+        volumes=write_plot,
+        on_error="yield",
+    )
+
+    def write(pair: tuple[Photo, Result]) -> Outcome:
+        photo, result = pair
+        if result.error is not None:
+            return Outcome(photo, problem=_with_path(result.error, photo.path))
+        if boxes is not None and photo not in boxes:
+            return Outcome(photo, problem=f"{boxes.path} has no boxes for {photo.path}")
+        try:
+            _write(photo, result, out, write_json, write_plot, landmarker)
+        except OSError as error:
+            if error.errno not in _FAULTS_OF_A_NAME:
+                raise  # such as a full disk: the next photo would fare no better
+            return Outcome(photo, problem=f"{photo.path}: its result cannot be written: {error}")
+        return Outcome(photo, tuple(result.faces))
+
+    return parallel_map(write, zip(photos, results, strict=True), landmarker.threads)
+
+
+def _write(photo: Photo, result: Result, out: Path, as_json: bool, as_plot: bool, landmarker: Landmarker) -> None:
+    import json
+
+    from jvcr.files import replacing
+    from jvcr.viz.overview import overview
+    from jvcr.viz.tiles import write_picture
+
+    if as_json:
+        data = {"image": str(photo.path), "faces": [face.to_dict() for face in result.faces]}
+        with replacing(photo.target(out, ".json")) as temporary:
+            temporary.write_text(json.dumps(data) + "\n", encoding="utf-8")
+    if as_plot:
+        picture = overview(result.image, result.faces, landmarker.scheme, result.volumes)
+        write_picture(photo.target(out, ".png"), picture)
+
+
+def _with_path(error: Exception, path: Path) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{path}: {error.strerror[0].lower()}{error.strerror[1:]}"
+    return str(error) if str(path) in str(error) else f"{path}: {error}"
 
 
 def _add_rows(table: Table, outcome: Outcome) -> None:

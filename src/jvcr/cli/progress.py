@@ -1,26 +1,46 @@
-"""Progress bars of the commands."""
+"""How the commands say how far they are, and how many there are of something."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def count(number: int, what: str) -> str:
+    """A number and its noun, as in "1 face" and "1,200 faces"."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 @contextmanager
-def counting(what: str, total: int | None = None, enabled: bool = True) -> Iterator[Callable[[int], None]]:
-    """A bar, or without a total a count, on a terminal; gives the function that moves it on."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+def counting(
+    what: str, total: int | None = None, enabled: bool = True, console: Console | None = None, speed: bool = False
+) -> Iterator[Callable[[int], None]]:
+    """A bar, or without a total a count, on a terminal; gives the function that moves it on.
+
+    Args:
+        what: is counted.
+        total: how many there will be.
+        enabled: whether anything is shown.
+        console: on which other lines are printed meanwhile; None is one of its own, on stderr.
+        speed: whether it says how many come in a second.
+    """
+    from rich import console as consoles
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Speed(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed or 0:.1f}/s")
 
     columns: list[ProgressColumn] = [TextColumn(what), TextColumn("{task.completed:,}")]
     if total is not None:
-        columns = [
-            TextColumn(what),
-            BarColumn(),
-            TextColumn("{task.completed:,}/{task.total:,}"),
-            TimeRemainingColumn(),
-        ]
-    errors = Console(stderr=True)
+        columns = [TextColumn(what), BarColumn(), TextColumn("{task.completed:,}/{task.total:,}")]
+    columns += [Speed()] * speed + [TimeRemainingColumn()] * (total is not None)
+    errors = console or consoles.Console(stderr=True)
     with Progress(*columns, console=errors, transient=True, disable=not (enabled and errors.is_terminal)) as bar:
         task = bar.add_task(what, total=total)
         yield lambda count: bar.advance(task, count)

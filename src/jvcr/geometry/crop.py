@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -207,7 +207,7 @@ def _extent(width: float, height: float, rule: CropRule) -> float:
     return max(width, height) if rule == "longer" else width
 
 
-def box_fault(box_xyxy: ArrayLike, width: int | None = None, height: int | None = None) -> str:
+def box_fault(box_xyxy: Any, width: int | None = None, height: int | None = None) -> str:
     """What is wrong with a box; "" where nothing is.
 
     Args:
@@ -220,10 +220,10 @@ def box_fault(box_xyxy: ArrayLike, width: int | None = None, height: int | None 
         'has no area: expected x0 < x1 and y0 < y1 (two corners, not a width and height)'
     """
     try:
-        x0, y0, x1, y1 = (float(v) for v in np.asarray(box_xyxy, dtype=np.float64))
+        x0, y0, x1, y1 = (float(v) for v in box_xyxy)
     except (TypeError, ValueError):
         return "is not four numbers x0, y0, x1, y1"
-    if not np.isfinite([x0, y0, x1, y1]).all():
+    if not all(map(math.isfinite, (x0, y0, x1, y1))):
         return "holds NaN or infinite values"
     if x1 <= x0 or y1 <= y0:
         return "has no area: expected x0 < x1 and y0 < y1 (two corners, not a width and height)"

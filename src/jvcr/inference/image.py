@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | NDArray[np.generic]"
 """What `read_image` takes."""
 
+IMAGE_SUFFIXES = frozenset(
+    [".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".png", ".ppm", ".tga", ".tif", ".tiff", ".webp"]
+)
+"""What counts as an image in a folder; a file that is named itself is read whatever its suffix."""
+
 MAX_PIXELS = 100_000_000
 """Files of more pixels are refused; their header tells before anything is decoded."""
 
