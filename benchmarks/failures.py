@@ -31,7 +31,8 @@ from jvcr.geometry.warp import warp_crop
 from jvcr.inference import Landmarker
 from jvcr.scheme import FACE68
 from jvcr.synthetic.dataset import synthetic_face
-from jvcr.synthetic.head import EXPRESSION_MODES, Expression, head_model
+from jvcr.synthetic.head import head_model
+from jvcr.synthetic.modes import EXPRESSION_MODES, Expression
 from jvcr.viz.tiles import PREDICTED_COLOR, TRUE_COLOR, captioned, face_tile, tile_sheet, write_picture
 
 START, END = "<!-- worst: benchmarks/failures.py -->", "<!-- end of worst -->"

@@ -39,17 +39,22 @@ import cv2
 import numpy as np
 from memory import peak_bytes
 
+from jvcr.cli.video import track_video
 from jvcr.data import read_dataset
 from jvcr.data.readers.basel import projection, to_image
 from jvcr.geometry.pose import HeadPose
-from jvcr.inference import smoothing
+from jvcr.inference import one_euro
 from jvcr.inference.image import read_image
 from jvcr.inference.landmarker import Landmarker
 from jvcr.inference.tracker import MIN_CONFIDENCE, Tracker
 from jvcr.synthetic.dataset import synthetic_face
-from jvcr.synthetic.head import Expression, head_model
-from jvcr.synthetic.render import draw_head, random_background
-from jvcr.video.tracking import draw_tracked, frame_record, open_source, track_video
+from jvcr.synthetic.head import head_model
+from jvcr.synthetic.look import random_background
+from jvcr.synthetic.modes import Expression
+from jvcr.synthetic.render import draw_head
+from jvcr.video.sinks import frame_record
+from jvcr.video.sources import open_source
+from jvcr.viz.landmarks import draw_faces
 
 WIDTH, HEIGHT, FRAMES_A_SECOND = 640, 480, 30
 DRAWN_FACE = 4
@@ -180,14 +185,14 @@ def record(landmarker, seconds, noise):
 def smoothed(track, points_filter, pose_filter):
     """The track behind one-euro filters, each (cutoff at rest, beta)."""
     constants = ("POINTS_CUTOFF_HZ", "POINTS_BETA", "POSE_CUTOFF_HZ", "POSE_BETA")
-    before = {name: getattr(smoothing, name) for name in constants}
+    before = {name: getattr(one_euro, name) for name in constants}
     for name, value in zip(constants, (*points_filter, *pose_filter), strict=True):
-        setattr(smoothing, name, value)
+        setattr(one_euro, name, value)
     try:
-        smoother = smoothing.FaceSmoother()
+        smoother = one_euro.FaceSmoother()
     finally:
         for name, value in before.items():
-            setattr(smoothing, name, value)
+            setattr(one_euro, name, value)
     results = [
         smoother(points, HeadPose(*pose), t)
         for points, pose, t in zip(track.points, track.pose, track.times_s, strict=True)
@@ -368,7 +373,7 @@ def shares(weights, threads, seconds):
             times.append(time.perf_counter())
             json.dumps(frame_record(frame, faces))
             times.append(time.perf_counter())
-            drawn = draw_tracked(frame.image, faces, landmarker.scheme)
+            drawn = draw_faces(frame.image, faces, landmarker.scheme)
             times.append(time.perf_counter())
             out.write(cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
             times.append(time.perf_counter())
@@ -433,7 +438,7 @@ def main():
         confidence(landmarker, options.confidence, options.count)
         return
     tracks = record(landmarker, options.seconds, options.noise)
-    constants = (smoothing.POINTS_CUTOFF_HZ, smoothing.POINTS_BETA), (smoothing.POSE_CUTOFF_HZ, smoothing.POSE_BETA)
+    constants = (one_euro.POINTS_CUTOFF_HZ, one_euro.POINTS_BETA), (one_euro.POSE_CUTOFF_HZ, one_euro.POSE_BETA)
     told(table(tracks, *constants))
     if options.sweep:
         sweep(tracks)

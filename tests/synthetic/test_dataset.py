@@ -11,8 +11,9 @@ from jvcr.data.readers.folder import read_folder
 from jvcr.geometry.pose import HeadPose, euler_to_rotation, head_pose
 from jvcr.scheme import FACE68
 from jvcr.synthetic.dataset import SyntheticFace, make_synthetic, synthetic_face
-from jvcr.synthetic.head import EXPRESSION_MODES, SHAPE_MODES, Expression, head_model
-from jvcr.synthetic.render import Look
+from jvcr.synthetic.head import head_model
+from jvcr.synthetic.look import Look
+from jvcr.synthetic.modes import EXPRESSION_MODES, SHAPE_MODES, Expression
 
 SIZE = 64
 
@@ -193,11 +194,11 @@ def test_bad_numbers_for_a_face(change, message):
 
 def test_the_folder_layout(tmp_path):
     done = []
-    out = make_synthetic(tmp_path / "set", 6, seed=4, size=SIZE, views=2, val_share=0.34, progress=done.append)
-    assert out == tmp_path / "set" and done == [1, 2, 3, 4, 5, 6]
+    out = make_synthetic(tmp_path / "set", 6, seed=4, size=SIZE, views=2, advance=done.append)
+    assert out == tmp_path / "set" and done == [1] * 6
     dataset = read_folder(out)
     assert len(dataset) == 6 and set(dataset.sources.tolist()) == {"synthetic"}
-    assert dataset.splits.tolist() == ["train", "train", "val", "val", "train", "train"]
+    assert dataset.splits.tolist() == ["train"] * 4 + ["val"] * 2
     for i in range(6):
         face = synthetic_face(i, 4, SIZE, 2)
         np.testing.assert_array_equal(dataset.points_px[i], face.points_px)
@@ -207,20 +208,13 @@ def test_the_folder_layout(tmp_path):
         assert stored.shape == (SIZE, SIZE, 3)
         assert np.abs(stored.astype(int) - image).mean() < 4  # JPEG
     columns = np.load(out / "landmarks.npz")
-    assert columns["occlusion"].shape == (6, 68) and columns["occlusion"].dtype == np.int8
-    np.testing.assert_array_equal(columns["occlusion"][5], occlusion)
+    assert columns["occlusion"].dtype == np.int8
+    np.testing.assert_array_equal(dataset.occlusion[5], occlusion)
     assert columns["pose_deg"].shape == (6, 3)
     np.testing.assert_allclose(columns["pose_deg"][:, 1], dataset.yaw_deg)
     assert columns["subject"].tolist() == [f"subject00000{i}" for i in (0, 0, 1, 1, 2, 2)]
     assert "says nothing about photographs" in (out / "README.txt").read_text()
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".jvcr")]
-
-
-@pytest.mark.parametrize(("share", "count", "val"), [(0.2, 10, 2), (0.2, 3, 1), (0.0, 4, 0), (1.0, 4, 4), (0.5, 5, 3)])
-def test_splits(share, count, val):
-    from jvcr.synthetic.dataset import _is_val
-
-    assert sum(_is_val(i, share) for i in range(count)) == val
 
 
 @pytest.mark.parametrize("layout", ["folder", "300w-lp", "aflw2000"])
@@ -304,7 +298,6 @@ def test_the_basis_belongs_to_the_parameters(tmp_path):
         ({"seed": -2}, "seed must be at least 0, got -2"),
         ({"views": 0}, "views must be at least 1, got 0"),
         ({"faces": 5, "views": 2}, "multiple of views, 2, .* got 5"),
-        ({"val_share": 1.5}, "val_share is a share, 0 to 1, got 1.5"),
     ],
 )
 def test_bad_arguments_write_nothing(tmp_path, change, message):
@@ -329,7 +322,7 @@ def test_an_interrupted_set_leaves_nothing(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        make_synthetic(tmp_path / "set", 3, size=SIZE, progress=stop)
+        make_synthetic(tmp_path / "set", 3, size=SIZE, advance=stop)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -5,17 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jvcr.synthetic.head import EXPRESSION_MODES, SHAPE_MODES, Expression, head_model
-from jvcr.synthetic.render import (
-    BALD,
-    LONG,
-    Look,
-    draw_head,
-    in_random_light,
-    random_background,
-    random_person,
-    rasterise,
-)
+from jvcr.synthetic.head import head_model
+from jvcr.synthetic.look import BALD, LONG, Look, in_random_light, random_background, random_person
+from jvcr.synthetic.modes import EXPRESSION_MODES, SHAPE_MODES, Expression
+from jvcr.synthetic.rasterise import rasterise
+from jvcr.synthetic.render import draw_head
 
 WIDTH, HEIGHT = 6, 5
 

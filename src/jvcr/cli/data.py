@@ -234,15 +234,8 @@ def synthetic(
     """
     from jvcr.synthetic.dataset import make_synthetic
 
-    done = 0
     with counting("drawing faces", faces) as advance:
-
-        def moved(number: int) -> None:
-            nonlocal done
-            advance(number - done)
-            done = number
-
-        make_synthetic(out, faces, seed, size, layout, views, progress=moved)
+        make_synthetic(out, faces, seed, size, layout, views, advance)
     number = f"{faces} synthetic faces" if faces != 1 else "1 synthetic face"
     print(f"{number} in {out} (layout {layout}); no photographs: figures measured on them say nothing about real faces")
     return 0

@@ -26,8 +26,10 @@ from jvcr.data.readers.folder import MANIFEST
 from jvcr.data.readers.w300lp import FLIP, PARTS
 from jvcr.files import replacing
 from jvcr.geometry.pose import HeadPose
-from jvcr.synthetic.head import Expression, HeadModel, head_model
-from jvcr.synthetic.render import Look, draw_head, in_random_light, random_background, random_person
+from jvcr.synthetic.head import HeadModel, head_model
+from jvcr.synthetic.look import Look, in_random_light, random_background, random_person
+from jvcr.synthetic.modes import Expression
+from jvcr.synthetic.render import draw_head
 
 Layout: TypeAlias = Literal["folder", "300w-lp", "aflw2000"]
 
@@ -47,6 +49,12 @@ _NEAR_UM = 5_000.0
 """A landmark is hidden by what lies this much before it."""
 
 _JPEG_QUALITY = 95
+
+_ONE_WAY = (
+    *(Expression.FROWN, Expression.PUCKER, Expression.RAISE_UPPER_LIP),
+    *(Expression.LOWER_LOWER_LIP, Expression.SQUINT, Expression.MOUTH_CORNERS_DOWN),
+)
+"""Movements that have no opposite."""
 
 
 @dataclass(frozen=True)
@@ -189,18 +197,11 @@ def _check_numbers(first: tuple[str, int, int], seed: int, size: int, views: int
 def _random_expression(model: HeadModel, rng: np.random.Generator) -> NDArray[np.float64]:
     """(29,) parameters: mostly a closed mouth and open eyes, now and then not; lips and lids do not cross."""
     values = np.clip(rng.standard_normal(len(model.expression_std)), -2.5, 2.5) * model.expression_std
-    for mode in (
-        Expression.FROWN,
-        Expression.PUCKER,
-        Expression.RAISE_UPPER_LIP,
-        Expression.LOWER_LOWER_LIP,
-        Expression.SQUINT,
-        Expression.MOUTH_CORNERS_DOWN,
-    ):
+    for mode in _ONE_WAY:
         values[mode] = abs(values[mode])
     values[Expression.SMILE] = np.clip(values[Expression.SMILE], -0.3, 1.3)
-    opening = rng.normal(-0.17, 0.03), abs(rng.normal(0, 0.45)) - 0.15
-    values[Expression.OPEN_MOUTH] = np.clip(opening[int(rng.random() < 0.45)], -0.2, 1.0)
+    open_mouth = rng.normal(-0.17, 0.03), abs(rng.normal(0, 0.45)) - 0.15
+    values[Expression.OPEN_MOUTH] = np.clip(open_mouth[int(rng.random() < 0.45)], -0.2, 1.0)
     closed = rng.uniform(0.85, 1.0) if rng.random() < 0.1 else float(np.clip(rng.normal(0.05, 0.15), -0.3, 0.6))
     wink = float(values[Expression.WINK])
     if rng.random() < 0.05:
@@ -219,8 +220,7 @@ def make_synthetic(
     size: int | None = None,
     layout: Layout = "folder",
     views: int = 1,
-    val_share: float = 0.2,
-    progress: Callable[[int], None] | None = None,
+    advance: Callable[[int], object] | None = None,
 ) -> Path:
     """Writes a set of drawn faces, in the package's own layout or in that of 300W-LP or AFLW2000-3D.
 
@@ -230,10 +230,9 @@ def make_synthetic(
     =========== ============================================================================================
     layout      what is written
     =========== ============================================================================================
-    "folder"    ``images/000000.jpg`` ... and ``landmarks.npz`` with the keys of `jvcr.data.readers.folder.read_folder`;
-                beyond those ``pose_deg`` (F, 3) pitch, yaw, roll in degrees; ``subject`` (F,), equal for views of
-                one person with one expression; ``occlusion`` (F, 68) int8, 0 visible, 2 hidden by the head
-                itself, hair included. A subject's faces are in one split
+    "folder"    ``images/000000.jpg`` ... and ``landmarks.npz`` as `jvcr.data.readers.folder.read_folder` takes it, with
+                ``occlusion`` 2 for landmarks hidden by the head itself, hair included. Every fifth subject is in the
+                split "val", the others in "train"
     "300w-lp"   ``AFW/AFW_0001_0.jpg`` and ``.mat`` ..., HELEN, IBUG, LFPW, the last number being the view; for
                 each a mirrored image with its own parameters in AFW_Flip ...: twice ``faces`` images
     "aflw2000"  ``image00001.jpg`` and ``.mat`` ...
@@ -252,8 +251,7 @@ def make_synthetic(
         size: side of the images, pixels; None for 160 in the layout "folder" and 450, as published, in the others.
         layout: see above.
         views: pictures of each subject, from different sides; ``faces`` must be a multiple of it.
-        val_share: share of the subjects in the split "val" of the layout "folder"; the others are in "train".
-        progress: called with the number of faces written so far, after each.
+        advance: called with 1 after each face.
 
     Returns:
         The folder.
@@ -269,19 +267,12 @@ def make_synthetic(
     _check_numbers(("faces", faces, 1), seed, size, views)
     if faces % views:
         raise ValueError(f"faces must be a multiple of views, {views}, so that no subject lacks one, got {faces}")
-    if not 0 <= val_share <= 1:
-        raise ValueError(f"val_share is a share, 0 to 1, got {val_share}")
+    write = {"folder": _write_folder, "300w-lp": _write_300w_lp, "aflw2000": _write_aflw2000}[layout]
     if layout != "folder":
         _savemat()
     with _whole_folder(out) as folder:
-        made = _counted((synthetic_face(i, seed, size, views) for i in range(faces)), progress)
-        if layout == "folder":
-            _write_folder(folder, made, views, val_share)
-        else:
-            if layout == "300w-lp":
-                _write_300w_lp(folder, made, views)
-            else:
-                _write_aflw2000(folder, made)
+        write(folder, _drawn(faces, seed, size, views, advance), views)
+        if layout != "folder":
             with replacing(folder / BASIS) as path:
                 np.savez(path, **head_model().landmark_arrays())  # type: ignore[arg-type]
         with replacing(folder / "README.txt") as path:
@@ -328,88 +319,70 @@ def _whole_folder(out: Path) -> Iterator[Path]:
         raise
 
 
-def _counted(faces: Iterator[SyntheticFace], progress: Callable[[int], None] | None) -> Iterator[SyntheticFace]:
-    for done, face in enumerate(faces, 1):
-        yield face
-        if progress is not None:
-            progress(done)
+_Drawn: TypeAlias = tuple[SyntheticFace, NDArray[np.uint8], NDArray[np.int8]]
+"""A face, its image, and what hides its landmarks."""
 
 
-def _write_folder(root: Path, faces: Iterator[SyntheticFace], views: int, val_share: float) -> None:
+def _drawn(faces: int, seed: int, size: int, views: int, advance: Callable[[int], object] | None) -> Iterator[_Drawn]:
+    for index in range(faces):
+        face = synthetic_face(index, seed, size, views)
+        yield face, *face.draw()
+        if advance is not None:
+            advance(1)
+
+
+def _write_folder(root: Path, faces: Iterator[_Drawn], views: int) -> None:
     (root / "images").mkdir()
-    images, points, poses, subjects, hidden, splits = [], [], [], [], [], []
-    for face in faces:
-        image, occlusion = face.draw()
+    columns: dict[str, list[Any]] = {}
+    for face, image, occlusion in faces:
         name = f"images/{face.index:06d}.jpg"
         _write_image(root / name, image)
-        images.append(name)
-        points.append(face.points_px)
-        poses.append(face.pose_para)
-        subjects.append(face.subject)
-        hidden.append(occlusion)
-        splits.append("val" if _is_val(face.index // views, val_share) else "train")
-    angles = pose_deg(poses)
+        labels = {
+            "image": name,
+            "points": face.points_px,
+            "split": "val" if face.index // views % 5 == 2 else "train",
+            "source": "synthetic",
+            "pose_deg": pose_deg(face.pose_para[None])[0],
+            "subject": face.subject,
+            "occlusion": occlusion,
+        }
+        for key, value in labels.items():
+            columns.setdefault(key, []).append(value)
+    arrays = {key: np.array(values) for key, values in columns.items()}
     with replacing(root / MANIFEST) as path:
-        np.savez(
-            path,
-            image=np.array(images),
-            points=np.stack(points),
-            split=np.array(splits),
-            source=np.full(len(images), "synthetic"),
-            yaw_deg=angles[:, 1],
-            pose_deg=angles,
-            subject=np.array(subjects),
-            occlusion=np.stack(hidden),
-        )
+        np.savez(path, yaw_deg=arrays["pose_deg"][:, 1], **arrays)  # type: ignore[arg-type]
 
 
-def _is_val(subject: int, share: float) -> bool:
-    """Whether a subject is for validation: spread evenly, whatever comes after."""
-    # The little more keeps 5 * 0.2 a whole number.
-    return math.floor((subject + 1) * share + 0.5 + 1e-9) > math.floor(subject * share + 0.5 + 1e-9)
-
-
-def _write_300w_lp(root: Path, faces: Iterator[SyntheticFace], views: int) -> None:
+def _write_300w_lp(root: Path, faces: Iterator[_Drawn], views: int) -> None:
     for part in PARTS:
         (root / part).mkdir()
         (root / (part + FLIP)).mkdir()
-    for face in faces:
+    for face, image, _ in faces:
         subject, view = divmod(face.index, views)
         number, which = divmod(subject, len(PARTS))
         part = PARTS[which]
-        name = f"{part}_{number + 1:04d}_{view}"
-        image, _ = face.draw()
-        for folder, labels, pixels in (
-            (part, face, image),
-            (part + FLIP, face.mirrored(), np.ascontiguousarray(image[:, ::-1])),
-        ):
-            _write_image(root / folder / f"{name}.jpg", pixels)
+        mirrored = face.mirrored(), np.ascontiguousarray(image[:, ::-1])
+        for folder, labels, pixels in ((part, face, image), (part + FLIP, *mirrored)):
+            path = root / folder / f"{part}_{number + 1:04d}_{view}"
+            _write_image(path.with_suffix(".jpg"), pixels)
             x, y, _ = labels.points_lp.T
-            points = np.stack([x, labels.size + 1 - y])
-            _write_mat(root / folder / f"{name}.mat", labels, {"pt2d": points})
+            _write_mat(path.with_suffix(".mat"), labels, {"pt2d": np.stack([x, labels.size + 1 - y])})
 
 
-def _write_aflw2000(root: Path, faces: Iterator[SyntheticFace]) -> None:
-    for face in faces:
-        name = f"image{face.index + 1:05d}"
-        image, _ = face.draw()
-        _write_image(root / f"{name}.jpg", image)
+def _write_aflw2000(root: Path, faces: Iterator[_Drawn], views: int) -> None:
+    for face, image, _ in faces:
+        path = root / f"image{face.index + 1:05d}"
+        _write_image(path.with_suffix(".jpg"), image)
         x, y, z = face.points_lp.T
         points = np.stack([x, face.size + 1 - y, z]).astype(np.float32)
-        _write_mat(root / f"{name}.mat", face, {"pt3d_68": points})
+        _write_mat(path.with_suffix(".mat"), face, {"pt3d_68": points})
 
 
 def _write_image(path: Path, image: NDArray[np.uint8]) -> None:
     # No chroma subsampling: it would move the colours of features as small as these.
-    settings = [
-        cv2.IMWRITE_JPEG_QUALITY,
-        _JPEG_QUALITY,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
-    ]
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), settings)
-    if not done:
-        raise OSError(f"{path}: OpenCV could not encode the image")
+    sampling = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY, *sampling])
     path.write_bytes(data.tobytes())
 
 
