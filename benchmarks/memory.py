@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 PHOTOS = (1, 10, 100, 1000)
@@ -88,8 +88,8 @@ def training_step(faces):
     from jvcr.model import JVCR
     from jvcr.training.loss import JVCRLoss
     from jvcr.training.optim import make_optimizer
+    from jvcr.training.processes import keep_freed_memory
     from jvcr.training.recipe import Recipe
-    from jvcr.training.trainer import keep_freed_memory
 
     keep_freed_memory()  # as jvcr train does
     recipe = Recipe.load(Path(__file__).parents[1] / "recipes" / "paper.toml")
@@ -147,7 +147,7 @@ def main():
     if options.json:
         figures = {
             "command": " ".join(["python", "benchmarks/memory.py", *sys.argv[1:]]),
-            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "machine": machine(),
             "versions": versions(),
             "peak_bytes": peaks,

@@ -22,7 +22,7 @@ from jvcr.evaluation.report import figure, with_interval
 from jvcr.evaluation.summary import summarise
 from jvcr.files import sha256
 from jvcr.inference import Landmarker
-from jvcr.weights import find_weights
+from jvcr.weights.header import find_weights
 
 START, END = "<!-- figures: benchmarks/model_card.py -->", "<!-- end of figures -->"
 BOXES = {"truth": "true boxes", "detector": "detected boxes"}

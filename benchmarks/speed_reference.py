@@ -20,7 +20,7 @@ from jvcr.model import JVCR
 from jvcr.model.config import PAPER
 from jvcr.scheme import FACE68
 from jvcr.weights.onnx import export_onnx
-from jvcr.weights.safetensors import WeightsHeader
+from jvcr.weights.header import WeightsHeader
 
 IMAGE_SIZE, OUTPUTS = 120, 62
 
@@ -54,7 +54,7 @@ def write_mobilenet(path):
 
 
 def write_paper(path):
-    export_onnx(path, JVCR(PAPER), WeightsHeader("paper", PAPER, FACE68))
+    export_onnx(path, JVCR(PAPER), WeightsHeader("paper", PAPER.to_dict(), FACE68))
 
 
 def main():

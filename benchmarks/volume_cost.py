@@ -18,7 +18,7 @@ import contextlib
 import math
 import sys
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -28,13 +28,11 @@ from jvcr.benchmark.machine import machine, versions
 from jvcr.benchmark.report import write_results
 from jvcr.model import JVCR
 from jvcr.model.heatmap import gaussian_volume
-from jvcr.training.distributed import Processes
 from jvcr.training.loss import JVCRLoss
 from jvcr.training.optim import make_optimizer
+from jvcr.training.processes import Processes, keep_freed_memory, precision
 from jvcr.training.recipe import Recipe
-from jvcr.training.trainer import keep_freed_memory, precision
-from jvcr.viz.line_chart import Line, line_chart
-from jvcr.viz.tiles import write_picture
+from jvcr.viz.charts import Chart, Line, write_charts
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "compact.toml"
 FACES = 32
@@ -183,7 +181,7 @@ def chart(figures):
         ),
     ]
     x_label = f"landmarks of a face; {FACES} faces"
-    return np.hstack([line_chart(lines, x_label, y, title, size=(640, 480)) for y, title, lines in pictures])
+    return [Chart(title, x_label, y, lines) for y, title, lines in pictures]
 
 
 def size_text(shape):
@@ -196,7 +194,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=5, help="timed calls of each; their median counts")
     parser.add_argument("--threads", type=int, help="processor threads; torch's choice by default")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw them there: .png or .jpg")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw them there, with matplotlib")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -225,11 +223,11 @@ def main():
         f"drawing its volumes is {step['drawing_ms']:.1f} ms, {step['share']:.1%}"
     )
     if options.plot:
-        write_picture(options.plot, chart(figures))
+        write_charts(options.plot, chart(figures))
     if options.json:
         result = {
             "command": " ".join(["python", "benchmarks/volume_cost.py", *sys.argv[1:]]),
-            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "machine": about,
             "versions": {**versions(), "torch": torch.__version__},
             "threads": torch.get_num_threads(),

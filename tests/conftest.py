@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,27 +125,24 @@ class FakeLandmarker:
                 pass
         raise AssertionError("an image that the data set does not have")
 
-    @property
-    def detector(self):
-        def detect(image):
-            i = self.index(image)
-            low, high = self.dataset.points_px[i, :, :2].min(0), self.dataset.points_px[i, :, :2].max(0)
-            boxes = self.detections.get(i, [[*(low - 4), *(high + 2)]])
-            return np.array(boxes, np.float32).reshape(-1, 4), np.full(len(boxes), 0.9, np.float32)
+    threads = 1
+    detector = None
 
-        return detect
+    def detect(self, image):
+        i = self.index(image)
+        low, high = self.dataset.points_px[i, :, :2].min(0), self.dataset.points_px[i, :, :2].max(0)
+        boxes = self.detections.get(i, [[*(low - 4), *(high + 2)]])
+        return np.array(boxes, np.float32).reshape(-1, 4), np.full(len(boxes), 0.9, np.float32)
 
-    def batch(self, images, boxes=None, box_kind="detector"):
+    def stream(self, images, boxes=None, box_kind="detector"):
         from jvcr.inference.face import Face
 
-        results = []
         for image, around in zip(images, boxes, strict=True):
             i = self.index(image)
             assert np.shape(around) == (1, 4)
             self.calls.append((i, around[0].tolist(), box_kind))
             points = self.dataset.points_px[i] + self.offset
-            results.append([Face(np.float32(points), around[0], np.full(len(points), 0.75, np.float32))])
-        return results
+            yield [Face(np.float32(points), around[0], np.full(len(points), 0.75, np.float32))]
 
 
 @pytest.fixture
@@ -160,7 +156,7 @@ def tiny_config():
     from jvcr.model import CoordinateConfig, NetworkConfig, VoxelConfig
 
     return NetworkConfig(
-        points=66,
+        num_landmarks=66,
         voxel=VoxelConfig(image_size=32, channels=8, depths=(2, 8), levels=2, unit="plain"),
         coordinate=CoordinateConfig(channels=(4, 8), features=16),
     )
@@ -279,61 +275,3 @@ def _write_tiny_network(
         helper.set_model_props(model, {"jvcr": text})
     onnx.save(model, path)
     return path
-
-
-@pytest.fixture(scope="session")
-def schema_faults():
-    """Checks a value against a JSON Schema: the faults found, an empty list for none.
-
-    Only the keywords that our schemas use; any other is refused, so that none is silently left unchecked.
-    """
-    return _schema_faults
-
-
-_JSON_TYPES = {
-    "object": dict,
-    "array": list,
-    "string": str,
-    "number": (int, float),
-    "integer": int,
-    "null": type(None),
-}
-_SCHEMA_WORDS = {"$schema", "title", "description", "$defs", "$ref", "anyOf", "type", "enum", "minimum", "maximum"} | {
-    "pattern", "required", "properties", "additionalProperties", "items"
-}  # fmt: skip
-
-
-def _schema_faults(value, schema, root=None, where="$"):
-    root = root or schema
-    assert set(schema) <= _SCHEMA_WORDS, f"keywords not checked here: {set(schema) - _SCHEMA_WORDS}"
-    skipped = []
-    if "$ref" in schema:
-        part = root
-        for name in schema["$ref"].removeprefix("#/").split("/"):
-            part = part[name]
-        skipped += _schema_faults(value, part, root, where)
-    if "anyOf" in schema:
-        tried = [_schema_faults(value, option, root, where) for option in schema["anyOf"]]
-        skipped += tried[0] if all(tried) else []
-    types = [schema["type"]] if isinstance(schema.get("type"), str) else schema.get("type", list(_JSON_TYPES))
-    if not any(isinstance(value, _JSON_TYPES[name]) for name in types) or (isinstance(value, bool)):
-        return [*skipped, f"{where}: {value!r} is not {' or '.join(types)}"]
-    if "enum" in schema and value not in schema["enum"]:
-        skipped.append(f"{where}: {value!r} is none of {schema['enum']}")
-    low, high = schema.get("minimum", -np.inf), schema.get("maximum", np.inf)
-    if isinstance(value, (int, float)) and not low <= value <= high:
-        skipped.append(f"{where}: {value} is out of range")
-    if isinstance(value, str) and not re.search(schema.get("pattern", ""), value):
-        skipped.append(f"{where}: {value!r} does not match {schema['pattern']}")
-    if isinstance(value, dict):
-        skipped += [f"{where}: {key!r} is missing" for key in schema.get("required", []) if key not in value]
-        for key, entry in value.items():
-            known = schema.get("properties", {}).get(key, schema.get("additionalProperties", True))
-            if known is False:
-                skipped.append(f"{where}: {key!r} is not known")
-            elif known is not True:
-                skipped += _schema_faults(entry, known, root, f"{where}.{key}")
-    if isinstance(value, list) and "items" in schema:
-        for i, entry in enumerate(value):
-            skipped += _schema_faults(entry, schema["items"], root, f"{where}[{i}]")
-    return skipped

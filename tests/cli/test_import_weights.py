@@ -6,7 +6,8 @@ import torch
 from jvcr import cli
 from jvcr.model import JVCR, NetworkConfig
 from jvcr.scheme import load_scheme
-from jvcr.weights.safetensors import WeightsHeader, load_network
+from jvcr.weights.header import WeightsHeader
+from jvcr.weights.safetensors import load_network
 
 
 def run(*arguments):
@@ -16,14 +17,14 @@ def run(*arguments):
 
 
 def test_writes_weights_and_says_how_to_go_on(tiny_config, monkeypatch, tmp_path, capsys):
-    config = NetworkConfig.from_dict({**tiny_config.to_dict(), "points": 71, "crop": "width"})
+    config = NetworkConfig.from_dict({**tiny_config.to_dict(), "num_landmarks": 71, "crop": "width"})
     torch.manual_seed(0)
     network = JVCR(config).eval()
     asked = []
 
     def read(path):
         asked.append(path)
-        return network, WeightsHeader("authors", config, load_scheme("face71"))
+        return network, WeightsHeader("authors", config.to_dict(), load_scheme("face71"))
 
     monkeypatch.setattr("jvcr.weights.authors.read_authors_checkpoint", read)
     out = tmp_path / "sub" / "a.safetensors"

@@ -40,8 +40,19 @@ def test_workers_and_the_first_step_do_not_change_the_examples(faces):
     sampler = StepSampler(faces.sources, {}, 4, 0)
     inline = list(training_batches(examples, sampler, 0, 4, workers=0))
     late = list(training_batches(examples, sampler, 2, 4, workers=1))
-    for (pixels, points), (pixels_2, points_2) in zip(inline[2:], late, strict=True):
-        assert torch.equal(pixels, pixels_2) and torch.equal(points, points_2)
+    for batch, batch_2 in zip(inline[2:], late, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(batch, batch_2, strict=True))
+
+
+def test_weights_travel_with_the_faces(faces):
+    weight = np.arange(len(faces), dtype=np.float32)
+    examples = Examples(faces, 32, None, seed=5, in_memory=False, sample_weight=weight)
+    sampler = StepSampler(faces.sources, {}, 6, 0)
+    (batch,) = training_batches(examples, sampler, 3, 4, workers=0)
+    assert batch.sample_weight.tolist() == sampler.step(3).tolist()
+    assert (batch.pixels.shape, batch.pixels.dtype) == ((6, 32, 32, 3), torch.uint8)
+    assert batch.points_unit.shape == (6, 68, 3)
+    assert Examples(faces, 32, None, 5, False).sample_weight.tolist() == [1.0] * len(faces)
 
 
 def test_ranks_share_a_step(faces):
@@ -49,7 +60,7 @@ def test_ranks_share_a_step(faces):
     sampler = StepSampler(faces.sources, {}, 6, 0)
     (whole,) = training_batches(examples, sampler, 0, 1, workers=0)
     parts = [next(iter(training_batches(examples, sampler, 0, 1, 0, rank, 2))) for rank in range(2)]
-    assert torch.equal(torch.cat([parts[0][1], parts[1][1]])[[0, 3, 1, 4, 2, 5]], whole[1])
+    assert torch.equal(torch.cat([p.points_unit for p in parts])[[0, 3, 1, 4, 2, 5]], whole.points_unit)
 
 
 def test_input_is_rgb_in_0_1():
@@ -61,7 +72,7 @@ def test_input_is_rgb_in_0_1():
 
 def test_crops_go_by_the_rule_and_are_stretched(faces):
     plain, other = (Examples(faces, 32, None, 5, False, *how) for how in ((), ("width", True)))
-    points, (pixels_2, points_2) = plain[0, 0][1], other[0, 0]
+    points, (pixels_2, points_2, _) = plain[0, 0].points_unit, other[0, 0]
     extent = np.ptp(faces.points_px[0][:, :2], axis=0)
     # The crop of the width: as much smaller as the face is higher than wide.
     assert np.ptp(points_2[:, 0]) == pytest.approx(2 / 1.25, rel=1e-4)

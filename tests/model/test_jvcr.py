@@ -35,7 +35,7 @@ def test_paper_preset_runs():
 @pytest.mark.parametrize("unit", ["plain", "bottleneck"])
 def test_shapes_follow_the_configuration(unit):
     config = NetworkConfig(
-        points=9,
+        num_landmarks=9,
         voxel=VoxelConfig(image_size=64, channels=16, depths=(1, 3, 16), levels=2, unit=unit),
         coordinate=CoordinateConfig(channels=(4, 6), features=5),
     )

@@ -1,4 +1,4 @@
-"""R: windows of the stem's maps around landmarks, and what it makes of them."""
+"""R: patches of the stem's maps around landmarks, and what it makes of them."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from jvcr.model import JVCR, RefinementConfig
-from jvcr.model.refinement import windows
+from jvcr.model.refinement import patches
 
 
 @pytest.fixture
@@ -15,22 +15,22 @@ def network(tiny_config):
     return JVCR(replace(tiny_config, refinement=RefinementConfig(patches=(3, 1), channels=4, features=8))).eval()
 
 
-def test_a_window_by_hand():
+def test_a_patch_by_hand():
     """One row of cells 0, 1, 2, 3: its centres lie at -0.75, -0.25, 0.25 and 0.75."""
     row = torch.arange(4.0).view(1, 1, 1, 4)
-    seen = windows(row, torch.tensor([[[-0.25, 0.0], [0.0, 0.0], [0.75, 0.0]]]), 3)[0].view(3, 3, 3)
+    seen = patches(row, torch.tensor([[[-0.25, 0.0], [0.0, 0.0], [0.75, 0.0]]]), 3)[0].view(3, 3, 3)
     assert seen[0].tolist() == [[0, 0, 0], [0, 1, 2], [0, 0, 0]]
     assert seen[1].tolist() == [[0, 0, 0], [0.5, 1.5, 2.5], [0, 0, 0]]
     assert seen[2].tolist() == [[0, 0, 0], [2, 3, 0], [0, 0, 0]]
 
 
-def test_windows_beyond_the_border_are_empty():
-    seen = windows(torch.rand(2, 3, 8, 8), torch.tensor([[[-9.0, 0.0], [1e6, -1e6], [0.0, 0.0]]] * 2), 3)
+def test_patches_beyond_the_border_are_empty():
+    seen = patches(torch.rand(2, 3, 8, 8), torch.tensor([[[-9.0, 0.0], [1e6, -1e6], [0.0, 0.0]]] * 2), 3)
     assert seen[:, :2].abs().max() == 0 and seen[:, 2].abs().min() > 0
 
 
 @pytest.mark.parametrize("size", [(6, 9), (9, 6)])
-def test_a_window_of_one_cell_is_the_map_at_the_point(size):
+def test_a_patch_of_one_cell_is_the_map_at_the_point(size):
     """Rows and columns are not mixed up: a map that rises by 1 along x and by 10 along y."""
     height, width = size
     y, x = torch.meshgrid(torch.arange(float(height)), torch.arange(float(width)), indexing="ij")
@@ -38,9 +38,9 @@ def test_a_window_of_one_cell_is_the_map_at_the_point(size):
     points = (torch.rand(1, 30, 2, generator=torch.Generator().manual_seed(1)) - 0.5) * 1.4
     at = ((points + 1) * torch.tensor([width / 2, height / 2]) - 0.5)[0]
     expected = torch.stack([at[:, 0] + 10 * at[:, 1], at[:, 0] - at[:, 1]], dim=1)
-    torch.testing.assert_close(windows(features, points, 1)[0], expected)
+    torch.testing.assert_close(patches(features, points, 1)[0], expected)
     # One of 3 x 3 has its rows outermost, then the columns, then the channels.
-    steps = windows(features, points, 3)[0].view(30, 3, 3, 2) - expected[:, None, None]
+    steps = patches(features, points, 3)[0].view(30, 3, 3, 2) - expected[:, None, None]
     inside = ((at > 1) & (at < torch.tensor([width - 2.0, height - 2.0]))).all(dim=1)
     offsets = torch.arange(3.0) - 1
     torch.testing.assert_close(
@@ -52,14 +52,14 @@ def test_a_window_of_one_cell_is_the_map_at_the_point(size):
 def test_a_map_in_bfloat16():
     features, points = torch.randn(1, 4, 16, 16), torch.rand(1, 20, 2) * 2 - 1
     torch.testing.assert_close(
-        windows(features.bfloat16(), points, 3), windows(features, points, 3), atol=0.02, rtol=0.02
+        patches(features.bfloat16(), points, 3), patches(features, points, 3), atol=0.02, rtol=0.02
     )
 
 
-def test_windows_pass_gradients_to_the_map():
+def test_patches_pass_gradients_to_the_map():
     features = torch.randn(2, 3, 6, 6, dtype=torch.float64, requires_grad=True)
     points = torch.rand(2, 4, 2, dtype=torch.float64) * 2.4 - 1.2
-    assert torch.autograd.gradcheck(lambda m: windows(m, points, 3), (features,))
+    assert torch.autograd.gradcheck(lambda m: patches(m, points, 3), (features,))
 
 
 def test_a_new_one_moves_nothing(network):

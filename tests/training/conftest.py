@@ -28,7 +28,7 @@ TINY = {
         "aperture_sources": ["b"],
         "aperture_balance": 1,
     },
-    "optimizer": {"name": "adamw", "learning_rate": 3e-3, "average": 0.9, "clip": 10},
+    "optimizer": {"name": "adamw", "learning_rate": 3e-3, "ema_decay": 0.9, "max_grad_norm": 10},
 }
 
 

@@ -16,34 +16,34 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from jvcr.cli.train import validation_metrics
 from jvcr.data import read_folder
-from jvcr.training.distributed import Processes, StoppedByAnother
+from jvcr.training.distributed import StoppedByAnother
+from jvcr.training.processes import Processes
 from jvcr.training.recipe import Recipe
 from jvcr.training.trainer import Trainer
 
 RANK = int(os.environ["LOCAL_RANK"])
 
 
-class Noting(Trainer):
-    """Notes the losses of each step, and asks to stop during the step ``stop_at``."""
-
-    stop_at = None
-
-    def _step(self, image, points):
-        self.noted = getattr(self, "noted", [])
-        self.part = len(image)
-        if self.state.step + 1 == self.stop_at:
-            os.kill(os.getpid(), signal.SIGTERM)
-        losses = super()._step(image, points)
-        self.noted.append([float(v) for v in losses])
-        return losses
-
-
-def parallel(recipe, train, val, out):
+def parallel(recipe, train, val, out, stop_at=None):
+    """A trainer that notes the losses of each step, and asks to stop during the step ``stop_at``."""
     fabric = Processes(2).fabric(recipe.precision)
     fabric.launch()
     out.mkdir(exist_ok=True)
-    return Noting(recipe, train, val, out, fabric)
+    run = Trainer(recipe, train, val, validation_metrics(train.scheme), out, fabric)
+    run.noted, step = [], run.learner.step
+
+    def noting(batch, *how):
+        run.part = len(batch.pixels)
+        if run.state.step + 1 == stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        losses = step(batch, *how)
+        run.noted.append([float(v) for v in losses])
+        return losses
+
+    run.learner.step = noting
+    return run
 
 
 def told(run, outcome):
@@ -53,7 +53,7 @@ def told(run, outcome):
         "best": outcome.best,
         "losses": run.noted,
         "part": run.part,
-        "average": {k: v.double().flatten().tolist() for k, v in run.averaged_network.state_dict().items()},
+        "average": {k: v.double().flatten().tolist() for k, v in run.learner.averaged_network.state_dict().items()},
     }
 
 
@@ -70,16 +70,14 @@ def main(recipe, data, out):
 
     # Stopped by a signal to the second process alone; its checkpoint is gone on with elsewhere.
     double = dataclasses.replace(recipe, precision="64-true")
-    run = parallel(double, train, val, out / "stopped")
-    run.stop_at = 5 if RANK == 1 else None
+    run = parallel(double, train, val, out / "stopped", stop_at=5 if RANK == 1 else None)
     results["stopped"] = told(run, run.run())
 
     # Each with its own batch norms; the second has no face to validate on; stopped, and resumed by both.
     own = dataclasses.replace(double, sync_batch_norm=False)
     run = parallel(own, train, val.select(np.arange(1)), out / "own")
     results["own"] = told(run, run.run())
-    run = parallel(own, train, val.select(np.arange(1)), out / "own-parts")
-    run.stop_at = 4 if RANK == 0 else None
+    run = parallel(own, train, val.select(np.arange(1)), out / "own-parts", stop_at=4 if RANK == 0 else None)
     first = told(run, run.run())
     run = parallel(own, train, val.select(np.arange(1)), out / "own-parts")
     run.resume()
@@ -89,7 +87,7 @@ def main(recipe, data, out):
     # The second cannot read an image, once the training is under way.
     run = parallel(dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, in_memory=False)), train, val, out)
     if RANK == 1:
-        run.train_examples.dataset = dataclasses.replace(train, root=out)
+        run.examples.dataset = dataclasses.replace(train, root=out)
     start = time.monotonic()
     try:
         run.run()

@@ -9,9 +9,9 @@ from jvcr.training.aperture_loss import (
     BINS,
     MOST,
     ApertureLoss,
-    counted_faces,
     inverse_frequency_weights,
     rare_apertures,
+    weighted_faces,
 )
 from jvcr.training.recipe import LossRecipe
 
@@ -40,12 +40,12 @@ def test_rare_openings_are_those_at_either_end():
 
 
 def test_faces_that_count(faces):
-    assert counted_faces(faces, ()).all()
-    np.testing.assert_array_equal(counted_faces(faces, ("b",)), faces.sources == "b")
+    assert weighted_faces(faces, ()).all()
+    np.testing.assert_array_equal(weighted_faces(faces, ("b",)), faces.sources == "b")
     with pytest.raises(
         ValueError, match=r"aperture_sources names c, but the data has a, b: --set 'loss\.aperture_sources=\[\]'"
     ):
-        counted_faces(faces, ("b", "c"))
+        weighted_faces(faces, ("b", "c"))
 
 
 def test_openings_are_compared_across():
@@ -56,10 +56,10 @@ def test_openings_are_compared_across():
     points[1, 1, 1] -= 0.1
     points[1, 3, 1] += 0.1
     points[:, 4] += 9
-    counted = torch.ones(2)
+    weight = torch.ones(2)
     for coordinate, expected in (("l1", 0.2 / 6), ("l2", 0.04 / 6)):
         loss = ApertureLoss(SLIT, LossRecipe(coordinate=coordinate), slits(0.1, 0.2, 0.3))
-        assert loss(points, truth, counted).item() == pytest.approx(expected)
+        assert loss(points, truth, weight).item() == pytest.approx(expected)
         assert loss(points, truth, torch.tensor([1.0, 0.0])).item() == pytest.approx(0, abs=1e-7)
         assert loss(points + 1, truth + 1, torch.tensor([0.0, 0.5])).item() == pytest.approx(expected / 2)
 

@@ -22,7 +22,7 @@ precision = "32-true"
 {more}
 [network]
 preset = "compact"
-points = {points}
+num_landmarks = {points}
 voxel = {{ image_size = 32, channels = 8, inner_channels = [], depths = [1, 8], levels = 2, stride = 4 }}
 coordinate = {{ channels = [4, 8], features = 16 }}
 [stages]

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 import torch
 
+from jvcr.cli.train import validation_metrics
 from jvcr.data import read_folder
-from jvcr.training.distributed import Processes
+from jvcr.training.checkpoint import CHECKPOINT, LOG
+from jvcr.training.distributed import SynchronisedBatchNorm, synchronise_batch_norms
+from jvcr.training.processes import Processes
 from jvcr.training.recipe import Recipe
-from jvcr.training.sync_batch_norm import SynchronisedBatchNorm, synchronise_batch_norms
-from jvcr.training.trainer import CHECKPOINT, LOG, Trainer
+from jvcr.training.trainer import Trainer
 
 FLOAT32 = 1e-6
 """Relative error of figures that have been float32."""
@@ -96,7 +98,7 @@ def test_alone_a_synchronised_batch_norm_is_an_ordinary_one():
     names, weight = list(network.state_dict()), network[1][0].weight
     image = torch.rand(4, 3, 2, 6)
     expected = network(image)
-    synchronise_batch_norms(network)
+    synchronise_batch_norms(network, on_gpu=False)
     assert isinstance(network[1][0], SynchronisedBatchNorm) and network[1][0].weight is weight
     assert list(network.state_dict()) == names
     torch.testing.assert_close(network(image), expected)
@@ -133,19 +135,19 @@ def alone(table, face_folder, out, precision, resume=False):
     out.mkdir(exist_ok=True)
     faces = read_folder(face_folder)
     recipe = dataclasses.replace(Recipe.from_dict(table), precision=precision)
-    run = Trainer(recipe, faces.split("train"), faces.split("val"), out)
-    noted, step = [], run._step
+    run = Trainer(recipe, faces.split("train"), faces.split("val"), validation_metrics(faces.scheme), out)
+    noted, step = [], run.learner.step
 
-    def noting(image, points):
-        losses = step(image, points)
+    def noting(*arguments):
+        losses = step(*arguments)
         noted.append([float(v) for v in losses])
         return losses
 
-    run._step = noting
+    run.learner.step = noting
     if resume:
         run.resume()
     outcome = run.run()
-    kept = run.averaged_network.state_dict()
+    kept = run.learner.averaged_network.state_dict()
     return np.array(noted), outcome, {k: v.double().flatten().numpy() for k, v in kept.items()}
 
 

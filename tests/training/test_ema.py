@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from jvcr.training.ema import exponential_moving_average, restart
+from jvcr.training.ema import RunningAverage
 
 
 class One(nn.Module):
@@ -24,7 +24,7 @@ class One(nn.Module):
 
 def test_the_decay_rises_to_its_value_and_restarts():
     network = One()
-    average = exponential_moving_average(network, decay=0.25)
+    average = RunningAverage(network, decay=0.25)
     expected = None
     for n, value in enumerate([5.0, 1.0, 3.0, 7.0, 2.0]):
         network.set(value)
@@ -35,7 +35,7 @@ def test_the_decay_rises_to_its_value_and_restarts():
         torch.testing.assert_close(average.module.weight, torch.full((2, 3), expected))
         torch.testing.assert_close(average.module.mean, torch.full((4,), 10 * expected))
         assert int(average.module.seen) == int(value)
-    restart(average)
+    average.restart()
     network.set(-4.0)
     average.update_parameters(network)
     torch.testing.assert_close(average.module.weight, torch.full((2, 3), -4.0))

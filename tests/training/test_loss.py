@@ -36,15 +36,15 @@ def test_p_and_r_each_have_a_loss(refined, stage):
     image, points = torch.rand(3, 3, 32, 32), torch.rand(3, refined.config.num_landmarks, 3) - 0.5
     assert refined.config.num_landmarks == FACE66.num_landmarks
     recipe = LossRecipe(coordinate="l1", aperture_weight=2.0)
-    apertures, counted = ApertureLoss(FACE66, recipe, points.numpy()), torch.tensor([1.0, 0.0, 1.0])
-    losses = JVCRLoss(refined, recipe, apertures)(image, points, stage, counted)
+    apertures, weight = ApertureLoss(FACE66, recipe, points.numpy()), torch.tensor([1.0, 0.0, 1.0])
+    losses = JVCRLoss(refined, recipe, apertures)(image, points, stage, weight)
     maps = refined.voxel.stem_maps(image)
     last = refined.voxel.volumes(maps[-1])[-1]
     read_off = refined.coordinate(gaussian_volume(points, last.shape[1:]) if stage == "separate" else last)
     moved = refined.refinement(maps, read_off)
-    of_openings = apertures(moved, points, counted)
-    assert of_openings > 0
-    of_r = (moved - points).abs().mean() + 2 * of_openings
+    of_apertures = apertures(moved, points, weight)
+    assert of_apertures > 0
+    of_r = (moved - points).abs().mean() + 2 * of_apertures
     torch.testing.assert_close(losses.coordinate, (read_off - points).abs().mean() + of_r)
     on_r = torch.autograd.grad(losses.coordinate, list(refined.refinement.parameters()))
     assert all(g.abs().max() > 0 for g in on_r)
@@ -53,7 +53,7 @@ def test_p_and_r_each_have_a_loss(refined, stage):
 def test_total_is_equation_5(tiny_config):
     torch.manual_seed(0)
     network = JVCR(tiny_config).train()
-    image, points = torch.rand(3, 3, 32, 32), torch.rand(3, tiny_config.points, 3) - 0.5
+    image, points = torch.rand(3, 3, 32, 32), torch.rand(3, tiny_config.num_landmarks, 3) - 0.5
     losses = JVCRLoss(network, LossRecipe(coordinate_weight=7.0))(image, points, "joint")
     volumes, _, predicted = network(image)
     expected = sum(
@@ -69,7 +69,7 @@ def test_stage_1_shows_p_ground_truth_only(tiny_config):
     """The coordinate loss must not move G, nor the voxel loss P, and P's statistics must be those of true volumes."""
     torch.manual_seed(0)
     network = JVCR(tiny_config).train()
-    image, points = torch.rand(3, 3, 32, 32), torch.rand(3, tiny_config.points, 3) - 0.5
+    image, points = torch.rand(3, 3, 32, 32), torch.rand(3, tiny_config.num_landmarks, 3) - 0.5
     losses = JVCRLoss(network, LossRecipe())(image, points, "separate")
     on_g = torch.autograd.grad(
         losses.coordinate, list(network.voxel.parameters()), retain_graph=True, allow_unused=True
@@ -90,7 +90,7 @@ def test_stage_1_shows_p_ground_truth_only(tiny_config):
 
 def test_stage_2_trains_g_by_the_coordinates(tiny_config):
     network = JVCR(tiny_config).train()
-    points = torch.rand(2, tiny_config.points, 3) - 0.5
+    points = torch.rand(2, tiny_config.num_landmarks, 3) - 0.5
     losses = JVCRLoss(network, LossRecipe())(torch.rand(2, 3, 32, 32), points, "joint")
     (gradient,) = torch.autograd.grad(losses.coordinate, [network.voxel.heads[-1].weight])
     assert gradient.abs().max() > 0

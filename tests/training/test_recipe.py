@@ -62,7 +62,7 @@ def test_network_by_preset_and_difference():
     recipe = Recipe.from_dict({"name": "x", "network": {"preset": "compact", "voxel": {"channels": 40}}})
     assert recipe.network.voxel.channels == 40
     assert recipe.network.coordinate == COMPACT.coordinate
-    recipe = Recipe.from_dict({"name": "x", "network": {"preset": "compact", "refinement": {"windows": []}}})
+    recipe = Recipe.from_dict({"name": "x", "network": {"preset": "compact", "refinement": {"patches": []}}})
     assert recipe.network.refinement.patches == () and recipe.network.refinement.features == 256
 
 
@@ -90,17 +90,23 @@ def test_changes(tmp_path):
         ('name = "x"\n[augmentation]\nrotate_deg = nan', r"augmentation\.rotate_deg"),
         ('name = "x"\n[stages]\njoint = inf', r"stages\.joint"),
         ('name = "x"\n[optimizer]\nlearning_rate = nan', r"optimizer\.learning_rate"),
-        ('name = "x"\n[optimizer]\naverage = 5.0', "below 1"),
+        ('name = "x"\n[optimizer]\nema_decay = 5.0', "below 1"),
         ('name = "x"\n[data]\nrare_share = 1', r"data\.rare_share is below 1"),
-        ('name = "x"\n[loss]\nopening_balance = 1.5', r"loss\.aperture_balance is at most 1"),
-        ('name = "x"\n[network]\nrefinement = { windows = [4] }', "odd number"),
-        ('name = "x"\nfixed = ["voxel"]', r"fixed \(voxel\) needs weights to begin with: give start"),
-        ('name = "x"\nfixed = ["hourglass"]\nstart = "compact"', "fixed"),
-        ('name = "x"\nfixed = ["coordinate", "voxel"]\nstart = "compact"', "nothing is left to train"),
+        ('name = "x"\n[loss]\naperture_balance = 1.5', r"loss\.aperture_balance is at most 1"),
+        ('name = "x"\n[network]\nrefinement = { patches = [4] }', "odd number"),
+        ('name = "x"\nfrozen = ["voxel"]', r"frozen \(voxel\) needs weights to begin with: give pretrained"),
+        ('name = "x"\nfrozen = ["hourglass"]\npretrained = "compact"', "frozen"),
+        ('name = "x"\nfrozen = ["coordinate", "voxel"]\npretrained = "compact"', "nothing is left to train"),
         ('name = "x"\nworkers = -1', "workers"),
         ('name = "x"\nprecision = "foo"', "bf16-mixed"),
         ('name = "x"\nsync_batch_norm = "maybe"', "sync_batch_norm"),
-        ('name = "x"\nstart = 5', "start"),
+        ('name = "x"\npretrained = 5', "pretrained"),
+        # Keys of older recipes.
+        (
+            'name = "x"\nstart = "compact"\n[optimizer]\nclip = 5',
+            "start is pretrained now, optimizer.clip is .*max_grad_norm",
+        ),
+        ('name = "x"\n[network]\nrefinement = { windows = [5] }', r"windows is network\.refinement\.patches now"),
         ('name = "x"\n[augmentation]\ncolour_offset = -0.1', r"augmentation\.colour_offset"),
         ('name = "x"\n[loss]\ncentre = "near"', r"loss\.centre"),
         ('name = "x"\n[data]\nhold_out = "IBUG"', r"data\.hold_out"),

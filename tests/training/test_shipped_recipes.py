@@ -50,8 +50,8 @@ def test_on_300w_lp(name, lp, tmp_path, capsys):
     assert last["step"] == 3 and set(last["val"]) == {"nme", "gte", "nme_IBUG"}
     header = read_header(out / "best.safetensors")
     whole = Recipe.load(RECIPES / f"{name}.toml")
-    assert (header.network.num_landmarks, header.scheme.num_landmarks) == (whole.network.num_landmarks,) * 2
-    assert (header.network.crop, header.network.stretch) == (whole.network.crop, whole.network.stretch)
+    assert (header.config.num_landmarks, header.scheme.num_landmarks) == (whole.network.num_landmarks,) * 2
+    assert (header.crop, header.stretch) == (whole.network.crop, whole.network.stretch)
     assert header.training["train_faces"] == 6
     kept = torch.load(out / "last.pt", weights_only=True)["optimizer"]["param_groups"][0]
     assert kept["lr"] == pytest.approx(whole.optimizer.learning_rate)  # before the first fall

@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 import torch
 
+from jvcr.cli.train import validation_metrics
 from jvcr.model import RefinementConfig
 from jvcr.scheme import FACE66, FACE68
+from jvcr.training import trainer as loop
+from jvcr.training.checkpoint import CHECKPOINT, LOG, WEIGHTS, differences
 from jvcr.training.recipe import Recipe
-from jvcr.training.trainer import CHECKPOINT, LOG, WEIGHTS, Trainer, differences
+from jvcr.training.trainer import Trainer
 from jvcr.weights.safetensors import load_network, read_header
 
 
@@ -29,20 +32,32 @@ def one_thread():
 
 def trainer(recipe, faces, out):
     out.mkdir(exist_ok=True)
-    return Trainer(recipe, faces.split("train"), faces.split("val"), out)
+    return Trainer(recipe, faces.split("train"), faces.split("val"), validation_metrics(faces.scheme), out)
 
 
 def losses_of(run):
     """Makes a trainer note the total loss of each of its steps."""
-    noted, step = [], run._step
+    noted, step = [], run.learner.step
 
-    def noting(image, points):
-        losses = step(image, points)
+    def noting(*arguments):
+        losses = step(*arguments)
         noted.append(float(losses.total))
         return losses
 
-    run._step = noting
+    run.learner.step = noting
     return noted
+
+
+def interrupt_at(run, number):
+    """Makes a trainer get Ctrl-C during a step, counted from 1."""
+    step = run.learner.step
+
+    def stopping(*arguments):
+        if run.state.step == number - 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(*arguments)
+
+    run.learner.step = stopping
 
 
 def changed(recipe, **parts):
@@ -51,44 +66,52 @@ def changed(recipe, **parts):
     return dataclasses.replace(recipe, **new)
 
 
-def test_rare_openings_reach_the_sampler_and_the_objective(tiny_recipe, faces, tmp_path):
+def test_rare_apertures_reach_the_sampler_and_the_loss(tiny_recipe, faces, tmp_path):
     run = trainer(changed(tiny_recipe, data={"rare_share": 0.5}, loss={"aperture_weight": 2.0}), faces, tmp_path)
     assert run.sampler.rare.any() and run.sampler.rare_share == 0.5
-    assert run.objective.module.apertures.contours == FACE68.contours
+    assert run.learner.loss.module.apertures.contours == FACE68.contours
     without = trainer(changed(tiny_recipe, loss={"aperture_weight": 0.0}), faces, tmp_path)
-    assert without.objective.module.apertures is None and without.counted.all()
+    assert without.learner.loss.module.apertures is None and without.examples.sample_weight.all()
     assert trainer(tiny_recipe, faces, tmp_path).sampler.rare is None
 
 
-def test_openings_count_on_the_sources_named(tiny_recipe, faces, tmp_path):
-    """Of each batch the objective is told which faces these are, in the batch's order."""
+def test_apertures_count_on_the_sources_named(tiny_recipe, faces, tmp_path):
+    """The weights of the faces travel with them, from one run of the sampler a step."""
     run = trainer(tiny_recipe, faces, tmp_path / "run")
-    objective, told = run.objective, []
+    loss, seen, drawn = run.learner.loss, [], []
 
-    def noting(image, points, stage, counted):
-        told.append(counted)
-        return objective(image, points, stage, counted)
+    def noting(image, points_unit, stage, sample_weight):
+        seen.append(sample_weight)
+        return loss(image, points_unit, stage, sample_weight)
 
-    noting.train = objective.train
-    run.objective = noting
+    noting.train = loss.train
+    run.learner.loss = noting
+    sampler = run.sampler
+
+    class Counting(type(sampler)):
+        def step(self, number):
+            drawn.append(number)
+            return super().step(number)
+
+    run.sampler = Counting(**vars(sampler))
     run.run()
+    assert drawn == list(range(9))
     train = faces.split("train")
-    assert [t.tolist() for t in told] == [
-        (train.sources[run.sampler.step(s)] == "b").tolist() for s in range(run.total_steps)
-    ]
-    assert trainer(changed(tiny_recipe, loss={"aperture_sources": ()}), faces, tmp_path / "all").counted.all()
+    assert [w.tolist() for w in seen] == [(train.sources[sampler.step(s)] == "b").tolist() for s in range(9)]
+    every = trainer(changed(tiny_recipe, loss={"aperture_sources": ()}), faces, tmp_path / "all")
+    assert every.examples.sample_weight.all()
 
 
 def test_runs_both_stages_and_keeps_weights(tiny_recipe, faces, tmp_path):
     run = trainer(tiny_recipe, faces, tmp_path / "run")
     outcome = run.run()
     assert outcome.finished and outcome.steps == 9 and outcome.faces == 36
-    assert [run.stage(s) for s in (0, 2, 3, 8)] == ["separate", "separate", "joint", "joint"]
+    assert [run.schedule.stage(s) for s in (0, 2, 3, 8)] == ["separate", "separate", "joint", "joint"]
     entries = [json.loads(line) for line in (tmp_path / "run" / LOG).read_text().splitlines()]
     assert [e["step"] for e in entries] == [3, 6, 9]
     assert set(entries[0]["val"]) == {"nme", "gte", "nme_a", "nme_b"}
     header = read_header(outcome.weights)
-    assert header.scheme == FACE68 and header.network == tiny_recipe.network
+    assert header.scheme == FACE68 and header.config == tiny_recipe.network
     assert header.training["val"]["nme"] == outcome.best["nme"] == min(e["val"]["nme"] for e in entries[1:])
     assert load_network(outcome.weights).config == tiny_recipe.network
 
@@ -101,14 +124,7 @@ def test_resume_gives_the_very_same_losses(tiny_recipe, faces, tmp_path, stop_af
 
     first = trainer(tiny_recipe, faces, tmp_path / "parts")
     before = losses_of(first)
-    step = first._step
-
-    def stopping(image, points):
-        if len(before) == stop_after - 1:
-            os.kill(os.getpid(), signal.SIGINT)
-        return step(image, points)
-
-    first._step = stopping
+    interrupt_at(first, stop_after)
     outcome = first.run()
     assert not outcome.finished and outcome.steps == stop_after
 
@@ -117,8 +133,8 @@ def test_resume_gives_the_very_same_losses(tiny_recipe, faces, tmp_path, stop_af
     second.resume()
     assert second.run().finished
     assert before + after == expected
-    for key, value in whole.averaged_network.state_dict().items():
-        assert torch.equal(value, second.averaged_network.state_dict()[key]), key
+    for key, value in whole.learner.averaged_network.state_dict().items():
+        assert torch.equal(value, second.learner.averaged_network.state_dict()[key]), key
     logs = [
         [json.loads(line)["val"] for line in (tmp_path / n / LOG).read_text().splitlines()] for n in ("whole", "parts")
     ]
@@ -135,7 +151,7 @@ def test_overfits_four_faces(tiny_recipe, faces, tmp_path):
     )
     four = faces.select(np.arange(4))
     (tmp_path / "run").mkdir()
-    run = Trainer(recipe, four, four, tmp_path / "run")
+    run = Trainer(recipe, four, four, validation_metrics(FACE68), tmp_path / "run")
     losses = losses_of(run)
     outcome = run.run()
     assert losses[-1] < losses[0] / 10
@@ -204,18 +220,18 @@ def test_a_failed_save_keeps_the_last_checkpoint(tiny_recipe, faces, tmp_path, m
 def test_a_loss_that_is_not_finite_stops(tiny_recipe, faces, tmp_path):
     run = trainer(tiny_recipe, faces, tmp_path / "run")
     with torch.no_grad():
-        run.network.voxel.heads[0].bias.fill_(float("nan"))
+        run.learner.network.voxel.heads[0].bias.fill_(float("nan"))
     with pytest.raises(FloatingPointError, match="learning_rate"):
         run.run()
 
 
 def test_scheme_must_fit(tiny_recipe, faces, tmp_path):
     fewer = dataclasses.replace(faces, points_px=faces.points_px[:, :66], scheme=FACE66)
-    with pytest.raises(ValueError, match=r"68 points, the scheme face66 66: set network\.points"):
-        Trainer(tiny_recipe, fewer, fewer, tmp_path)
-    for_66 = dataclasses.replace(tiny_recipe, network=dataclasses.replace(tiny_recipe.network, points=66))
+    with pytest.raises(ValueError, match=r"68 landmarks, the scheme face66 66: set network\.num_landmarks"):
+        Trainer(tiny_recipe, fewer, fewer, {}, tmp_path)
+    for_66 = dataclasses.replace(tiny_recipe, network=dataclasses.replace(tiny_recipe.network, num_landmarks=66))
     with pytest.raises(ValueError, match="trained on landmarks of face66, validated on face68"):
-        Trainer(for_66, fewer, faces, tmp_path)
+        Trainer(for_66, fewer, faces, {}, tmp_path)
 
 
 def test_resume_refuses_other_faces(tiny_recipe, faces, tmp_path):
@@ -265,13 +281,8 @@ def test_resume_in_bfloat16_with_a_worker(tiny_recipe, faces, tmp_path):
     expected = losses_of(whole)
     whole.run()
     first = trainer(recipe, faces, tmp_path / "parts")
-    before, step = losses_of(first), first._step
-
-    def stopping(image, points):
-        first._stop = first.state.step == 3
-        return step(image, points)
-
-    first._step = stopping
+    before = losses_of(first)
+    interrupt_at(first, 4)
     assert first.run().steps == 4
     second = trainer(recipe, faces, tmp_path / "parts")
     after = losses_of(second)
@@ -283,30 +294,30 @@ def test_resume_in_bfloat16_with_a_worker(tiny_recipe, faces, tmp_path):
 def test_starts_from_weights(tiny_recipe, faces, tmp_path, capsys):
     first = trainer(tiny_recipe, faces, tmp_path / "first").run()
     stages = {"separate": 0.0, "joint": 1.0}
-    recipe = changed(tiny_recipe, start=str(first.weights), stages=stages, optimizer={"learning_rate": 1e-9})
+    recipe = changed(tiny_recipe, pretrained=str(first.weights), stages=stages, optimizer={"learning_rate": 1e-9})
     second = trainer(recipe, faces, tmp_path / "second")
     outcome = second.run()
     assert "starting from the weights tiny" in capsys.readouterr().err
     assert outcome.best["nme"] == pytest.approx(first.best["nme"], rel=0.05)  # batch norms' statistics move
     kept = load_network(first.weights).state_dict()
-    for name, value in second.network.state_dict().items():
+    for name, value in second.learner.network.state_dict().items():
         if not name.endswith(("running_mean", "running_var", "num_batches_tracked")):
             torch.testing.assert_close(value, kept[name], rtol=0, atol=1e-6)
-    told = read_header(outcome.weights).training["start"]
+    told = read_header(outcome.weights).training["pretrained"]
     assert (told["name"], told["weights"]) == ("tiny", str(first.weights))
     assert told["sha256"] == hashlib.sha256(first.weights.read_bytes()).hexdigest()
     # A resumed run needs the weights no more, and still tells of them.
     first.weights.unlink()
     third = trainer(changed(recipe, stages={"joint": 3.0}), faces, tmp_path / "second")
     third.resume()
-    assert read_header(third.run().weights).training["start"] == told
+    assert read_header(third.run().weights).training["pretrained"] == told
 
 
 def test_starts_from_weights_without_refinement(tiny_recipe, faces, tmp_path, capsys):
     """As those of before there was R: a new one, which moves nothing, is added to them."""
     plain = changed(tiny_recipe, network={"refinement": RefinementConfig()})
     first = trainer(plain, faces, tmp_path / "first").run()
-    recipe = changed(tiny_recipe, start=str(first.weights), stages={"separate": 0.0, "joint": 1.0})
+    recipe = changed(tiny_recipe, pretrained=str(first.weights), stages={"separate": 0.0, "joint": 1.0})
     outcome = trainer(changed(recipe, optimizer={"learning_rate": 1e-9}), faces, tmp_path / "second").run()
     assert "network.refinement.patches [], and go on with [5, 3]" in capsys.readouterr().err
     assert outcome.best["nme"] == pytest.approx(first.best["nme"], rel=0.05)  # batch norms' statistics move
@@ -316,41 +327,41 @@ def test_starts_from_weights_without_refinement(tiny_recipe, faces, tmp_path, ca
             torch.testing.assert_close(value, kept[name], rtol=0, atol=1e-6)
     # The other way round something would be lost.
     refined = trainer(tiny_recipe, faces, tmp_path / "third").run()
-    with pytest.raises(ValueError, match=r"refinement\.windows \[5, 3\] \(here \[\]\)"):
-        trainer(changed(plain, start=str(refined.weights)), faces, tmp_path / "fourth").run()
+    with pytest.raises(ValueError, match=r"refinement\.patches \[5, 3\] \(here \[\]\)"):
+        trainer(changed(plain, pretrained=str(refined.weights)), faces, tmp_path / "fourth").run()
 
 
-@pytest.mark.parametrize("fixed", [("voxel", "coordinate"), ("refinement",)])
-def test_what_is_fixed_stays(tiny_recipe, faces, tmp_path, fixed):
+@pytest.mark.parametrize("frozen", [("voxel", "coordinate"), ("refinement",)])
+def test_what_is_frozen_stays(tiny_recipe, faces, tmp_path, frozen):
     """Weights and batch norms' statistics alike, in the network and in its average; the rest learns."""
     first = trainer(tiny_recipe, faces, tmp_path / "first").run()
     kept = load_network(first.weights).state_dict()
-    recipe = changed(tiny_recipe, start=str(first.weights), fixed=fixed, stages={"separate": 0.0, "joint": 1.0})
+    recipe = changed(tiny_recipe, pretrained=str(first.weights), frozen=frozen, stages={"separate": 0.0, "joint": 1.0})
     run = trainer(recipe, faces, tmp_path / "second")
     run.run()
-    for network in (run.network, run.averaged_network):
+    for network in (run.learner.network, run.learner.averaged_network):
         moved = {name.partition(".")[0] for name, value in network.state_dict().items() if not value.equal(kept[name])}
-        assert moved == {"voxel", "coordinate", "refinement"} - set(fixed)
+        assert moved == {"voxel", "coordinate", "refinement"} - set(frozen)
 
 
 def test_weights_that_do_not_fit(tiny_recipe, faces, tmp_path):
     network = tiny_recipe.network
     wider = dataclasses.replace(network, voxel=dataclasses.replace(network.voxel, channels=12))
     made = trainer(changed(tiny_recipe, network=wider), faces, tmp_path / "first").run()
-    run = trainer(changed(tiny_recipe, start=str(made.weights)), faces, tmp_path / "run")
+    run = trainer(changed(tiny_recipe, pretrained=str(made.weights)), faces, tmp_path / "run")
     message = r"network\.voxel\.channels 12 \(here 8\); \d+ tensors differ, the first is voxel\.stem"
     with pytest.raises(ValueError, match=message):
         run.run()
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        trainer(changed(tiny_recipe, start="nowhere"), faces, tmp_path / "run").run()
+        trainer(changed(tiny_recipe, pretrained="nowhere"), faces, tmp_path / "run").run()
 
 
 def test_validation_weights_are_not_trained_ones(tiny_recipe, faces, tmp_path):
     """Validation must see the averaged weights and leave training mode as it was."""
     run = trainer(tiny_recipe, faces, tmp_path / "run")
     run.run()
-    assert run.network.training
-    live, kept = run.network.voxel.heads[0].weight, run.averaged_network.voxel.heads[0].weight
+    assert run.learner.network.training
+    live, kept = run.learner.network.voxel.heads[0].weight, run.learner.averaged_network.voxel.heads[0].weight
     assert not torch.equal(live, kept)
     assert WEIGHTS in {p.name for p in (tmp_path / "run").iterdir()}
 
@@ -367,7 +378,7 @@ def test_freed_memory_is_kept():
     """Page faults of taking and freeing the same memory again and again, before and after."""
     code = """
 import resource, numpy as np
-from jvcr.training.trainer import keep_freed_memory
+from jvcr.training.processes import keep_freed_memory
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(20):
@@ -385,10 +396,10 @@ print(first, faults())
 
 
 def test_without_validation_the_last_weights_are_kept(tiny_recipe, faces, tmp_path):
-    run = Trainer(tiny_recipe, faces.split("train"), None, tmp_path)
+    run = Trainer(tiny_recipe, faces.split("train"), None, {}, tmp_path)
     outcome = run.run()
     assert outcome.finished and outcome.best == {}
-    kept, last = load_network(outcome.weights).state_dict(), run.averaged_network.state_dict()
+    kept, last = load_network(outcome.weights).state_dict(), run.learner.averaged_network.state_dict()
     for name, value in last.items():
         assert torch.equal(kept[name], value), name
     assert not (tmp_path / "metrics.jsonl").exists()

@@ -16,8 +16,9 @@ from jvcr.inference.landmarker import Landmarker
 from jvcr.model import AUTHORS, JVCR, CoordinateConfig, NetworkConfig, VoxelConfig
 from jvcr.scheme import load_scheme
 from jvcr.weights.authors import PARTS, PREFIX, authors_keys, from_unit, read_authors_checkpoint, to_unit
+from jvcr.weights.header import WeightsHeader
 from jvcr.weights.onnx import export_onnx
-from jvcr.weights.safetensors import WeightsHeader, load_network, read_header, save_weights
+from jvcr.weights.safetensors import load_network, read_header, save_weights
 
 FIXTURE = Path(__file__).with_name("authors_fixture.npz")
 """What the authors' own graph gives for the tensors of `made_up` and the image below: their coordinates as they are,
@@ -147,7 +148,7 @@ def test_the_frames_maps_are_inverse():
 
 def test_survives_saving(imported, outputs, tmp_path):
     network, header = imported
-    assert (header.name, header.network, header.scheme) == ("authors", AUTHORS, load_scheme("face71"))
+    assert (header.name, header.config, header.scheme) == ("authors", AUTHORS, load_scheme("face71"))
     assert header.training["file"] == "checkpoint.pth.tar" and len(header.training["sha256"]) == 64
     save_weights(tmp_path / "a.safetensors", network, header)
     assert read_header(tmp_path / "a.safetensors") == header
@@ -169,7 +170,7 @@ def test_survives_export(imported, tmp_path):
 
 
 SMALL = NetworkConfig(
-    points=71,
+    num_landmarks=71,
     voxel=VoxelConfig(image_size=64, channels=8, depths=(16,), levels=1, unit="plain", image_mean=0.0),
     coordinate=CoordinateConfig(channels=(4, 8), features=6),
     crop="width",
@@ -183,7 +184,7 @@ def small(tmp_path_factory):
     torch.manual_seed(0)
     network = JVCR(SMALL).eval()
     path = tmp_path_factory.mktemp("onnx") / "small.onnx"
-    export_onnx(path, network, WeightsHeader("small", SMALL, load_scheme("face71")), half=False)
+    export_onnx(path, network, WeightsHeader("small", SMALL.to_dict(), load_scheme("face71")), half=False)
     return network, Landmarker(path, threads=1)
 
 

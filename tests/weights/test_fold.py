@@ -12,7 +12,7 @@ from jvcr.weights.fold import FoldedCoordinateNet
 def test_folded_equals_the_3d_network(channels):
     torch.manual_seed(0)
     config = NetworkConfig(
-        points=5,
+        num_landmarks=5,
         voxel=VoxelConfig(image_size=64, channels=8, depths=(16,), levels=1),
         coordinate=CoordinateConfig(channels=channels, features=7),
     )

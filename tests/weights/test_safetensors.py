@@ -8,7 +8,8 @@ from safetensors.torch import save_file
 
 from jvcr.model import JVCR
 from jvcr.scheme import FACE66
-from jvcr.weights.safetensors import WeightsHeader, load_network, read_header, save_weights
+from jvcr.weights.header import WeightsHeader
+from jvcr.weights.safetensors import load_network, read_header, save_weights
 
 
 @pytest.fixture
@@ -16,14 +17,14 @@ def saved(tiny_config, tmp_path):
     torch.manual_seed(0)
     network = JVCR(tiny_config).eval()
     path = tmp_path / "w.safetensors"
-    save_weights(path, network, WeightsHeader("tiny", tiny_config, FACE66, {"faces_seen": 3}))
+    save_weights(path, network, WeightsHeader("tiny", tiny_config.to_dict(), FACE66, {"faces_seen": 3}))
     return network, path
 
 
 def test_round_trip(saved, tiny_config):
     network, path = saved
     header = read_header(path)
-    assert (header.name, header.network, header.scheme) == ("tiny", tiny_config, FACE66)
+    assert (header.name, header.config, header.scheme) == ("tiny", tiny_config, FACE66)
     assert header.training == {"faces_seen": 3}
     again = load_network(path)
     image = torch.rand(2, 3, 32, 32)

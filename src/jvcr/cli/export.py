@@ -26,7 +26,7 @@ def export(weights: str = "compact", *, out: Path, half: bool | None = None) -> 
     """
     import torch
 
-    from jvcr.weights import find_weights
+    from jvcr.weights.header import find_weights
     from jvcr.weights.onnx import export_onnx
     from jvcr.weights.safetensors import load_network, read_header, save_weights
 

@@ -36,7 +36,7 @@ def import_weights(checkpoint: Path, /, *, out: Path) -> int:
 
     network, header = read_authors_checkpoint(checkpoint)
     save_weights(out, network, header)
-    config, weights = header.network, sum(p.numel() for p in network.parameters())
+    config, weights = network.config, sum(p.numel() for p in network.parameters())
     print(
         f"{out}: {out.stat().st_size / 1e6:.1f} MB, {weights:,} weights, {config.num_landmarks} landmarks "
         f"({header.scheme.name}), images of {config.voxel.image_size} pixels"

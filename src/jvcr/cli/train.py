@@ -6,11 +6,15 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from jvcr.cli.progress import counting
+
+if TYPE_CHECKING:
+    from jvcr.scheme import LandmarkScheme
+    from jvcr.training.validation import Metrics
 
 
 def train(
@@ -21,7 +25,7 @@ def train(
     out: Path | None = None,
     resume: bool = False,
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
-    start: str | None = None,
+    pretrained: str | None = None,
     devices: int | None = None,
     nodes: int | None = None,
     threads: int | None = None,
@@ -35,7 +39,7 @@ def train(
         jvcr train recipes/compact.toml --data faces3d
         jvcr train recipes/compact.toml --data faces3d --resume
         jvcr train recipes/compact.toml --data faces3d --out runs/l2 --set loss.coordinate=l2
-        jvcr train recipes/compact.toml --data mine --out runs/mine --start compact --set stages.separate=0
+        jvcr train recipes/compact.toml --data mine --out runs/mine --pretrained compact --set stages.separate=0
         jvcr train recipes/paper.toml --data 300W-LP --devices 4
 
     If the data lacks the sources that a recipe names, add --set 'data.source_shares={}' and --set
@@ -60,7 +64,7 @@ def train(
         Go on from the checkpoint in that folder.
     set_
         key=value that replaces what the recipe says; may be repeated.
-    start
+    pretrained
         Weights to begin with instead of random ones, to adapt them to other faces: a shipped name, or a .safetensors
         file of a network of the same shape.
     devices
@@ -76,11 +80,13 @@ def train(
     from jvcr.data.skipped import summary
     from jvcr.inference.session import available_cores
     from jvcr.scheme import load_scheme
-    from jvcr.training.distributed import Processes, StoppedByAnother
+    from jvcr.training.checkpoint import CHECKPOINT, LOG
+    from jvcr.training.distributed import StoppedByAnother
+    from jvcr.training.processes import Processes, keep_freed_memory, precision
     from jvcr.training.recipe import Recipe
-    from jvcr.training.trainer import CHECKPOINT, LOG, Trainer, keep_freed_memory, precision
+    from jvcr.training.trainer import Trainer
 
-    settings = Recipe.load(recipe, set_ if start is None else (*set_, f"start={json.dumps(start)}"))
+    settings = Recipe.load(recipe, set_ if pretrained is None else (*set_, f"pretrained={json.dumps(pretrained)}"))
     processes = Processes.find(os.environ, devices, nodes)
     processes.check_batch(settings.batch_size)
     out = out or Path("runs") / settings.name
@@ -113,7 +119,7 @@ def train(
         left_out = f"{len(dataset.problems)} of {len(dataset) + len(dataset.problems)} faces"
         print(f"jvcr: left out {left_out}: {summary(dataset.problems)}", file=sys.stderr)
     torch.set_num_threads(threads or processes.threads(available_cores(), os.environ))
-    trainer = Trainer(settings, train_faces, val_faces, out, fabric)
+    trainer = Trainer(settings, train_faces, val_faces, validation_metrics(scheme), out, fabric)
     try:
         if resume:
             trainer.resume()
@@ -130,3 +136,13 @@ def train(
         print(f"weights: {outcome.weights}")
         print(f"next:    jvcr export {outcome.weights} --out {outcome.weights.with_suffix('.onnx')}")
     return 0 if outcome.finished else 130
+
+
+def validation_metrics(scheme: LandmarkScheme) -> Metrics:
+    """What training validates by: NME and, where the scheme has eye corners, GTE (z-mean aligned), in percent."""
+    from jvcr.evaluation.metrics import gte, nme_2d
+
+    metrics: dict[str, Any] = {"nme": lambda predicted, truth: 100 * nme_2d(predicted, truth)}
+    if (corners := scheme.interocular) is not None:
+        metrics["gte"] = lambda predicted, truth: 100 * gte(predicted, truth, corners)
+    return metrics

@@ -6,10 +6,11 @@ same examples as an uninterrupted one, whatever the number of workers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -108,8 +109,33 @@ def check_sources(key: str, named: Iterable[str], sources: Names, remedy: str) -
         raise ValueError(f"{key} names {', '.join(unknown)}, but the data has {parts}: {remedy}")
 
 
+class Batch(NamedTuple):
+    """Faces as the loss takes them: tensors, a row for each. A single face is the same in NumPy, without the first axis.
+
+    Attributes:
+        pixels: (b, size, size, 3) uint8 RGB.
+        points_unit: (b, N, 3) float32 landmarks in the unit frame.
+        sample_weight: (b,) float32, how much the face's apertures count in the loss.
+    """
+
+    pixels: Any
+    points_unit: Any
+    sample_weight: Any
+
+
 class Examples(Dataset):
-    """The crops of a data set by (face, number of the drawing); the second seeds the augmentation."""
+    """The crops of a data set by (face, number of the drawing); the second seeds the augmentation.
+
+    Args:
+        dataset: the faces.
+        size: side of the crops, pixels.
+        augmentation: how much to disturb; None for the plain crops, as validation uses them.
+        seed: of the augmentation.
+        in_memory: keep the decoded images.
+        rule: what the size of the crops goes by.
+        stretch: whether their pixels are stretched to the full range.
+        sample_weight: (F,) how much each face's apertures count in the loss; None is 1 for all.
+    """
 
     def __init__(
         self,
@@ -120,9 +146,11 @@ class Examples(Dataset):
         in_memory: bool,
         rule: CropRule = "longer",
         stretch: bool = False,
+        sample_weight: NDArray[np.float32] | None = None,
     ) -> None:
         self.dataset, self.size, self.augmentation, self.seed = dataset, size, augmentation, seed
         self.rule, self.stretch = rule, stretch
+        self.sample_weight = np.ones(len(dataset), np.float32) if sample_weight is None else sample_weight
         self._images: list[NDArray[np.uint8]] | None = None
         self._in_memory = in_memory
 
@@ -149,13 +177,19 @@ class Examples(Dataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    def __getitem__(self, key: tuple[int, int]) -> Batch:
         face, drawing = key
         image = self._images[face] if self._images is not None else self.dataset.read_image(face)
         rng = np.random.default_rng([self.seed, 7, drawing])
         points = self.dataset.points_px[face]
         scheme, how = self.dataset.scheme, self.augmentation
-        return make_example(image, points, self.size, scheme, how, rng, self.rule, self.stretch)
+        pixels, points_unit = make_example(image, points, self.size, scheme, how, rng, self.rule, self.stretch)
+        return Batch(pixels, points_unit, self.sample_weight[face])
+
+
+def collate(faces: Sequence[Batch]) -> Batch:
+    """Single faces as one batch of tensors."""
+    return Batch(*(torch.from_numpy(np.stack(part)) for part in zip(*faces, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -176,17 +210,10 @@ class _Keys:
         return max(0, self.last - self.first)
 
 
-def _collate(examples: list[tuple[NDArray[np.uint8], NDArray[np.float32]]]) -> tuple[Tensor, Tensor]:
-    pixels, points = zip(*examples, strict=True)
-    return torch.from_numpy(np.stack(pixels)), torch.from_numpy(np.stack(points))
-
-
 def training_batches(
     examples: Examples, sampler: StepSampler, first: int, last: int, workers: int, rank: int = 0, ranks: int = 1
 ) -> DataLoader:
-    """A loader of the steps ``first`` to ``last`` (excluded).
-
-    It gives pixels (b, size, size, 3) uint8 and landmarks (b, N, 3) float32 in the unit frame.
+    """A loader of the `Batch` of each step from ``first`` to ``last`` (excluded), of this rank's faces.
 
     With workers, OpenCV is limited to one thread in this process too: a forked worker would wait for ever for the
     threads that it did not inherit.
@@ -197,7 +224,7 @@ def training_batches(
         examples,
         batch_sampler=_Keys(sampler, first, last, rank, ranks),
         num_workers=workers,
-        collate_fn=_collate,
+        collate_fn=collate,
         prefetch_factor=8 if workers else None,
     )
 

@@ -1,8 +1,8 @@
 """Eyes and mouths in training: few faces have them shut, and not all labels tell.
 
-A network that learns from all faces alike gives every eye an opening near the usual one. So faces with rare openings
-can be drawn more often (`rare_apertures`), and the error across an opening can count beside that of the landmarks, more
-where the opening is rare, and only where it was labelled by hand (`ApertureLoss`).
+A network that learns from all faces alike finds every eye about as open as the usual one. So faces with rare apertures
+can be drawn more often (`rare_apertures`), and the error across an aperture can count beside that of the landmarks,
+more where the aperture is rare, and only where it was labelled by hand (`ApertureLoss`).
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from jvcr.scheme import LandmarkScheme
 from jvcr.training.recipe import LossRecipe
 
 RARE = 0.02
-"""Share of all faces at either end of an opening that counts as rare: in faces3d, eyes that are closed or nearly so."""
+"""Share of all faces at either end of an aperture that counts as rare: in faces3d, eyes that are nearly closed."""
 
 BINS = 32
-"""Of the histogram that says how rare an opening is, from 0 to the 99th percentile."""
+"""Of the histogram that says how rare an aperture is, from 0 to the 99th percentile."""
 
 SMOOTHED = 5
 """Bins that the histogram is averaged over."""
@@ -36,11 +36,11 @@ MOST = 20.0
 
 
 def rare_apertures(points_px: NDArray[np.floating], scheme: LandmarkScheme) -> NDArray[np.bool_]:
-    """Faces that one of the scheme's openings sets apart: among the `RARE` narrowest or widest of all.
+    """Faces that one of the scheme's apertures sets apart: among the `RARE` narrowest or widest of all.
 
     Args:
-        points_px: (F, N, 3) landmarks; openings are those in space, whichever way a face looks.
-        scheme: its `rings` are the openings; without any, no face is rare.
+        points_px: (F, N, 3) landmarks; apertures are those in space, whichever way a face looks.
+        scheme: its `contours` have the apertures; without any, no face is rare.
 
     Returns:
         (F,)
@@ -53,31 +53,31 @@ def rare_apertures(points_px: NDArray[np.floating], scheme: LandmarkScheme) -> N
     return rare
 
 
-def counted_faces(faces: LandmarkDataset, sources: Sequence[str]) -> NDArray[np.bool_]:
-    """(F,) whose openings count: the faces of the sources named, or all if none is.
+def weighted_faces(faces: LandmarkDataset, sources: Sequence[str]) -> NDArray[np.bool_]:
+    """(F,) whose apertures count: the faces of the sources named, or all if none is.
 
     Raises:
         ValueError: the faces have no such source.
     """
     if not sources:
         return np.ones(len(faces), bool)
-    remedy = "--set 'loss.aperture_sources=[]' counts the openings of all"
+    remedy = "--set 'loss.aperture_sources=[]' counts the apertures of all"
     check_sources("aperture_sources", sources, faces.sources, remedy)
     return np.isin(faces.sources, list(sources))
 
 
 class ApertureLoss(nn.Module):
-    """Error of the vectors between landmarks that face each other across an opening, such as upper and lower lid.
+    """Error of the vectors between landmarks that face each other across an aperture, such as upper and lower lid.
 
-    An opening counts the more, the fewer faces have one like it: by its frequency to the power of ``-balance``, the
+    An aperture counts the more, the fewer faces have one like it: by its frequency to the power of ``-balance``, the
     frequencies smoothed (Yang et al., Delving into deep imbalanced regression, ICML 2021). Over the faces given, the
     weights have a mean of 1, but for the greatest ones, which are cut. That `rare_apertures` may be drawn more often is
     on top of it.
 
     Args:
-        scheme: its `rings` are the openings.
+        scheme: its `contours` have the apertures.
         recipe: L1 or squared, and the balance.
-        points: (F, N, 3) landmarks of the training faces whose openings count, in any frame of equal axes.
+        points: (F, N, 3) landmarks of the training faces whose apertures count, in any frame of equal axes.
     """
 
     def __init__(self, scheme: LandmarkScheme, recipe: LossRecipe, points: NDArray[np.floating]) -> None:
@@ -96,14 +96,14 @@ class ApertureLoss(nn.Module):
         self,
         points_unit: Float[Tensor, "batch points 3"],
         truth_unit: Float[Tensor, "batch points 3"],
-        counted: Float[Tensor, " batch"],
+        sample_weight: Float[Tensor, " batch"],
     ) -> Float[Tensor, ""]:
         """The error, averaged over all faces of the batch, pairs and axes.
 
         Args:
             points_unit: the network's landmarks.
             truth_unit: the true ones.
-            counted: how much each face counts, 0 for one that does not: the fewer do, the less they change.
+            sample_weight: how much each face counts, 0 for one that does not: the fewer do, the less they change.
         """
         error = F.mse_loss if self.squared else F.l1_loss
         of_pairs = []
@@ -112,20 +112,20 @@ class ApertureLoss(nn.Module):
             across, truth = (p[:, contour[1:half]] - p[:, contour[:half:-1]] for p in (points_unit, truth_unit))
             width = (truth_unit[:, contour[0]] - truth_unit[:, contour[half]]).norm(dim=-1)
             aperture = truth.norm(dim=-1).mean(dim=1) / width.clamp(min=1e-6)
-            weight = weights[(aperture / widest * BINS).long().clamp(0, BINS - 1)] * counted
+            weight = weights[(aperture / widest * BINS).long().clamp(0, BINS - 1)] * sample_weight
             of_pairs.append(error(across, truth, reduction="none").mean(dim=-1) * weight[:, None])
         return torch.cat(of_pairs, dim=1).mean()
 
 
 def inverse_frequency_weights(apertures: NDArray[np.floating], balance: float) -> tuple[float, NDArray[np.float32]]:
-    """How much openings count by how rare they are.
+    """How much apertures count by how rare they are.
 
     Args:
         apertures: (F,) of the training faces.
         balance: 0 counts all alike, 1 all parts of the range alike.
 
     Returns:
-        The upper end of the range, whose lower end is 0; and (`BINS`,) weights of equal parts of it. Wider openings
+        The upper end of the range, whose lower end is 0; and (`BINS`,) weights of equal parts of it. Wider apertures
         have the last one.
     """
     if not len(apertures) or not (widest := float(np.quantile(apertures, 0.99))) > 0:

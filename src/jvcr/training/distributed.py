@@ -1,148 +1,123 @@
-"""The processes of a training: who starts them, how many there are, and where they compute.
-
-One process is one GPU, or a share of a machine's cores. They are started by ``jvcr train --devices N`` itself, on one
-machine, or from outside on any number: by torchrun or by SLURM's srun, which then say how many there are.
-"""
+"""What the processes of a training do together: sums, agreement, and batch norm over the whole batch."""
 
 from __future__ import annotations
 
-import inspect
-import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
+import torch.distributed as dist
 from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning_fabric.strategies.ddp import DDPStrategy
-from torch.nn.parallel import DistributedDataParallel
-
-Launcher = Literal["jvcr", "torchrun", "srun"]
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class StoppedByAnother(Exception):  # noqa: N818 (nothing is wrong here)
     """This process has nothing wrong, but another one cannot go on, and tells why."""
 
 
-@dataclass(frozen=True)
-class Processes:
-    """How a training's processes are laid out.
+class Ranks:
+    """All processes of a training, seen from one of them.
+
+    Args:
+        fabric: launched.
 
     Attributes:
-        devices: processes on each machine.
-        nodes: machines.
-        launcher: who starts them.
+        rank: of this process.
+        total: how many there are.
     """
 
-    devices: int = 1
-    nodes: int = 1
-    launcher: Launcher = "jvcr"
+    def __init__(self, fabric: Fabric) -> None:
+        self.rank, self.total, self._device = fabric.global_rank, fabric.world_size, fabric.device
 
     @property
-    def total(self) -> int:
-        """Processes on all machines."""
-        return self.devices * self.nodes
+    def is_first(self) -> bool:
+        """The first process writes the files and says how it goes."""
+        return self.rank == 0
 
-    @classmethod
-    def find(cls, environment: Mapping[str, str], devices: int | None = None, nodes: int | None = None) -> Processes:
-        """What torchrun or srun have set up, if one of them has started this process, else what is asked for.
-
-        Args:
-            environment: this process's variables.
-            devices: processes on each machine; None for what was set up, 1 if nothing was.
-            nodes: machines; None likewise.
-
-        Raises:
-            ValueError: less than one of either, not what was set up, or several machines and nobody to start the
-                processes on the others.
-        """
-        for name, value in (("devices", devices), ("nodes", nodes)):
-            if value is not None and value < 1:
-                raise ValueError(f"--{name} must be at least 1, got {value}")
-        launcher: Launcher
-        if "TORCHELASTIC_RUN_ID" in environment:
-            launcher, total, each = "torchrun", int(environment["WORLD_SIZE"]), int(environment["LOCAL_WORLD_SIZE"])
-        elif int(environment.get("SLURM_STEP_NUM_TASKS", "1")) > 1 and "SLURM_PROCID" in environment:
-            launcher, total = "srun", int(environment["SLURM_STEP_NUM_TASKS"])
-            if "SLURM_NTASKS_PER_NODE" not in environment:
-                raise ValueError(
-                    f"srun has started {total} tasks without saying how many on each machine: give it --ntasks-per-node"
-                )
-            each = int(environment["SLURM_NTASKS_PER_NODE"])
-        else:
-            if (nodes or 1) > 1 and not {"MASTER_ADDR", "MASTER_PORT", "NODE_RANK"} <= environment.keys():
-                raise ValueError(
-                    f"--nodes {nodes} needs jvcr to be started on every machine: do so with torchrun or srun, or by "
-                    f"hand with MASTER_ADDR, MASTER_PORT and NODE_RANK set"
-                )
-            return cls(devices or 1, nodes or 1)
-        found = cls(each, max(1, total // each), launcher)
-        if found.total != total:
-            raise ValueError(f"{launcher} has started {total} processes, which are not {each} on each machine")
-        if (devices or found.devices, nodes or found.nodes) != (found.devices, found.nodes):
-            raise ValueError(
-                f"--devices {devices or found.devices} --nodes {nodes or found.nodes}, but {launcher} has started "
-                f"{found.devices} processes on each of {found.nodes} machines: leave these options to {launcher}"
-            )
-        return found
-
-    def threads(self, cores: int, environment: Mapping[str, str]) -> int:
-        """Processor threads for each process, so that all processes of a machine together have one a core.
-
-        Args:
-            cores: that this process may use. srun gives each task its own if it is told --cpus-per-task.
-            environment: this process's variables.
-        """
-        own = self.launcher == "srun" and "SLURM_CPUS_PER_TASK" in environment
-        if own:
-            return min(cores, int(environment["SLURM_CPUS_PER_TASK"]))
-        return max(1, cores // self.devices)
-
-    def check_batch(self, batch_size: int) -> None:
-        """All processes get equal parts of a batch, or means over parts would not be means over the batch.
-
-        Raises:
-            ValueError: the batch cannot be divided so.
-        """
-        if batch_size % self.total:
-            near = max(1, round(batch_size / self.total)) * self.total
-            raise ValueError(
-                f"batch_size is {batch_size}, which {self.total} processes cannot share equally: choose a multiple of "
-                f"{self.total}, as --set batch_size={near}, or another number of processes"
-            )
-
-    def fabric(self, precision: str) -> Fabric:
-        """Where a training runs; its ``launch()`` starts the other processes, or joins those that have been started.
-
-        Args:
-            precision: Fabric's name of it.
-
-        Raises:
-            ValueError: there are fewer GPUs than processes.
-        """
-        gpus = torch.cuda.device_count()
-        if gpus and self.devices > gpus:
-            raise ValueError(
-                f"{self.devices} processes need as many GPUs, this machine has {gpus}: ask for fewer (--devices), or "
-                f'hide the GPUs to compute on the processor (CUDA_VISIBLE_DEVICES="")'
-            )
+    def summed(self, value: Tensor) -> Tensor:
+        """The sum over all processes."""
         if self.total == 1:
-            return Fabric(accelerator="auto", devices=1, precision=precision)  # type: ignore[arg-type]
-        environments: dict[Launcher, type[ClusterEnvironment]] = {
-            "jvcr": LightningEnvironment,
-            "torchrun": TorchElasticEnvironment,
-            "srun": SLURMEnvironment,
-        }
-        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-        # Buffers, the batch norms' statistics, are the same everywhere or averaged when they are used: none need to be
-        # sent at each step. Newer versions of torch have another name for that.
-        known = inspect.signature(DistributedDataParallel).parameters
-        sending = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-        options: dict[str, Any] = {sending: False}
-        strategy = DDPStrategy(**options)
-        settings: dict[str, Any] = {"precision": precision, "plugins": [environments[self.launcher]()]}
-        return Fabric(accelerator="auto", devices=self.devices, num_nodes=self.nodes, strategy=strategy, **settings)
+            return value
+        total = value.to(self._device, copy=True)
+        dist.all_reduce(total)
+        return total
+
+    def agreed(self, error: Exception | None, *wishes: bool) -> list[bool]:
+        """Which of the wishes any process has: all must leave the loop, or save, at the same step.
+
+        Raises:
+            Exception: ``error``, if this is the first process that has one.
+            StoppedByAnother: another one is.
+        """
+        flags = torch.zeros(self.total + len(wishes))
+        flags[self.rank] = error is not None
+        flags[self.total :] = torch.tensor(wishes)
+        flags = self.summed(flags)
+        if failing := flags[: self.total].nonzero().flatten().tolist():
+            if error is not None and failing[0] == self.rank:
+                raise error
+            raise StoppedByAnother(f"process {failing[0]} of {self.total} cannot go on") from error
+        return [bool(w) for w in flags[self.total :] > 0]
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What one process fails to do in this block stops all of them behind it, instead of leaving some to wait.
+
+        Nothing in the block may wait for another process.
+        """
+        error = None
+        try:
+            yield
+        except Exception as failed:
+            error = failed
+        self.agreed(error)
+
+    def average_buffers(self, network: nn.Module) -> None:
+        """Gives the batch norms of all processes the mean of their running statistics."""
+        statistics = [b for b in network.buffers() if b.is_floating_point()]
+        means = self.summed(torch.cat([b.flatten() for b in statistics])) / self.total
+        for old, new in zip(statistics, means.split([b.numel() for b in statistics]), strict=True):
+            old.copy_(new.view_as(old))
+
+
+class SynchronisedBatchNorm(_BatchNorm):
+    """Batch norm whose statistics are those of all processes' parts together: `torch.nn.SyncBatchNorm` for processors.
+
+    The parts have to be equally large. Gradients, averaged over the processes, are those of one process with the whole
+    batch. In evaluation, and with one process, it is an ordinary batch norm.
+    """
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Any number of axes: the second is the channels'."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(batch, channels, ...) -> the same shape; ``batch`` is this process's part."""
+        if not self.training or not dist.is_initialized():
+            return super().forward(input)
+        assert self.momentum is not None and self.running_mean is not None and self.running_var is not None
+        assert self.num_batches_tracked is not None
+        x = input.to(torch.promote_types(input.dtype, torch.float32))
+        own_variance, own_mean = torch.var_mean(x, [0, *range(2, x.ndim)], correction=0, keepdim=True)
+        # Parts of equal size: variances add up with those of the parts' means. Sums of squares would cancel.
+        mean = all_reduce(own_mean) / dist.get_world_size()
+        variance = all_reduce(own_variance + (own_mean - mean).square()) / dist.get_world_size()
+        with torch.no_grad():
+            count = x.numel() // x.shape[1] * dist.get_world_size()
+            unbiased = variance * (count / max(count - 1, 1))
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean.flatten().to(self.running_mean.dtype), self.momentum)
+            self.running_var.lerp_(unbiased.flatten().to(self.running_var.dtype), self.momentum)
+        scale = self.weight.view_as(mean) * torch.rsqrt(variance + self.eps)
+        return torch.addcmul(self.bias.view_as(mean) - mean * scale, x, scale).to(input.dtype)
+
+
+def synchronise_batch_norms(network: nn.Module, on_gpu: bool) -> None:
+    """Puts a synchronised one with the same weights and statistics in place of each batch norm of a network."""
+    if on_gpu:
+        nn.SyncBatchNorm.convert_sync_batchnorm(network)  # changes the network itself, which is no batch norm
+        return
+    for module in network.modules():
+        if isinstance(module, _BatchNorm):
+            module.__class__ = SynchronisedBatchNorm

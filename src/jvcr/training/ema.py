@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeAlias
+from itertools import chain
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-Tensors: TypeAlias = "tuple[Tensor, ...] | list[Tensor]"
 
-
-def exponential_moving_average(network: nn.Module, decay: float) -> AveragedModel:
+class RunningAverage(AveragedModel):
     """The exponential average of a network's weights and of its batch norms' statistics.
 
     The decay rises to its value: in the n-th update since `restart` the old average counts
@@ -23,22 +20,29 @@ def exponential_moving_average(network: nn.Module, decay: float) -> AveragedMode
         network: its weights are where the average starts.
         decay: below 1.
     """
-    return AveragedModel(network, multi_avg_fn=_average(decay), use_buffers=True)
 
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        super().__init__(network, use_buffers=True)
+        self.decay = decay
 
-def restart(average: AveragedModel) -> None:
-    """Lets the next update begin the average anew."""
-    average.n_averaged.zero_()
-
-
-def _average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
     @torch.no_grad()
-    def update(averaged: Tensors, current: Tensors, count: Tensor | int) -> None:
-        n = int(count)
-        new = 1 - min(decay, (1 + n) / (10 + n))
-        if averaged[0].is_floating_point():
-            torch._foreach_lerp_(averaged, current, new)
-        else:  # the batch norms' counters
-            torch._foreach_copy_(averaged, current)
+    def update_parameters(self, model: nn.Module) -> None:
+        """Takes in the network's present weights and statistics.
 
-    return update
+        torch's own update reads numbers back from an accelerator at every step, which would wait for it.
+        """
+        n = int(self.n_averaged)  # never moved to an accelerator
+        pairs = list(zip(*(chain(m.parameters(), m.buffers()) for m in (self.module, model)), strict=True))
+        smooth = [(a, c) for a, c in pairs if n and a.is_floating_point()]
+        copied = [(a, c) for a, c in pairs if not n or not a.is_floating_point()]  # the batch norms' counters
+        if smooth:
+            averaged, current = map(list, zip(*smooth, strict=True))
+            torch._foreach_lerp_(averaged, current, 1 - min(self.decay, (1 + n) / (10 + n)))
+        if copied:
+            averaged, current = map(list, zip(*copied, strict=True))
+            torch._foreach_copy_(averaged, current)
+        self.n_averaged += 1
+
+    def restart(self) -> None:
+        """Lets the next update begin the average anew."""
+        self.n_averaged.zero_()

@@ -23,7 +23,7 @@ class Losses(NamedTuple):
         total: what is minimised: ``voxel + lambda * coordinate``.
         voxel: L_vox (Eq. 3), with the recipe's reduction.
         coordinate: L_coord (Eq. 4), with the recipe's reduction; with R, of P's landmarks and of R's. The error across
-            openings is in it, if the recipe counts that.
+            apertures is in it, if the recipe counts that.
     """
 
     total: Tensor
@@ -42,7 +42,7 @@ class JVCRLoss(nn.Module):
     Args:
         network: G, P and, if it has one, R.
         recipe: which losses.
-        openings: the error across openings, where it counts beside that of the landmarks.
+        apertures: the error across apertures, where it counts beside that of the landmarks.
     """
 
     def __init__(self, network: JVCR, recipe: LossRecipe, apertures: ApertureLoss | None = None) -> None:
@@ -54,7 +54,7 @@ class JVCRLoss(nn.Module):
         image: Float[Tensor, "batch 3 size size"],
         points_unit: Float[Tensor, "batch points 3"],
         stage: Stage,
-        counted: Float[Tensor, " batch"] | None = None,
+        sample_weight: Float[Tensor, " batch"] | None = None,
     ) -> Losses:
         """The losses of one batch.
 
@@ -62,7 +62,7 @@ class JVCRLoss(nn.Module):
             image: as the network takes them.
             points_unit: the true landmarks, unit frame.
             stage: which of the two.
-            counted: how much each face's openings count beside the recipe's weight; None is 1 for all.
+            sample_weight: how much each face's apertures count beside the recipe's weight; None is 1 for all.
         """
         config, recipe = self.network.config, self.recipe
         truths = [
@@ -80,8 +80,8 @@ class JVCRLoss(nn.Module):
         if output.coarse_points is not output.points:
             coordinate = coordinate_loss(output.coarse_points, points_unit, recipe) + coordinate
         if self.apertures is not None:
-            counted = points_unit.new_ones(len(points_unit)) if counted is None else counted
-            coordinate = coordinate + recipe.aperture_weight * self.apertures(output.points, points_unit, counted)
+            weight = points_unit.new_ones(len(points_unit)) if sample_weight is None else sample_weight
+            coordinate = coordinate + recipe.aperture_weight * self.apertures(output.points, points_unit, weight)
         return Losses(voxel + recipe.coordinate_weight * coordinate, voxel, coordinate)
 
 

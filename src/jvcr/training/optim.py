@@ -1,11 +1,14 @@
-"""Optimisers and learning rates of the recipes."""
+"""What moves the weights, and when: optimisers, the stages in steps, and learning rates."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from jvcr.training.recipe import OptimizerRecipe
+from jvcr.training.loss import Stage
+from jvcr.training.recipe import OptimizerRecipe, Recipe
 
 
 def make_optimizer(network: nn.Module, recipe: OptimizerRecipe) -> torch.optim.Optimizer:
@@ -19,6 +22,61 @@ def make_optimizer(network: nn.Module, recipe: OptimizerRecipe) -> torch.optim.O
     if recipe.name == "rmsprop":
         return torch.optim.RMSprop(groups, lr=recipe.learning_rate)
     return (torch.optim.Adam if recipe.name == "adam" else torch.optim.AdamW)(groups, lr=recipe.learning_rate)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A run's stages in steps, counted from 0.
+
+    Attributes:
+        recipe: says how many epochs.
+        faces: in the training split: an epoch is as many.
+    """
+
+    recipe: Recipe
+    faces: int
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Steps in which as many faces are seen as there are."""
+        return self.faces / self.recipe.batch_size
+
+    @property
+    def separate_steps(self) -> int:
+        """Steps of the first stage."""
+        return round(self.recipe.stages.separate * self.steps_per_epoch)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of both stages."""
+        return self.separate_steps + round(self.recipe.stages.joint * self.steps_per_epoch)
+
+    def stage(self, step: int) -> Stage:
+        """The stage a step belongs to."""
+        return "separate" if step < self.separate_steps else "joint"
+
+    def learning_rate(self, step: int) -> float:
+        """The learning rate of a step."""
+        return learning_rate(
+            self.recipe.optimizer, step / self.steps_per_epoch, self.total_steps / self.steps_per_epoch
+        )
+
+    def validates(self, done: int) -> bool:
+        """Whether the weights are validated after so many steps."""
+        every = max(1, round(self.recipe.validate_epochs * self.steps_per_epoch))
+        return done % every == 0 or done == self.total_steps
+
+    def check(self) -> None:
+        """Refuses stages without a step.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if self.total_steps == 0:
+            raise ValueError(
+                f"the stages are shorter than one step: {self.faces} faces in batches of {self.recipe.batch_size} make "
+                f"{self.steps_per_epoch:.3g} steps an epoch; lengthen stages"
+            )
 
 
 def learning_rate(recipe: OptimizerRecipe, epoch: float, epochs: float) -> float:

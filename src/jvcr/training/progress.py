@@ -82,11 +82,12 @@ class Progress:
         """A line above the bar."""
         self.console.print(text, highlight=False)
 
-    def note_from_signal(self, text: str) -> None:
-        """A line, written past all buffers: the signal may have come in the middle of printing another one.
+    def note_interrupt(self) -> None:
+        """What Ctrl-C does, written past all buffers: the signal may have come in the middle of printing another line.
 
         Python refuses to print while it prints.
         """
         if not self.console.quiet:
             with contextlib.suppress(OSError, ValueError):  # where stderr is no file, nobody waits for the line
-                os.write(self.console.file.fileno(), f"\n{text}\n".encode())
+                text = "\nstopping after this step; press Ctrl-C again to stop without saving\n"
+                os.write(self.console.file.fileno(), text.encode())

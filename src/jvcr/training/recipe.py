@@ -20,6 +20,19 @@ PRECISIONS = ("auto", "32-true", "16-mixed", "bf16-mixed", "64-true")
 Subnetwork = Literal["voxel", "coordinate", "refinement"]
 """A part of `jvcr.model.JVCR`, by the name of its attribute."""
 
+RENAMED = {
+    "start": "pretrained",
+    "fixed": "frozen",
+    "optimizer.clip": "optimizer.max_grad_norm",
+    "optimizer.average": "optimizer.ema_decay",
+    "loss.opening_weight": "loss.aperture_weight",
+    "loss.opening_sources": "loss.aperture_sources",
+    "loss.opening_balance": "loss.aperture_balance",
+    "network.points": "network.num_landmarks",
+    "network.refinement.windows": "network.refinement.patches",
+}
+"""Keys of recipes written before version 0.2, and what they are called now."""
+
 
 @dataclass(frozen=True)
 class DataRecipe:
@@ -30,7 +43,7 @@ class DataRecipe:
         val_split: validated on: the weights that do best on it are kept. "" trains without, and keeps the last ones, as
             where the only other faces are the test set.
         source_shares: how many faces of each source go into a batch, relative to each other; empty draws all alike.
-        rare_share: share of each batch, from 0 to below 1, drawn from faces with rare openings, eyes shut or wide,
+        rare_share: share of each batch, from 0 to below 1, drawn from faces with rare apertures, eyes shut or wide,
             lips apart or pressed (`jvcr.training.aperture_loss.rare_apertures`): a network that sees few of them tends
             to the usual face. 0 draws all alike.
         in_memory: keep the decoded images in memory, in each process; False reads each when it is its turn.
@@ -79,13 +92,13 @@ class LossRecipe:
         coordinate: "l2", the squared error of a coordinate, or "l1", its size, which forgives wrong labels; averaged
             over coordinates (unit frame) and faces.
         coordinate_weight: lambda.
-        aperture_weight: how much the vectors between landmarks that face each other across an opening, as upper and
+        aperture_weight: how much the vectors between landmarks that face each other across an aperture, as upper and
             lower lid do, count in L_coord beside the landmarks: their error, reduced alike, times this is added. It
             is counted of the network's last landmarks only: of R's where there is R, of P's otherwise.
         aperture_sources: the sources on whose faces it counts; empty is all. Where lids were never labelled by hand,
             they teach nothing but what a fitted model takes for usual. The mean is over all faces of a batch, so the
             fewer of these are in it (``data.source_shares``), the less it counts.
-        aperture_balance: how much more an opening counts the rarer it is, from 0, all alike, to 1, all parts of its
+        aperture_balance: how much more an aperture counts the rarer it is, from 0, all alike, to 1, all parts of its
             range alike (`jvcr.training.aperture_loss.ApertureLoss`).
         peak: height of the Gaussians in the ground truth: 1, or Eq. 1's 1 / (2 pi sigma^2). Confidences are read off
             the volume as shares of 1, and so need 1.
@@ -117,8 +130,8 @@ class OptimizerRecipe:
             ``drop_epochs`` (the authors' released code); or "trapezoid", a linear rise over ``warmup_epochs``, a
             plateau, and a linear fall to 0 over the last ``decay_epochs``. A plateau can be prolonged or cut short on
             ``--resume``.
-        clip: greatest norm of the gradient; 0 for none.
-        average: decay a step of the running average of the weights, which is what is validated and kept, reached by a
+        max_grad_norm: greatest norm of the gradient; a greater one is scaled down to it. 0 for none.
+        ema_decay: decay a step of the running average of the weights, which is what is validated and kept, reached by a
             ramp in each stage (`jvcr.training.ema`); 0 for none.
     """
 
@@ -133,8 +146,8 @@ class OptimizerRecipe:
     drop_to: float = 2.5e-5
     warmup_epochs: float = 0.0
     decay_epochs: float = 0.0
-    clip: float = 0.0
-    average: float = 0.0
+    max_grad_norm: float = 0.0
+    ema_decay: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -145,8 +158,8 @@ class Recipe:
         name: of the weights it makes.
         scheme: the landmarks: a built-in name or the path of a TOML file.
         network: the networks; in a file a preset's name, or a table with ``preset`` and what differs.
-        start: weights to begin with, a shipped name or a .safetensors file; "" begins with random ones.
-        fixed: subnetworks that stay as they are, weights and batch norms' statistics: "voxel" (G), "coordinate" (P),
+        pretrained: weights to begin with, a shipped name or a .safetensors file; "" begins with random ones.
+        frozen: subnetworks that stay as they are, weights and batch norms' statistics: "voxel" (G), "coordinate" (P),
             "refinement" (R). For runs that begin with weights.
         batch_size: faces a step, over all processes.
         sync_batch_norm: with several processes, normalise by the statistics of the whole batch, as one process does,
@@ -164,8 +177,8 @@ class Recipe:
     name: str
     scheme: str = "face68"
     network: NetworkConfig = PAPER
-    start: str = ""
-    fixed: tuple[Subnetwork, ...] = ()
+    pretrained: str = ""
+    frozen: tuple[Subnetwork, ...] = ()
     data: DataRecipe = field(default_factory=DataRecipe)
     augmentation: Augmentation = field(default_factory=Augmentation)
     stages: StageRecipe = field(default_factory=StageRecipe)
@@ -184,8 +197,8 @@ class Recipe:
             is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if is_number and not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} must be a number from 0 on, got {float(value)}")
-        if self.optimizer.average >= 1:
-            raise ValueError(f"optimizer.average is below 1, got {self.optimizer.average}")
+        if self.optimizer.ema_decay >= 1:
+            raise ValueError(f"optimizer.ema_decay is below 1, got {self.optimizer.ema_decay}")
         if self.optimizer.learning_rate == 0 or self.optimizer.step_epochs == 0:
             raise ValueError("optimizer.learning_rate and optimizer.step_epochs must be above 0")
         if self.data.rare_share >= 1:
@@ -194,15 +207,15 @@ class Recipe:
             raise ValueError(f"loss.aperture_balance is at most 1, got {self.loss.aperture_balance}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
-        if self.batch_size < 1 or self.stages.separate < 0 or self.stages.joint < 0:
-            raise ValueError("batch_size must be at least 1, and no stage can last less than 0 epochs")
+        if self.batch_size < 1:
+            raise ValueError("batch_size must be at least 1")
         if self.stages.separate + self.stages.joint <= 0:
             raise ValueError("stages: nothing to train, both stages last 0 epochs")
         parts = {"voxel", "coordinate", *(["refinement"] if self.network.refinement.patches else [])}
-        if parts <= set(self.fixed):
-            raise ValueError(f"fixed names all subnetworks, {', '.join(sorted(parts))}: nothing is left to train")
-        if self.fixed and not self.start:
-            raise ValueError(f"fixed ({', '.join(self.fixed)}) needs weights to begin with: give start")
+        if parts <= set(self.frozen):
+            raise ValueError(f"frozen names all subnetworks, {', '.join(sorted(parts))}: nothing is left to train")
+        if self.frozen and not self.pretrained:
+            raise ValueError(f"frozen ({', '.join(self.frozen)}) needs weights to begin with: give pretrained")
         if self.validate_epochs <= 0 or self.checkpoint_minutes <= 0:
             raise ValueError("validate_epochs and checkpoint_minutes must be above 0")
 
@@ -236,6 +249,8 @@ class Recipe:
         Raises:
             ValueError: a key or value is wrong; every wrong one is named.
         """
+        if old := [key for key in flat(data) if key in RENAMED]:
+            raise ValueError(f"renamed: {', '.join(f'{key} is {RENAMED[key]} now' for key in old)}")
         data = {**data, "network": _network(data.get("network", "paper"))}
         try:
             return TypeAdapter(cls).validate_python(data)

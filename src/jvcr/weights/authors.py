@@ -31,7 +31,7 @@ from jvcr.files import sha256
 from jvcr.model.config import AUTHORS, NetworkConfig
 from jvcr.model.jvcr import JVCR
 from jvcr.scheme import load_scheme
-from jvcr.weights.safetensors import WeightsHeader
+from jvcr.weights.header import WeightsHeader
 
 PARTS = {"voxel": "state_dict_p2v", "coordinate": "state_dict_v2c"}
 """Our subnetworks, G and P, and their entries in the checkpoint."""
@@ -106,7 +106,7 @@ def read_authors_checkpoint(path: str | Path) -> tuple[JVCR, WeightsHeader]:
     with torch.no_grad():
         _give_unit_frame(network)
     origin = {"imported": "the authors' released checkpoint", "file": path.name, "sha256": sha256(path)}
-    return network.eval(), WeightsHeader("authors", AUTHORS, load_scheme("face71"), origin)
+    return network.eval(), WeightsHeader("authors", AUTHORS.to_dict(), load_scheme("face71"), origin)
 
 
 def authors_keys(config: NetworkConfig = AUTHORS) -> dict[str, dict[str, str]]:

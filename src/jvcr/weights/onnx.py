@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from jvcr.files import replacing
 from jvcr.model.jvcr import JVCR
 from jvcr.weights.fold import FoldedCoordinateNet
-from jvcr.weights.safetensors import WeightsHeader
+from jvcr.weights.header import WeightsHeader
 
 EXACT = {"coordinates": 2e-5, "volume": 2e-4}
 """Greatest difference between the two with the same weights: of landmarks in the unit frame and of voxels, each as a

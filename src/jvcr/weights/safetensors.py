@@ -2,69 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import safetensors
 import torch
 from safetensors.torch import load_file, save_file
 
 from jvcr.files import replacing
-from jvcr.model.config import NetworkConfig
 from jvcr.model.jvcr import JVCR
-from jvcr.scheme import LandmarkScheme
-from jvcr.weights import FORMAT, find_weights
+from jvcr.weights.header import WeightsHeader, find_weights
 
 _RENAMED = {".features_back.": ".merge_features.", ".heads_back.": ".merge_predictions."}
 """Parts of tensors' names in files made before version 0.2, and what they are called now."""
-
-
-@dataclass(frozen=True)
-class WeightsHeader:
-    """What a weight file says of itself.
-
-    Attributes:
-        name: of the weights.
-        network: shape of the network.
-        scheme: what its landmarks are.
-        training: how it was made: recipe, data, faces seen, validation figures.
-    """
-
-    name: str
-    network: NetworkConfig
-    scheme: LandmarkScheme
-    training: dict[str, Any] = field(default_factory=dict)
-
-    def to_json(self) -> str:
-        """One line of JSON; `from_json` reads it back."""
-        return json.dumps(
-            {
-                "format": FORMAT,
-                "name": self.name,
-                "image_size": self.network.voxel.image_size,
-                "scheme": self.scheme.to_dict(),
-                "network": self.network.to_dict(),
-                "training": self.training,
-            }
-        )
-
-    @classmethod
-    def from_json(cls, text: str) -> WeightsHeader:
-        """The opposite of `to_json`.
-
-        Raises:
-            ValueError: of another format, or not such a header.
-        """
-        try:
-            data = json.loads(text)
-            if data["format"] != FORMAT:
-                raise ValueError(f"format {data['format']} is not known here (this package reads {FORMAT})")
-            scheme = LandmarkScheme.from_dict(data["scheme"])
-            return cls(data["name"], NetworkConfig.from_dict(data["network"]), scheme, data.get("training", {}))
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise ValueError(f"its header is not one of jvcr's: {error!r}") from error
 
 
 def save_weights(path: str | Path, network: JVCR, header: WeightsHeader, dtype: torch.dtype = torch.float32) -> None:
@@ -101,7 +51,8 @@ def read_header(path: str | Path) -> WeightsHeader:
     if "jvcr" not in metadata:
         raise ValueError(f"{path} holds weights, but not of jvcr: its header does not say what network they belong to")
     try:
-        return WeightsHeader.from_json(metadata["jvcr"])
+        header = WeightsHeader.from_json(metadata["jvcr"])
+        return replace(header, network=header.config.to_dict())  # its keys are this version's
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -122,7 +73,7 @@ def load_network(weights: str | Path = "compact") -> JVCR:
         ValueError: the file is damaged or its tensors do not fit the network its header names.
     """
     path = find_weights(weights, ".safetensors")
-    network = JVCR(read_header(path).network)
+    network = JVCR(read_header(path).config)
     try:
         tensors = load_file(path)
         for name in list(tensors):

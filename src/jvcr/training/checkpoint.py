@@ -1,0 +1,200 @@
+"""The files of a run's folder, and the weights that a run may begin with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from jvcr.data.dataset import LandmarkDataset
+from jvcr.files import replacing, sha256
+from jvcr.model.config import NetworkConfig
+from jvcr.model.jvcr import JVCR
+from jvcr.scheme import LandmarkScheme
+from jvcr.training.recipe import Recipe, flat
+from jvcr.weights.header import find_weights
+from jvcr.weights.safetensors import load_network, read_header
+
+CHECKPOINT = "last.pt"
+WEIGHTS = "best.safetensors"
+LOG = "metrics.jsonl"
+
+FREE_TO_CHANGE = {
+    "stages.joint",
+    "optimizer.decay_epochs",
+    "workers",
+    "validate_epochs",
+    "checkpoint_minutes",
+    "precision",
+}
+"""A resumed run may change these keys of its recipe."""
+
+
+@dataclass
+class RunState:
+    """What a checkpoint holds beside weights and optimiser.
+
+    Attributes:
+        step: steps done.
+        seconds: time spent training, validation and earlier sittings included.
+        best: the validation figures of the weights kept.
+        pretrained: what the weights were that the run began with; None for random ones.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    best: dict[str, float] | None = None
+    pretrained: dict[str, Any] | None = None
+
+
+def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Writes a checkpoint; a write that fails leaves the one before as it is."""
+    with replacing(path) as temporary:
+        torch.save(content, temporary)
+
+
+def read_checkpoint(path: Path, recipe: Recipe, faces: str, precision: str) -> dict[str, Any]:
+    """The content of a checkpoint with which this run can go on.
+
+    Args:
+        path: of the checkpoint.
+        recipe: of this run.
+        faces: the `fingerprint` of its training faces.
+        precision: that it computes in here.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is damaged, was made by a recipe that differs in more than how long and how often, with other
+            faces, or in another precision that nobody asked to change.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist: nothing to resume; leave --resume out to start")
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        old = Recipe.from_dict(content["recipe"])
+    except Exception as error:
+        raise damaged(path, error) from error
+    if differing := differences(old, recipe):
+        raise ValueError(
+            f"{path} was made by a recipe that differs in {', '.join(differing)}: give the same recipe, or another "
+            "--out"
+        )
+    if content.get("faces") != faces:
+        raise ValueError(f"{path} was made with other training faces: give the same --data, or another --out")
+    before = content.get("precision", precision)
+    if recipe.precision == "auto" and before != precision:
+        raise ValueError(
+            f'{path} was made in {before}, and precision = "auto" is {precision} on this machine: go on in {before} '
+            f"with --set precision={before}, or change over with --set precision={precision}"
+        )
+    return content
+
+
+def damaged(path: Path, error: Exception) -> ValueError:
+    """The error of a file that is no checkpoint."""
+    return ValueError(
+        f"{path} cannot be read as a checkpoint ({type(error).__name__}: {error}): it is damaged, or of another version"
+    )
+
+
+def differences(old: Recipe, new: Recipe) -> list[str]:
+    """The settings in which two recipes differ and that a resumed run must not change."""
+    a, b = flat(old.to_dict()), flat(new.to_dict())
+    return sorted(k for k in a.keys() | b.keys() if a.get(k) != b.get(k) and k not in FREE_TO_CHANGE)
+
+
+def fingerprint(dataset: LandmarkDataset) -> str:
+    """Tells the faces of a data set, their landmarks and their order from any others."""
+    digest = hashlib.sha256("\n".join(dataset.images.tolist()).encode())
+    digest.update(np.ascontiguousarray(dataset.points_px).tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class RunLog:
+    """A file with one line of JSON for each validation.
+
+    Attributes:
+        path: of the file.
+    """
+
+    path: Path
+
+    def append(self, entry: dict[str, Any]) -> None:
+        """Adds a line."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def forget_after(self, step: int) -> None:
+        """Drops what a stopped run logged after its last checkpoint: it will be done and logged again."""
+        if self.path.is_file():
+            lines = self.path.read_text(encoding="utf-8").splitlines()
+            with replacing(self.path) as temporary:
+                kept = [line + "\n" for line in lines if _logged_step(line) <= step]
+                temporary.write_text("".join(kept), encoding="utf-8")
+
+
+def _logged_step(line: str) -> float:
+    """The step of a line of the log; infinity for a line that was cut short when the run was killed."""
+    try:
+        return float(json.loads(line)["step"])
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return math.inf
+
+
+def load_pretrained(weights: str, network: JVCR, scheme: LandmarkScheme) -> tuple[dict[str, Any], list[str]]:
+    """Gives a network the weights of a file.
+
+    A refinement subnetwork that the file lacks stays as it is: a new one moves nothing, so the network begins with what
+    the file's does.
+
+    Args:
+        weights: a shipped name or the path of a .safetensors file.
+        network: the network, of the file's shape but for the refinement.
+        scheme: the landmarks it is to learn.
+
+    Returns:
+        What a weight file says of them: name, SHA-256 and faces seen; and what the user should know of them.
+
+    Raises:
+        FileNotFoundError: no such weights.
+        ValueError: the file is damaged, or of a network of another shape; the message names what differs.
+    """
+    path = find_weights(weights, ".safetensors")
+    header = read_header(path)
+    config = header.config
+    there, here = load_network(path).state_dict(), network.state_dict()
+    if not config.refinement.patches:
+        there |= {k: v for k, v in here.items() if k.startswith("refinement.")}
+    shapes = {k: (_shape(there, k), _shape(here, k)) for k in [*here, *(k for k in there if k not in here)]}
+    if wrong := {k: v for k, v in shapes.items() if v[0] != v[1]}:
+        first, (a, b) = next(iter(wrong.items()))
+        settings = ", ".join(f"{k} {a} (here {b})" for k, a, b in config_differences(config, network.config))
+        raise ValueError(
+            f"{path} does not fit the recipe's network: it has {settings or 'another network'}; {len(wrong)} tensors "
+            f"differ, the first is {first}, {a} there and {b} here. Give the recipe that network, or other weights"
+        )
+    network.load_state_dict(there)
+    notes = [f"starting from the weights {header.name} ({weights})"]
+    for key, a, b in config_differences(config, network.config):
+        notes.append(f"they were trained with {key} {a}, and go on with {b}")
+    if header.scheme != scheme:
+        notes.append(f"they were trained on landmarks of {header.scheme.name}, and go on with {scheme.name}")
+    seen = header.training.get("faces_seen")
+    return {"weights": weights, "name": header.name, "faces_seen": seen, "sha256": sha256(path)}, notes
+
+
+def config_differences(old: NetworkConfig, new: NetworkConfig) -> list[tuple[str, Any, Any]]:
+    """The recipe's keys in which two networks differ, each with both values."""
+    a, b = flat(old.to_dict(), "network."), flat(new.to_dict(), "network.")
+    return [(k, a.get(k), b.get(k)) for k in [*a, *(k for k in b if k not in a)] if a.get(k) != b.get(k)]
+
+
+def _shape(tensors: dict[str, Any], name: str) -> str:
+    return "x".join(map(str, tensors[name].shape)) or "a number" if name in tensors else "missing"
