@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from jvcr.data.augment import Augmentation, augmented_crop, augmented_pixels, make_example, make_labelled_example
+from jvcr.data.augment import Augmentation, augmented_crop, augmented_pixels, make_example
 from jvcr.geometry import Crop
 from jvcr.scheme import FACE68, LandmarkScheme
 
@@ -41,7 +41,7 @@ def centre_of(pixels, channel):
 )
 def test_landmarks_stay_on_their_pixels(picture, changes, seed):
     settings = dataclasses.replace(NONE, **changes)
-    pixels, points = make_example(picture, POINTS, SIZE, DOTS, settings, np.random.default_rng(seed))
+    pixels, points, _ = make_example(picture, POINTS, SIZE, DOTS, settings, np.random.default_rng(seed))
     assert pixels.shape == (SIZE, SIZE, 3)
     inside = np.flatnonzero((abs(points[:, :2]) < 0.85).all(1))  # a dot that the crop cuts has its centre elsewhere
     assert len(inside)
@@ -55,8 +55,8 @@ def test_a_mirror_swaps_left_and_right_of_a_face():
     face = np.array(FACE68.template, np.float32) * 40 + 100
     image = np.zeros((200, 200, 3), np.uint8)
     flipped = dataclasses.replace(NONE, flip=1.0)
-    _, plain = make_example(image, face, SIZE, FACE68, None, np.random.default_rng(0))
-    _, mirrored = make_example(image, face, SIZE, FACE68, flipped, np.random.default_rng(0))
+    _, plain, _ = make_example(image, face, SIZE, FACE68, None, np.random.default_rng(0))
+    _, mirrored, _ = make_example(image, face, SIZE, FACE68, flipped, np.random.default_rng(0))
     # The template is symmetric: its mirror image is itself, landmark by landmark, only if the pairs are right.
     np.testing.assert_allclose(mirrored, plain, atol=2e-3)
 
@@ -64,8 +64,8 @@ def test_a_mirror_swaps_left_and_right_of_a_face():
 def test_depth_is_scaled_with_the_crop():
     settings = dataclasses.replace(NONE, scale=0.2)
     image = np.zeros((220, 200, 3), np.uint8)
-    _, plain = make_example(image, POINTS, SIZE, DOTS, None, np.random.default_rng(0))
-    _, scaled = make_example(image, POINTS, SIZE, DOTS, settings, np.random.default_rng(0))
+    _, plain, _ = make_example(image, POINTS, SIZE, DOTS, None, np.random.default_rng(0))
+    _, scaled, _ = make_example(image, POINTS, SIZE, DOTS, settings, np.random.default_rng(0))
     factor = np.ptp(scaled[:, 0]) / np.ptp(plain[:, 0])
     assert abs(factor - 1) > 0.01
     assert np.ptp(scaled[:, 2]) / np.ptp(plain[:, 2]) == pytest.approx(factor, rel=1e-4)
@@ -124,22 +124,22 @@ def test_colour_offset_moves_each_colour_by_itself():
 def test_the_crop_s_rule_and_the_stretched_range(picture):
     rng = np.random.default_rng(0)
     dim = picture // 3 + 20
-    _, longer = make_example(dim, POINTS, SIZE, DOTS, None, rng)
-    pixels, points = make_example(dim, POINTS, SIZE, DOTS, None, rng, "width", True)
+    _, longer, _ = make_example(dim, POINTS, SIZE, DOTS, None, rng)
+    pixels, points, _ = make_example(dim, POINTS, SIZE, DOTS, None, rng, "width", True)
     # 70 pixels wide and 40 high: the crops are equal in x and y, and lie 0.5 (mid-range) and 0 (mean) deep.
     np.testing.assert_allclose(points[:, :2], longer[:, :2], atol=1e-6)
     np.testing.assert_allclose(points[:, 2], POINTS[:, 2] / (70 * 1.25 / 2), atol=1e-6)
     np.testing.assert_allclose(longer[:, 2], (POINTS[:, 2] + 0.5) / (70 * 1.25 / 2), atol=1e-6)
     assert (pixels.min(), pixels.max()) == (0, 255)
     turned = POINTS[:, [1, 0, 2]]
-    _, narrow = make_example(dim, turned, SIZE, DOTS, None, rng, "width")
+    _, narrow, _ = make_example(dim, turned, SIZE, DOTS, None, rng, "width")
     assert np.ptp(narrow[:, 0]) == pytest.approx(2 / 1.25) and np.ptp(narrow[:, 1]) > 2
 
 
 def test_the_range_is_stretched_last(picture):
     bright = dataclasses.replace(NONE, light=0.1)
     for seed in range(4):
-        pixels, _ = make_example(
+        pixels, _, _ = make_example(
             picture // 3 + 20, POINTS, SIZE, DOTS, bright, np.random.default_rng(seed), stretch=True
         )
         assert (pixels.min(), pixels.max()) == (0, 255)
@@ -151,7 +151,7 @@ def test_labels_by_hand_go_with_the_landmarks(picture, changes):
     hand[1] = np.nan
 
     def example(labels):
-        return make_labelled_example(picture, POINTS, labels, SIZE, DOTS, settings, np.random.default_rng(3))
+        return make_example(picture, POINTS, SIZE, DOTS, settings, np.random.default_rng(3), hand_px=labels)
 
     pixels, points, moved = example(hand)
     assert moved.dtype == np.float32
@@ -160,6 +160,5 @@ def test_labels_by_hand_go_with_the_landmarks(picture, changes):
     kept = np.arange(3) != unlabelled
     np.testing.assert_allclose(moved[kept], points[kept, :2], atol=1e-6)
     assert np.isnan(example(None)[2]).all()
-    plain = make_example(picture, POINTS, SIZE, DOTS, settings, np.random.default_rng(3))
-    np.testing.assert_array_equal(plain[0], pixels)
-    np.testing.assert_array_equal(plain[1], points)
+    np.testing.assert_array_equal(example(None)[0], pixels)
+    np.testing.assert_array_equal(example(None)[1], points)

@@ -86,7 +86,8 @@ def make_example(
     rng: np.random.Generator,
     rule: CropRule = "longer",
     stretch: bool = False,
-) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    hand_px: NDArray[np.float32] | None = None,
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
     """One training example: the crop around a face's landmarks, disturbed where ``settings`` says so.
 
     Args:
@@ -98,28 +99,11 @@ def make_example(
         rng: where all chance comes from.
         rule: what the size of the crop goes by, `NetworkConfig.crop`.
         stretch: stretch the crop's pixels to the full range, after all that disturbs them, `NetworkConfig.stretch`.
+        hand_px: (N, 2) labels by hand of the same face, NaN where there are none; None without any.
 
     Returns:
-        The crop (size, size, 3) uint8 RGB, and the landmarks (N, 3) float32 in its unit frame.
-    """
-    return make_labelled_example(image, points_px, None, size, scheme, settings, rng, rule, stretch)[:2]
-
-
-def make_labelled_example(
-    image: NDArray[np.uint8],
-    points_px: NDArray[np.float32],
-    hand_px: NDArray[np.float32] | None,
-    size: int,
-    scheme: LandmarkScheme,
-    settings: Augmentation | None,
-    rng: np.random.Generator,
-    rule: CropRule = "longer",
-    stretch: bool = False,
-) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
-    """As `make_example`, with the labels by hand of the same face: ``hand_px`` (N, 2), NaN where there are none.
-
-    Returns:
-        As `make_example`, and the labels by hand (N, 2) in the crop's unit frame, NaN where there are none.
+        The crop (size, size, 3) uint8 RGB; and in its unit frame the landmarks (N, 3) float32 and the labels by hand
+        (N, 2) float32, NaN where there are none.
     """
     crop = Crop.around_landmarks(points_px, rule=rule)
     if settings is not None:
