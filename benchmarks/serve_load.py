@@ -52,7 +52,7 @@ class Service:
     """``jvcr serve`` in a process of its own."""
 
     def __init__(self, threads):
-        command = [sys.executable, "-m", "jvcr.cli", "serve", "--port", "0", "--threads", str(threads)]
+        command = [sys.executable, "-m", "jvcr", "serve", "--port", "0", "--threads", str(threads)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         told = self.process.stdout.readline()
         if "http://" not in told:

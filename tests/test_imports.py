@@ -125,7 +125,7 @@ HEAVY = ("torch", "onnxruntime", "cv2", "numpy", "PIL", "matplotlib", "lightning
         ("from jvcr.cli import make_app; make_app('predict').help_print(['predict'])", HEAVY),
         ("from jvcr import Face, Crop, Landmarker, Tracker, FACE68", ("torch", "onnxruntime", "matplotlib")),
         (
-            "import jvcr.inference, jvcr.cli.photos, jvcr.viz.landmarks, jvcr.video.tracking, jvcr.geometry",
+            "import jvcr.inference, jvcr.cli.photos, jvcr.viz.landmarks, jvcr.video.sinks, jvcr.geometry",
             ("torch", "onnxruntime", "matplotlib"),
         ),
         ("import jvcr.cli.predict, jvcr.cli.train, jvcr.cli.evaluate, jvcr.cli.export", HEAVY),

@@ -52,7 +52,7 @@ def main() -> None:
     """Writes both pictures beside this file."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     service = subprocess.Popen(
-        [sys.executable, "-m", "jvcr.cli", "serve", "--port", "0"], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "jvcr", "serve", "--port", "0"], stdout=subprocess.PIPE, text=True
     )
     try:
         assert service.stdout is not None

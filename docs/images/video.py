@@ -13,7 +13,7 @@ import numpy as np
 
 import jvcr
 from jvcr.inference.image import read_image
-from jvcr.video.tracking import draw_tracked
+from jvcr.viz.landmarks import draw_faces
 
 HERE = Path(__file__).parent
 WIDTH, HEIGHT, GAP = 400, 300, 8
@@ -50,7 +50,7 @@ def main() -> None:
         picture = np.clip(np.rint(frame), 0, 255).astype(np.uint8)
         faces = tracker(picture, t)
         if number in shown:
-            panel = draw_tracked(picture, faces, tracker.landmarker.scheme)
+            panel = draw_faces(picture, faces, tracker.landmarker.scheme)
             cv2.putText(panel, f"{t:.1f} s", (10, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.55, TEXT, 1, cv2.LINE_AA)
             panels += [panel, np.full((HEIGHT, GAP, 3), PAPER, np.uint8)]
     strip = np.hstack(panels[:-1])

@@ -30,7 +30,7 @@ class Service:
 
     def __init__(self, *arguments, **environment):
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "jvcr.cli", "serve", *arguments],
+            [sys.executable, "-m", "jvcr", "serve", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -189,7 +189,7 @@ def test_ctrl_c(examples, shipped_weights, tmp_path, sent):
     for i in range(1, 3000):
         (folder / f"{i}.jpg").symlink_to(folder / "0.jpg")
     out = tmp_path / "out.jsonl"
-    command = [sys.executable, "-m", "jvcr.cli", "video", str(folder), "--out", str(out), "--threads", "1"]
+    command = [sys.executable, "-m", "jvcr", "video", str(folder), "--out", str(out), "--threads", "1"]
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,

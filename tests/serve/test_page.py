@@ -57,7 +57,7 @@ RAMP = np.array([[214, 38, 70], [250, 172, 48], [54, 208, 184]], np.float64)
 def address() -> Iterator[str]:
     """Of a service that runs as long as this module's tests."""
     service = subprocess.Popen(
-        [sys.executable, "-m", "jvcr.cli", "serve", "--port", "0", "--threads", "2"], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "jvcr", "serve", "--port", "0", "--threads", "2"], stdout=subprocess.PIPE, text=True
     )
     try:
         assert service.stdout is not None

@@ -122,7 +122,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(recipe, face_folder, tmp_path):
     command = [
         sys.executable,
         "-m",
-        "jvcr.cli",
+        "jvcr",
         "train",
         recipe(joint=4000),
         "--data",

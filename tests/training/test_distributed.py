@@ -232,7 +232,7 @@ def test_jvcr_train_starts_its_processes(tiny_table, face_folder, tmp_path):
     ]
     recipe.write_text("\n".join(lines))
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "jvcr.cli", "train", recipe, "--data", face_folder, "--out", out, "--devices", "2"]
+    command = [sys.executable, "-m", "jvcr", "train", recipe, "--data", face_folder, "--out", out, "--devices", "2"]
     environment = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
     assert done.returncode == 0, done.stderr

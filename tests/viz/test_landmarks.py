@@ -5,9 +5,11 @@ import pytest
 from jvcr.geometry.crop import Crop
 from jvcr.geometry.pose import HeadPose, euler_to_rotation
 from jvcr.inference.face import Face
+from jvcr.inference.tracker import TrackedFace
 from jvcr.scheme import FACE68, LandmarkScheme
 from jvcr.viz.landmarks import draw_faces, draw_views
-from jvcr.viz.overview import PANEL_FACES, overview, write_overview
+from jvcr.viz.overview import PANEL_FACES, overview
+from jvcr.viz.tiles import write_picture
 
 FLIP = np.diag([1.0, -1.0, -1.0])
 
@@ -100,6 +102,23 @@ def test_views_undo_the_pose():
     assert ((straight < 200).any(-1) != (turned < 200).any(-1)).mean() < 0.01
 
 
+def test_faces_of_a_video_have_their_axes_and_identity():
+    blank = np.full((240, 300, 3), 120, np.uint8)
+    points = np.float32(np.array(FACE68.template) * 60 + [150, 120, 0])
+    rest = np.float32([20, 10, 60, 50]), np.full(68, 0.5, np.float32), None
+    drawn = draw_faces(blank, [TrackedFace(points, *rest, 0.0, 0.0, 0.0, id=3)], FACE68)
+    assert (blank == 120).all()  # a copy
+    assert (drawn != blank).any(axis=2).mean() > 0.02
+    # The head's left, here to the right, in red; up in green.
+    middle = points.mean(0)
+    assert drawn[round(middle[1]), round(middle[0] + 0.4 * 142)].tolist() == [235, 70, 60]
+    assert drawn[round(middle[1] - 0.35 * 142), round(middle[0])].tolist() == [70, 200, 80]
+    without_pose, other = (TrackedFace(points, *rest, id=number) for number in (3, 4))
+    assert (draw_faces(blank, [without_pose]) != drawn).any()
+    assert (draw_faces(blank, [without_pose]) != draw_faces(blank, [other])).any()
+    assert draw_faces(blank, []).tolist() == blank.tolist()
+
+
 def test_views_without_a_pose():
     unknown = Face(points=FACE.points, box=FACE.box, confidence=FACE.confidence)
     assert draw_views(unknown, 90).shape == (270, 90, 3)
@@ -150,15 +169,15 @@ def test_landmarks_move_with_the_enlarged_picture(image):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
-def test_write_overview(image, tmp_path, suffix):
-    path = tmp_path / f"picture{suffix}"
-    write_overview(path, image, [FACE])
+def test_write_picture(image, tmp_path, suffix):
+    path, drawn = tmp_path / f"picture{suffix}", overview(image, [FACE])
+    write_picture(path, drawn)
     read = cv2.imread(str(path))[:, :, ::-1]
-    assert np.abs(read.astype(int) - overview(image, [FACE])).mean() < 4
+    assert np.abs(read.astype(int) - drawn).mean() < 4
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
-def test_write_overview_refuses(image, tmp_path):
-    with pytest.raises(ValueError, match=r"must end in one of \.jpg"):
-        write_overview(tmp_path / "picture.txt", image, [])
+def test_write_picture_refuses(image, tmp_path):
+    with pytest.raises(ValueError, match=r"must end in one of"):
+        write_picture(tmp_path / "picture.txt", image)
     assert list(tmp_path.iterdir()) == []

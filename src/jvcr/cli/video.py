@@ -8,15 +8,18 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from jvcr.cli.progress import count, counting
+
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.progress import Progress
+    from jvcr.inference.tracker import Tracker
+    from jvcr.video.sources import Frame
 
 
 def video(
@@ -84,13 +87,14 @@ def video(
     from jvcr.inference.detector import SlimeFaceDetector
     from jvcr.inference.landmarker import Landmarker
     from jvcr.inference.tracker import Tracker
-    from jvcr.video.tracking import Frame, check_outputs, open_source, track_video
+    from jvcr.video.sinks import check_outputs
+    from jvcr.video.sources import open_source
 
     until_s = math.inf if stop is None else stop
     if not 0 <= start < until_s:
         raise ValueError(f"--start and --stop are seconds, the first before the second, got {start} and {stop}")
     frames = open_source(source, fps)
-    check_outputs(out, frames)
+    check_outputs(out, frames.files)
     landmarker = Landmarker(weights, threads)
     detector = SlimeFaceDetector(detect_size, threads=landmarker.threads)
     tracker = Tracker(landmarker, detector, detect_every, max_faces, smooth)
@@ -98,31 +102,128 @@ def video(
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     total = _frames_ahead(frames.total, frames.fps, start, until_s)
     began = time.perf_counter()
-    with _ended_as_by_ctrl_c(), _progress(errors) as bar:
-        task = bar.add_task("frames", total=total, speed="")
-
-        def moved_on(frame: Frame) -> None:
-            done = bar.tasks[task].completed + 1
-            bar.update(task, completed=done, speed=f"{done / (time.perf_counter() - began):.1f} frames/s")
-
-        summary = track_video(frames.frames(start, until_s), tracker, out, frames.fps, moved_on)
+    with _ended_as_by_ctrl_c(), counting("frames", total, console=errors, speed=True) as advance:
+        summary = track_video(frames.frames(start, until_s), tracker, out, frames.fps, lambda _: advance(1))
     took_s = time.perf_counter() - began
 
     output = Console(highlight=False, soft_wrap=True)
     if frames.unreadable:
         verb = "was" if frames.unreadable == 1 else "were"
-        lost = _count(frames.unreadable, "frame")
+        lost = count(frames.unreadable, "frame")
         errors.print(f"jvcr: {lost} of {source} could not be read and {verb} left out", markup=False)
     output.print(
-        f"{_count(summary.frames, 'frame')} of {summary.video_s:.1f} s in {took_s:.1f} s, "
-        f"{summary.frames / took_s:.0f} frames/s; {_count(summary.faces, 'face')}, seen in "
-        f"{_count(summary.frames_with_faces, 'frame')}; written: {', '.join(map(str, out))}",
+        f"{count(summary.frames, 'frame')} of {summary.video_s:.1f} s in {took_s:.1f} s, "
+        f"{summary.frames / took_s:.0f} frames/s; {count(summary.faces, 'face')}, seen in "
+        f"{count(summary.frames_with_faces, 'frame')}; written: {', '.join(map(str, out))}",
         markup=False,
     )
     if summary.interrupted:
         errors.print("jvcr: interrupted; what was found until then is written", markup=False)
         return 130
     return 0
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What came of a video.
+
+    Attributes:
+        frames: how many were read and written.
+        frames_with_faces: in how many of them there was a face.
+        faces: how many identities there were.
+        video_s: from the first of these frames to the last, seconds.
+        interrupted: whether Ctrl-C ended it.
+    """
+
+    frames: int
+    frames_with_faces: int
+    faces: int
+    video_s: float
+    interrupted: bool
+
+
+def track_video(
+    frames: Iterable[Frame],
+    tracker: Tracker,
+    outputs: Sequence[Path],
+    fps: float = 30.0,
+    progress: Callable[[Frame], None] | None = None,
+) -> Summary:
+    """Follows the faces of a video and writes what is found, in constant memory.
+
+    ========= ==============================================================================================
+    .jsonl    a line for each frame: `frame_record`
+    .csv      a line for each face of each frame, under the names of `csv_columns`
+    .mp4      the frames with `draw_faces` on them, at a steady fps: frames are repeated or left out so that each is
+              shown at its time
+    ========= ==============================================================================================
+
+    Lines are written as soon as they are known. A file gets its name at the end, and also if Ctrl-C or an error ends
+    the work before: what was written until then is kept and can be read. Only an .mp4 that a full disk left unreadable
+    is removed.
+
+    Args:
+        frames: in order, their times rising.
+        tracker: a fresh one.
+        outputs: files to write, by their suffixes.
+        fps: frames a second of the annotated video.
+        progress: called after each frame.
+
+    Raises:
+        OSError: an output cannot be written.
+        ValueError: there is no frame; or as `Tracker`.
+    """
+    from jvcr.files import replacing
+    from jvcr.video.sinks import open_sink
+
+    number = with_faces = 0
+    first_s = last_s = 0.0
+    identities: set[int] = set()
+    failure: BaseException | None = None
+    with contextlib.ExitStack() as stack:
+        files = []
+        for path in outputs:
+            own = stack.enter_context(contextlib.ExitStack())
+            files.append((own, open_sink(own.enter_context(replacing(path)), tracker.landmarker.scheme, fps)))
+        try:
+            for frame in frames:
+                faces = tracker(frame.image, frame.time_s)
+                for path, (_, sink) in zip(outputs, files, strict=True):
+                    with _naming(path):
+                        sink.write(frame, faces)
+                first_s, last_s = (first_s if number else frame.time_s), frame.time_s
+                number += 1
+                with_faces += bool(faces)
+                identities.update(face.id for face in faces)
+                if progress is not None:
+                    progress(frame)
+            if not number:
+                raise ValueError("there is no frame that could be read; is there one between start and stop?")
+        except (Exception, KeyboardInterrupt) as error:
+            if not number:
+                raise
+            failure = error
+        for path, (own, sink) in zip(outputs, files, strict=True):
+            try:
+                with own, _naming(path):  # gives the file its name, or removes it
+                    sink.close()
+            except OSError as error:
+                failure = error if failure is None or isinstance(failure, KeyboardInterrupt) else failure
+    interrupted = isinstance(failure, KeyboardInterrupt)
+    if failure is not None and not interrupted:
+        raise failure
+    return Summary(number, with_faces, len(identities), last_s - first_s, interrupted)
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Says in errors of the system, such as that of a full disk, which output they are about."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:
+            error.filename = str(path)
+        raise
 
 
 @contextlib.contextmanager
@@ -143,22 +244,3 @@ def _frames_ahead(total: int | None, fps: float, start_s: float, stop_s: float) 
     if total is None:
         return None if stop_s == math.inf else max(1, round((stop_s - start_s) * fps))
     return max(1, round(min(total, stop_s * fps) - start_s * fps))
-
-
-def _progress(errors: Console) -> Progress:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[speed]}"),
-        TimeRemainingColumn(),
-        console=errors,
-        transient=True,
-        disable=not errors.is_terminal,
-    )
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

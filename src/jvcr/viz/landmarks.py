@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from jvcr.geometry.pose import HeadPose, euler_to_rotation
 from jvcr.inference.face import Face
+from jvcr.inference.tracker import TrackedFace
 from jvcr.scheme import LandmarkScheme, load_scheme
 
 VIEWS = (("front", 0.0), ("45 degrees", 45.0), ("profile", 90.0))
@@ -26,7 +27,8 @@ SUBPIXEL_BITS = 4
 """OpenCV draws at places in 1/16 pixel: `fixed_point`."""
 
 _TEXT = (96, 100, 108)
-_BOX = (255, 255, 255)
+_LABEL = (255, 255, 255)
+_AXES = ((235, 70, 60), (70, 200, 80), (70, 130, 255))
 
 
 def draw_faces(
@@ -34,7 +36,9 @@ def draw_faces(
 ) -> NDArray[np.uint8]:
     """A copy of an image with the landmarks of faces on it: warm colours are near the camera, cold ones far.
 
-    Lines and dots are as thick as suits the size of each face.
+    Lines and dots are as thick as suits the size of each face. A photograph's faces have their box and, if there are
+    several, a number; those of a video (`TrackedFace`) their identity and the axes of their head: red to the head's
+    left, green up, blue to where it looks.
 
     Args:
         image: (h, w, 3) RGB.
@@ -48,12 +52,18 @@ def draw_faces(
     canvas = np.ascontiguousarray(image).copy()
     for number, face in enumerate(faces, 1):
         extent = _extent(face.points)
-        box = fixed_point(face.box.reshape(2, 2))
-        cv2.rectangle(canvas, box[0], box[1], _BOX, max(1, round(extent / 250)), cv2.LINE_AA, SUBPIXEL_BITS)
+        if not isinstance(face, TrackedFace):
+            box = fixed_point(face.box.reshape(2, 2))
+            cv2.rectangle(canvas, box[0], box[1], _LABEL, max(1, round(extent / 250)), cv2.LINE_AA, SUBPIXEL_BITS)
         draw_landmarks(canvas, face.points, depth_colors(face), _edges(face, scheme), extent, outline=INK)
-        if len(faces) > 1:
-            place = (round(float(face.box[0])), round(float(face.box[1]) - extent / 25))
-            write_text(canvas, str(number), place, max(0.4, extent / 250), _BOX, outline=INK)
+        if isinstance(face, TrackedFace):
+            _draw_axes(canvas, face, extent)
+            x, y = face.points[:, :2].min(0).tolist()
+            place = round(x), round(y - extent / 12)
+            write_text(canvas, str(face.id), place, max(0.5, extent / 160), _LABEL, outline=INK)
+        elif len(faces) > 1:
+            place = round(float(face.box[0])), round(float(face.box[1]) - extent / 25)
+            write_text(canvas, str(number), place, max(0.4, extent / 250), _LABEL, outline=INK)
     return canvas
 
 
@@ -163,6 +173,24 @@ def turbo(depth: NDArray[np.floating], reach: tuple[float, float]) -> NDArray[np
     return np.ascontiguousarray(bgr.reshape(-1, 3)[:, ::-1])
 
 
+def _pose(face: Face) -> HeadPose | None:
+    if face.yaw is None or face.pitch is None or face.roll is None:
+        return None
+    return HeadPose(face.yaw, face.pitch, face.roll)
+
+
+def _draw_axes(canvas: NDArray[np.uint8], face: Face, extent: float) -> None:
+    if (pose := _pose(face)) is None:
+        return
+    rotation, middle = euler_to_rotation(pose), face.points.mean(0)
+    # The rotation's columns are the head's axes: x right, y up, z towards the camera.
+    (start,) = fixed_point(middle[None, :2])
+    thickness = max(1, round(extent / 60))
+    for axis in np.argsort(rotation[2]).tolist():  # the farthest first
+        (tip,) = fixed_point((middle[:2] + 0.5 * extent * rotation[:2, axis] * [1, -1])[None])
+        cv2.line(canvas, start, tip, _AXES[axis], thickness, cv2.LINE_AA, SUBPIXEL_BITS)
+
+
 def _edges(face: Face, scheme: LandmarkScheme | None) -> tuple[tuple[int, int], ...]:
     if scheme is None:
         try:
@@ -175,10 +203,10 @@ def _edges(face: Face, scheme: LandmarkScheme | None) -> tuple[tuple[int, int], 
 def _upright(face: Face) -> NDArray[np.float64]:
     """(N, 3) the landmarks with the head's pose undone."""
     points = face.points.astype(np.float64)
-    if face.yaw is None or face.pitch is None or face.roll is None:
+    if (pose := _pose(face)) is None:
         return points
     flip = np.array([1.0, -1.0, -1.0])  # pose angles count in a frame with y up and z towards the camera
-    return (points * flip) @ euler_to_rotation(HeadPose(face.yaw, face.pitch, face.roll)) * flip
+    return (points * flip) @ euler_to_rotation(pose) * flip
 
 
 def _about_y(angle_deg: float) -> NDArray[np.float64]:
