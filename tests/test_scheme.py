@@ -76,7 +76,7 @@ DERIVED = {"derived": {"middle": [0, 1], "all": [0, 1, 2]}, "base": "three"}
 
 
 def test_derived_landmarks_are_means():
-    scheme = LandmarkScheme.from_dict({"name": "five", "points": 5, "mirror_pairs": [[0, 1]], **DERIVED})
+    scheme = LandmarkScheme.from_dict({"name": "five", "num_landmarks": 5, "mirror_pairs": [[0, 1]], **DERIVED})
     points = np.array([[[0, 0, 0], [2, 4, 6], [4, 2, 3]], [[1, 1, 1], [3, 1, 1], [5, 1, 4]]], np.float32)
     completed = scheme.completed(points)
     assert completed.shape == (2, 5, 3) and completed.dtype == np.float32
@@ -103,7 +103,7 @@ def test_derived_landmarks_are_means():
 )
 def test_derived_landmarks_refused(change, message):
     with pytest.raises(ValueError, match=message):
-        LandmarkScheme.from_dict({"name": "five", "points": 5, **DERIVED, **change})
+        LandmarkScheme.from_dict({"name": "five", "num_landmarks": 5, **DERIVED, **change})
 
 
 def test_what_a_base_cannot_keep_is_left_out():
@@ -144,14 +144,14 @@ def test_load_scheme_takes_a_name_or_a_path(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"points": 0}, "at least 1"),
-        ({"points": 4}, r"\[4\] are not in 0..3"),
+        ({"num_landmarks": 0}, "at least 1"),
+        ({"num_landmarks": 4}, r"\[4\] are not in 0..3"),
         ({"mirror_pairs": [[0, 1], [1, 2]]}, "two mirror_pairs"),
         ({"interocular": [0, 7]}, r"\[7\]"),
         ({"template": {"points": [[0, 0, 0]]}}, "5 points of three"),
         ({"template": {"dots": []}}, "points"),
         ({"colour": "red"}, "no colour"),
-        ({"name": None, "points": None}, "wrong kind"),
+        ({"name": None, "num_landmarks": None}, "wrong kind"),
         ({"groups": {"palm": {}}}, "landmarks"),
         ({"groups": {"palm": [1, 2]}}, "wrong kind"),
     ],
@@ -162,7 +162,7 @@ def test_refused(hand, change, message):
 
 
 def test_missing_keys_and_files(tmp_path):
-    with pytest.raises(ValueError, match="needs the key 'points'"):
+    with pytest.raises(ValueError, match="needs the key 'num_landmarks'"):
         LandmarkScheme.from_dict({"name": "x"})
     with pytest.raises(FileNotFoundError):
         LandmarkScheme.load(tmp_path / "none.toml")
@@ -178,3 +178,9 @@ def test_missing_keys_and_files(tmp_path):
 def test_equal_schemes_are_equal(hand):
     assert hand == replace(hand)
     assert hand != replace(hand, name="foot")
+
+
+def test_the_key_that_files_of_before_version_0_2_have_is_read(hand):
+    old = hand.to_dict()
+    old["points"] = old.pop("num_landmarks")
+    assert LandmarkScheme.from_dict(old) == hand

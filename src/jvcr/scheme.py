@@ -85,7 +85,7 @@ class LandmarkScheme:
 
     @cached_property
     def contours(self) -> tuple[tuple[int, ...], ...]:
-        """Groups around an opening, such as eyes and lips: closed, with as many landmarks on one side as on the other.
+        """Groups around an aperture, such as eyes and lips: closed, with as many landmarks on one side as on the other.
 
         The first landmark and the one half way round are the corners.
         """
@@ -120,8 +120,8 @@ class LandmarkScheme:
         """The landmarks with the derived ones behind them.
 
         Args:
-            points: (..., B, 3) landmarks of the base, B = `num_base_landmarks`. Others, (..., N, 3) for one, are given back
-                as they are: who takes them sees whether they fit.
+            points: (..., B, 3) landmarks of the base, B = `num_base_landmarks`. Others, (..., N, 3) for one, are given
+                back as they are: who takes them sees whether they fit.
 
         Returns:
             (..., N, 3) in the type of ``points``.
@@ -159,8 +159,7 @@ class LandmarkScheme:
             ValueError: it is not TOML, or a key is missing, unknown or wrong.
         """
         try:
-            text = Path(path).read_text(encoding="utf-8")
-            return cls.from_dict(tomllib.loads(text))
+            return cls.from_dict(tomllib.loads(Path(path).read_text(encoding="utf-8")))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"{path} is not a TOML file: {error}") from error
 
@@ -174,7 +173,7 @@ class LandmarkScheme:
         if unknown := sorted(set(data) - known):
             raise ValueError(f"a landmark scheme has no {', '.join(unknown)}; it has {', '.join(sorted(known))}")
         try:
-            groups = data.get("groups", {})
+            groups, template = data.get("groups", {}), data.get("template")
             return cls(
                 name=str(data["name"]),
                 num_landmarks=int(data["num_landmarks"]),
@@ -182,11 +181,11 @@ class LandmarkScheme:
                 groups={name: tuple(int(i) for i in g["landmarks"]) for name, g in groups.items()},
                 closed_groups=frozenset(name for name, g in groups.items() if g.get("closed", False)),
                 interocular=tuple(data["interocular"]) if data.get("interocular") else None,
-                template=tuple(tuple(float(v) for v in p) for p in data["template"]["points"])  # type: ignore[misc]
-                if data.get("template")
+                template=tuple(tuple(float(v) for v in p) for p in template["points"])  # type: ignore[misc]
+                if template
                 else None,
                 derived={name: tuple(int(i) for i in sources) for name, sources in data.get("derived", {}).items()},
-                base=str(data["base"]) if data.get("base") is not None else None,
+                base=None if data.get("base") is None else str(data["base"]),
             )
         except KeyError as error:
             raise ValueError(f"a landmark scheme needs the key {error}") from error

@@ -58,6 +58,7 @@ def check(
         Stop at faces that cannot be used.
     """
     import json
+    from dataclasses import asdict
 
     from rich.console import Console
 
@@ -78,7 +79,7 @@ def check(
         report = check_dataset(dataset, advance)
     with replacing(out / REPORT) as temporary:
         temporary.write_text(
-            json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+            json.dumps(asdict(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
         )
     write_picture(out / SHEET, contact_sheet(dataset, report))
 

@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -28,14 +28,7 @@ _SHAPE_LIMIT = 6.0
 
 @dataclass(frozen=True)
 class Finding:
-    """A face that deserves a look.
-
-    Attributes:
-        face: its index in the data set.
-        image: its image's path.
-        kind: "damaged", "outside", "same image", "same landmarks" or "odd shape".
-        text: what was found.
-    """
+    """A face that deserves a look, and why; `check_dataset` lists the kinds."""
 
     face: int
     image: str
@@ -45,7 +38,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class DatasetCheck:
-    """What a data set holds.
+    """What a data set holds, as ``check.json`` has it.
 
     Attributes:
         faces: how many.
@@ -76,10 +69,6 @@ class DatasetCheck:
     findings: tuple[Finding, ...]
     problems: tuple[str, ...]
     notes: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
-        return asdict(self)
 
 
 def check_dataset(dataset: LandmarkDataset, advance: Callable[[int], object] | None = None) -> DatasetCheck:
@@ -119,8 +108,7 @@ def check_dataset(dataset: LandmarkDataset, advance: Callable[[int], object] | N
             if images[i] not in seen:
                 seen.add(images[i])
                 sizes[f"{width}x{height}"] += 1
-                first = contents.setdefault(digest, i)
-                if first != i:
+                if (first := contents.setdefault(digest, i)) != i:
                     add(i, "same image", f"has the very bytes of {images[first]}")
             share = _share_outside(dataset.points_px[i], width, height)
             outside += share > 0
@@ -129,12 +117,12 @@ def check_dataset(dataset: LandmarkDataset, advance: Callable[[int], object] | N
     labels: dict[bytes, int] = {}
     for i, points in enumerate(dataset.points_px):
         first = labels.setdefault(points.tobytes(), i)
-        if first != i and images[first] != images[i]:
+        if images[first] != images[i]:
             add(i, "same landmarks", f"has the landmarks of {images[first]}")
     for i, text in _odd_shapes(dataset.points_px):
         add(i, "odd shape", text)
     box = np.ptp(dataset.points_px[..., :2].astype(np.float64), axis=1)
-    quantiles = np.quantile(np.sqrt(box[:, 0] * box[:, 1]), (0, 0.05, 0.5, 0.95, 1)) if len(dataset) else ()
+    quantiles = np.quantile(np.sqrt(box[:, 0] * box[:, 1]), (0, 0.05, 0.5, 0.95, 1))
     return DatasetCheck(
         faces=len(dataset),
         images=len(set(images)),

@@ -81,8 +81,7 @@ def read_dataset(
 def find_layout(root: Path) -> str:
     """What a folder is: "folder" (the package's own layout), "AFLW2000-3D", "300W-LP" or "3DFAW".
 
-    Raises:
-        ValueError: none of these; the message lists what was looked for.
+    A ValueError for none of these lists what was looked for.
     """
     if (root / MANIFEST).is_file() or (root / TABLE).is_file():
         return "folder"

@@ -52,12 +52,8 @@ class LandmarkModel:
     expression_basis: NDArray[np.float64]
 
     def __post_init__(self) -> None:
-        points = self.mean.shape
-        wanted = {
-            "mean": (*points[:1], 3),
-            "shape_basis": (SHAPES, *points),
-            "expression_basis": (EXPRESSIONS, *points),
-        }
+        points = (*self.mean.shape[:1], 3)
+        wanted = {"mean": points, "shape_basis": (SHAPES, *points), "expression_basis": (EXPRESSIONS, *points)}
         for name, shape in wanted.items():
             value = getattr(self, name)
             if value.shape != shape:
@@ -66,24 +62,14 @@ class LandmarkModel:
                 raise ValueError(f"a face model's {name} has NaN or infinite values")
 
     def landmarks(self, shape: ArrayLike, expression: ArrayLike) -> NDArray[np.float64]:
-        """(F, N, 3) landmarks in the model frame, micrometres.
-
-        Args:
-            shape: (F, 199) Shape_Para.
-            expression: (F, 29) Exp_Para.
-        """
-        return (
-            self.mean
-            + np.tensordot(np.asarray(shape, dtype=np.float64), self.shape_basis, 1)
-            + np.tensordot(np.asarray(expression, dtype=np.float64), self.expression_basis, 1)
-        )
+        """(F, N, 3) landmarks in the model frame, micrometres, of (F, 199) Shape_Para and (F, 29) Exp_Para."""
+        shapes = np.tensordot(np.asarray(shape, dtype=np.float64), self.shape_basis, 1)
+        return self.mean + shapes + np.tensordot(np.asarray(expression, dtype=np.float64), self.expression_basis, 1)
 
     def save(self, path: str | Path) -> None:
         """Writes the model as an .npz file: the arrays by the attributes' names."""
         with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(
-                file, mean=self.mean, shape_basis=self.shape_basis, expression_basis=self.expression_basis
-            )
+            np.savez_compressed(file, **vars(self))
 
     @classmethod
     def load(cls, path: str | Path) -> LandmarkModel:
@@ -124,13 +110,7 @@ def to_image(points_model: ArrayLike, pose_para: ArrayLike, height: int) -> NDAr
 def unposed(pt3d_68: ArrayLike, pose_para: ArrayLike, height: int) -> NDArray[np.float64]:
     """The opposite, from the points as AFLW2000-3D's files hold them.
 
-    Args:
-        pt3d_68: (3, N) x, y in pixels counted from 1, z towards the camera.
-        pose_para: (7,) Pose_Para.
-        height: of the image, pixels.
-
-    Returns:
-        (N, 3) landmarks in the model frame, micrometres.
+    Those are (3, N): x, y in pixels counted from 1, z towards the camera.
     """
     rotation, shift, scale = projection(pose_para)
     x, y, z = np.asarray(pt3d_68, dtype=np.float64)
