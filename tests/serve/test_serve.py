@@ -10,7 +10,6 @@ import struct
 import threading
 import time
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -26,8 +25,7 @@ from starlette.websockets import WebSocketDisconnect
 from jvcr.inference.landmarker import Landmarker
 from jvcr.inference.tracker import Tracker
 from jvcr.serve import Limits, make_app, server
-from jvcr.serve.detector import BoundedDetector
-from jvcr.serve.images import MOST_SCANS
+from jvcr.serve.intake import MOST_SCANS
 from jvcr.serve.schema import BatchAnswer, ImageAnswer
 
 HEIGHT, WIDTH = 90, 120
@@ -170,13 +168,12 @@ def test_of_too_many_faces_the_most_certain_are_worked_on(tiny_weights, monkeypa
     assert len(landmarker(PNG)) == 6  # the caller's own is as before
 
 
-def test_a_detector_that_must_not_is_never_called_twice_at_the_same_time():
+def test_a_detector_that_must_not_is_never_called_twice_at_the_same_time(tiny_weights):
     crowd = Crowd()
-    bounded = BoundedDetector(crowd, 6)
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: bounded(np.zeros((9, 9, 3), np.uint8)), range(12)))
-    assert crowd.calls == len(found) == 12
-    assert found[0][1].tolist() == [0.70, 0.71, 0.72, 0.73, 0.74, 0.75]
+    with TestClient(make_app(Landmarker(tiny_weights, threads=1, detector=crowd), threads=4)) as client:
+        files = [("images", (f"{i}.png", PNG)) for i in range(12)]
+        answer = client.post("/v1/landmarks/batch", files=files)
+    assert crowd.calls == len(answer.json()["results"]) == 12
 
 
 def test_a_batch_keeps_its_order_and_tells_what_is_wrong_with_one(client):

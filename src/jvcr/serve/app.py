@@ -24,15 +24,12 @@ from jvcr.geometry.crop import Crop
 from jvcr.inference.detector import SlimeFaceDetector
 from jvcr.inference.landmarker import Landmarker
 from jvcr.inference.tracker import DETECT_LONG_SIDE
-from jvcr.serve.bodies import Intake
-from jvcr.serve.detector import BoundedDetector
-from jvcr.serve.images import decoded
-from jvcr.serve.limits import Limits, RefusedError
+from jvcr.serve.intake import Intake, decoded
+from jvcr.serve.limits import Limits, RefusedError, is_allowed
 from jvcr.serve.metrics import Metrics
 from jvcr.serve.schema import BatchAnswer, Health, ImageAnswer, Problem
 from jvcr.serve.stream import serve_stream
-from jvcr.serve.token import allowed
-from jvcr.serve.work import Workers
+from jvcr.serve.workers import Workers
 
 LOG = logging.getLogger("jvcr.serve")
 
@@ -110,14 +107,12 @@ def make_app(
     version = metadata.version("jvcr")
     workers = Workers(threads, bounds)
     metrics = Metrics(lambda: workers.waiting)
-    detector = landmarker.detector  # makes it: where none is installed, that is said now
-    bounded = frame_detector = BoundedDetector(detector, bounds.max_faces)
-    if isinstance(detector, SlimeFaceDetector):  # frames are looked at in less detail, as `Tracker` does
-        frame_detector = BoundedDetector(
-            SlimeFaceDetector(DETECT_LONG_SIDE, threads=landmarker.threads), bounds.max_faces
-        )
     landmarker = copy.copy(landmarker)  # the caller's goes on finding all faces
-    landmarker.detector = bounded
+    landmarker.max_faces = bounds.max_faces
+    frames = copy.copy(landmarker)
+    # Asking for its detector makes it: where none is installed, that is said now.
+    if isinstance(landmarker.detector, SlimeFaceDetector):  # frames are looked at in less detail, as `Tracker` does
+        frames.detector = SlimeFaceDetector(DETECT_LONG_SIDE, threads=landmarker.threads)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -202,7 +197,7 @@ def make_app(
 
     @app.websocket("/v1/stream")
     async def stream(socket: WebSocket) -> None:
-        await serve_stream(socket, landmarker, frame_detector, workers, metrics, bounds, token)
+        await serve_stream(socket, frames, workers, metrics, bounds, token)
 
     @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz", response_model=Health, summary="Whether the service answers")
@@ -289,7 +284,7 @@ class _Watched:
         # A head that arrives in one piece is past the server's own bound.
         if head + len(scope["query_string"]) > Limits.HEAD_BYTES:
             return JSONResponse({"detail": f"the head is longer than {Limits.HEAD_BYTES:,} bytes"}, 431)
-        if _route_path(scope).startswith("/v1/") and not allowed(scope, self.token):
+        if _route_path(scope).startswith("/v1/") and not is_allowed(scope, self.token):
             return JSONResponse(
                 {"detail": "send the service's token as 'Authorization: Bearer TOKEN'"},
                 401,

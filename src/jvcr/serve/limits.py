@@ -1,10 +1,13 @@
-"""What the service takes at most, and what it answers to more."""
+"""What the service takes at most and from whom, and what it answers to the rest."""
 
 from __future__ import annotations
 
+import hmac
 import math
 from dataclasses import dataclass, fields
 from typing import ClassVar
+
+from starlette.types import Scope
 
 
 @dataclass(frozen=True)
@@ -53,14 +56,22 @@ class Limits:
 
 
 class RefusedError(Exception):
-    """A request that is not served; the message is the answer's.
-
-    Args:
-        status: of HTTP.
-        detail: what is wrong and what would be right.
-        retry_after: seconds after which to come again.
-    """
+    """A request that is not served: the status of HTTP, what is wrong, and seconds after which to come again."""
 
     def __init__(self, status: int, detail: str, retry_after: int | None = None) -> None:
         super().__init__(detail)
         self.status, self.detail, self.retry_after = status, detail, retry_after
+
+
+def is_allowed(scope: Scope, token: str | None) -> bool:
+    """Whether a request's headers hold the token."""
+    if token is None:
+        return True
+    given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+    kind, _, credentials = given.partition(b" ")
+    return kind.lower() == b"bearer" and is_token(credentials.strip(), token)
+
+
+def is_token(given: bytes, token: str) -> bool:
+    """Whether it is the service's token; how long this takes says nothing about it."""
+    return hmac.compare_digest(given, token.encode())

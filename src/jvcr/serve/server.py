@@ -111,8 +111,8 @@ class _Terse(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         kind = record.exc_info[0] if record.exc_info else None
-        told = " ".join(record.getMessage().split()) if record.name.startswith(("jvcr", "uvicorn")) else "failed"
-        return f"{record.levelname.lower()}: {record.name}: {told}{f' ({kind.__name__})' if kind else ''}"
+        text = " ".join(record.getMessage().split()) if record.name.startswith(("jvcr", "uvicorn")) else "failed"
+        return f"{record.levelname.lower()}: {record.name}: {text}{f' ({kind.__name__})' if kind else ''}"
 
 
 def make_server(app: FastAPI, limits: Limits) -> uvicorn.Server:

@@ -14,14 +14,12 @@ from typing import Any
 from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from jvcr.inference.detector import Detector
 from jvcr.inference.landmarker import Landmarker
 from jvcr.inference.tracker import Tracker
-from jvcr.serve.images import decoded
-from jvcr.serve.limits import Limits, RefusedError
+from jvcr.serve.intake import decoded
+from jvcr.serve.limits import Limits, RefusedError, is_allowed, is_token
 from jvcr.serve.metrics import Metrics
-from jvcr.serve.token import allowed, matches
-from jvcr.serve.work import Workers
+from jvcr.serve.workers import Workers
 
 LOG = logging.getLogger("jvcr.serve")
 
@@ -39,7 +37,6 @@ _AGAIN_SECONDS = 0.05
 async def serve_stream(
     socket: WebSocket,
     landmarker: Landmarker,
-    detector: Detector,
     workers: Workers,
     metrics: Metrics,
     limits: Limits,
@@ -50,8 +47,7 @@ async def serve_stream(
     Args:
         socket: not accepted yet. Refused connections are accepted, too: browsers show the code and the reason of a
             closing frame, but nothing of a refused handshake.
-        landmarker: finds the landmarks.
-        detector: finds the faces; several threads may call it at the same time.
+        landmarker: finds the faces and their landmarks.
         workers: do the work.
         metrics: count it.
         limits: for the frames, their time, and how many connections there are.
@@ -59,7 +55,7 @@ async def serve_stream(
     """
     await socket.accept()
     try:
-        if not (allowed(socket.scope, token) or await _sends_token(socket, token or "", limits)):
+        if not (is_allowed(socket.scope, token) or await _sends_token(socket, token or "", limits)):
             await socket.close(WRONG_TOKEN, 'send the service\'s token first: {"token": "..."}')
         elif workers.streams >= limits.max_streams:
             await socket.close(FULL, f"all {limits.max_streams} connections are taken; come again later")
@@ -67,15 +63,14 @@ async def serve_stream(
             workers.streams += 1
             metrics.streams.inc()
             try:
-                await _answer_frames(
-                    socket, Tracker(landmarker, detector, max_faces=limits.max_faces), workers, metrics, limits
-                )
+                tracker = Tracker(landmarker, landmarker.detect, max_faces=limits.max_faces)
+                await _answer_frames(socket, tracker, workers, metrics, limits)
             finally:
                 workers.streams -= 1
                 metrics.streams.dec()
     except WebSocketDisconnect:
         pass
-    except asyncio.TimeoutError:
+    except TimeoutError:
         await _close(socket, SILENT, f"no frame arrived, or no answer was taken, within {limits.max_seconds:g} s")
     except Exception as error:
         LOG.error("a stream failed: %s", type(error).__name__)
@@ -85,9 +80,9 @@ async def serve_stream(
 async def _sends_token(socket: WebSocket, token: str, limits: Limits) -> bool:
     try:
         message = await _received(socket, min(TOKEN_SECONDS, limits.max_seconds))
-    except asyncio.TimeoutError:
+    except TimeoutError:
         return False
-    return matches(_token_in(message).encode(errors="replace"), token)
+    return is_token(_token_in(message).encode(errors="replace"), token)
 
 
 def _token_in(message: Message) -> str:
@@ -96,10 +91,10 @@ def _token_in(message: Message) -> str:
     if len(text) > Limits.HEAD_BYTES:  # to read megabytes of it would keep everyone waiting
         return ""
     try:
-        told = json.loads(text)
+        content = json.loads(text)
     except (ValueError, RecursionError):
         return ""
-    token = told.get("token") if isinstance(told, dict) else None
+    token = content.get("token") if isinstance(content, dict) else None
     return token if isinstance(token, str) else ""
 
 

@@ -66,7 +66,7 @@ class Workers:
         results = asyncio.gather(*map(asyncio.wrap_future, futures))
         try:
             return list(await asyncio.wait_for(results, self.limits.max_seconds))
-        except asyncio.TimeoutError:  # those that wait for a thread are cancelled by this
+        except TimeoutError:  # those that wait for a thread are cancelled by this
             raise RefusedError(504, f"not done within {self.limits.max_seconds:g} s; come again") from None
 
     def close(self) -> None:
