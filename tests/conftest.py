@@ -198,6 +198,30 @@ def examples() -> Path:
     return Path(__file__).resolve().parents[1] / "examples"
 
 
+_TINY_NETWORK = """
+<ir_version: 8, opset_import: ["": 17]>
+tiny (float[{batch}, 3, {size}, {size}] image) => (float[{batch}, {landmarks}, 3] {outputs[0]},
+                                                   float[{batch}, 4, 6, 8] {outputs[1]}) {{
+    red = Gather <axis = 1> (image, red_channel)
+    light = ReduceSum <keepdims = 0> (red, plane)
+    some_light = Add(light, little)
+    red_x = Mul(red, x)
+    sum_x = ReduceSum <keepdims = 0> (red_x, plane)
+    mean_x = Div(sum_x, some_light)
+    shift_x = Reshape(mean_x, column)
+    red_y = Mul(red, y)
+    sum_y = ReduceSum <keepdims = 0> (red_y, plane)
+    mean_y = Div(sum_y, some_light)
+    shift_y = Reshape(mean_y, column)
+    shift_z = Mul(shift_x, zero)
+    shift = Concat <axis = 2> (shift_x, shift_y, shift_z)
+    {outputs[0]} = Add(template, shift)
+    nothing = Reshape(shift_z, cell)
+    {outputs[1]} = Add(ramp, nothing)
+}}
+"""
+
+
 def _write_tiny_network(
     path: Path,
     scheme: object = None,
@@ -217,20 +241,19 @@ def _write_tiny_network(
         outputs: names of its outputs.
     """
     import onnx
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import helper, numpy_helper, parser
 
     from jvcr.scheme import FACE68
 
     scheme = scheme or FACE68
     landmarks = landmarks or scheme.num_landmarks
     template = np.zeros((1, landmarks, 3)) if scheme.template is None else np.array([scheme.template]) / 4
-    centres = (np.arange(TINY_SIZE) + 0.5) / TINY_SIZE * 2 - 1
-    ramp = np.broadcast_to((np.arange(8) + 0.5) / 8, (1, 4, 6, 8))
+    centres = ((np.arange(TINY_SIZE) + 0.5) / TINY_SIZE * 2 - 1).astype(np.float32)
     arrays = {
         "template": template.astype(np.float32),
-        "x": centres.astype(np.float32).reshape(1, 1, -1),
-        "y": centres.astype(np.float32).reshape(1, -1, 1),
-        "ramp": ramp.astype(np.float32),
+        "x": centres.reshape(1, 1, -1),
+        "y": centres.reshape(1, -1, 1),
+        "ramp": np.broadcast_to((np.arange(8) + 0.5) / 8, (1, 4, 6, 8)).astype(np.float32),
         "red_channel": np.array(0),
         "plane": np.array([1, 2]),
         "little": np.array(1e-6, np.float32),
@@ -238,37 +261,9 @@ def _write_tiny_network(
         "column": np.array([-1, 1, 1]),
         "cell": np.array([-1, 1, 1, 1]),
     }
-    nodes = [
-        helper.make_node("Gather", ["image", "red_channel"], ["red"], axis=1),
-        helper.make_node("ReduceSum", ["red", "plane"], ["light"], keepdims=0),
-        helper.make_node("Add", ["light", "little"], ["some_light"]),
-        *(
-            node
-            for axis in "xy"
-            for node in (
-                helper.make_node("Mul", ["red", axis], [f"red_{axis}"]),
-                helper.make_node("ReduceSum", [f"red_{axis}", "plane"], [f"sum_{axis}"], keepdims=0),
-                helper.make_node("Div", [f"sum_{axis}", "some_light"], [f"mean_{axis}"]),
-                helper.make_node("Reshape", [f"mean_{axis}", "column"], [f"shift_{axis}"]),
-            )
-        ),
-        helper.make_node("Mul", ["shift_x", "zero"], ["shift_z"]),
-        helper.make_node("Concat", ["shift_x", "shift_y", "shift_z"], ["shift"], axis=2),
-        helper.make_node("Add", ["template", "shift"], [outputs[0]]),
-        helper.make_node("Reshape", ["shift_z", "cell"], ["nothing"]),
-        helper.make_node("Add", ["ramp", "nothing"], [outputs[1]]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "tiny",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, 3, TINY_SIZE, TINY_SIZE])],
-        [
-            helper.make_tensor_value_info(outputs[0], TensorProto.FLOAT, [batch, landmarks, 3]),
-            helper.make_tensor_value_info(outputs[1], TensorProto.FLOAT, [batch, 4, 6, 8]),
-        ],
-        [numpy_helper.from_array(array, name) for name, array in arrays.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    text = _TINY_NETWORK.format(batch=batch, size=TINY_SIZE, landmarks=landmarks, outputs=outputs)
+    model = parser.parse_model(text)
+    model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in arrays.items())
     if metadata is not False:
         header = {"format": 1, "name": "tiny", "image_size": TINY_SIZE, "scheme": scheme.to_dict()}
         text = metadata if isinstance(metadata, str) else json.dumps({**header, **(metadata or {})})

@@ -81,7 +81,7 @@ def test_no_faces_is_no_error():
     assert nme_2d(none, none).shape == gte(none, none).shape == yaw_bins([]).shape == (0,)
 
 
-def test_a_face_not_found_is_nan_and_leaves_the_others_alone():
+def test_a_face_not_detected_is_nan_and_leaves_the_others_alone():
     truth = np.stack([TRIANGLE, TRIANGLE])
     pred = truth.copy()
     pred[0] = np.nan
@@ -207,7 +207,7 @@ def test_gte_of_shape_alone_forgives_scale_pose_and_place():
     np.testing.assert_allclose(gte_similarity(bent, square, (0, 1)), [np.hypot(flat, 50 / 54) / 5])
 
 
-def test_a_face_not_found_stays_nan_through_the_alignment():
+def test_a_face_not_detected_stays_nan_through_the_alignment():
     truth = np.random.default_rng(3).normal(size=(2, 6, 3))
     pred = truth.copy()
     pred[0] = np.nan
@@ -245,7 +245,7 @@ def test_cvgtce_compares_a_prediction_with_the_other_view_s_truth():
 # -- distributions
 
 
-def test_the_ced_curve_counts_faces_not_found_as_beyond_everything():
+def test_the_ced_curve_counts_faces_not_detected_as_beyond_everything():
     errors = [2.0, np.nan, 4.0, 2.0, 10.0]
     np.testing.assert_allclose(ced_curve(errors, [0, 1.99, 2, 4, 9, 10, 1e9]), [0, 0, 0.4, 0.6, 0.6, 0.8, 0.8])
     assert failure_rate(errors, 4.0) == 0.4

@@ -1,15 +1,12 @@
-"""Which box a face is given, which faces count as found, and the file of predictions."""
+"""Which box a face is given, which faces count as detected, and the file of predictions."""
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
 
 from jvcr.data.readers.folder import read_folder
-from jvcr.evaluation.predictions import FOUND_OVERLAP, Predictions, best_detection, landmark_box, predict
-from jvcr.evaluation.shards import predict_in_processes
-from jvcr.evaluation.summary import summarise
+from jvcr.evaluation.predictions import MIN_OVERLAP, Predictions, best_detection, landmark_box, predict
 from jvcr.inference import Landmarker
 from jvcr.scheme import LandmarkScheme, load_scheme
 
@@ -28,11 +25,11 @@ def test_true_boxes_are_those_of_the_landmarks_and_are_said_to_be(dataset, fake_
     np.testing.assert_allclose(predictions.points_px - dataset.points_px, np.full((3, 68, 3), [3, 4, 5]), atol=1e-4)
     np.testing.assert_array_equal(predictions.box_xyxy, np.array(boxes, np.float32))
     assert predictions.images.tolist() == dataset.images.tolist()
-    assert predictions.found.all()
+    assert predictions.detected.all()
     assert (predictions.confidence == 0.75).all()
-    assert predictions.about["box"] == "truth"
-    assert predictions.about["unusable"] == []
-    assert steps == [3]
+    assert predictions.metadata["box"] == "truth"
+    assert predictions.metadata["unusable"] == []
+    assert steps == [1, 2, 3, 3]
 
 
 def test_the_detector_s_best_box_is_taken_and_said_to_be(dataset, fake_landmarker):
@@ -40,15 +37,15 @@ def test_the_detector_s_best_box_is_taken_and_said_to_be(dataset, fake_landmarke
     right = [x0, y0 - 10, x1, y1]
     landmarker = fake_landmarker(dataset, detections={0: [[0, 0, 9, 9], right, [x0 - 30, y0 - 30, x1 + 30, y1 + 30]]})
     predictions = predict(landmarker, dataset, "detector")
-    assert predictions.found.all()
+    assert predictions.detected.all()
     assert {kind for _, _, kind in landmarker.calls} == {"detector"}
     np.testing.assert_allclose(predictions.box_xyxy[0], right)
 
 
-def test_faces_not_found_have_no_prediction_and_are_never_asked_for(dataset, fake_landmarker):
+def test_faces_not_detected_have_no_prediction_and_are_never_asked_for(dataset, fake_landmarker):
     landmarker = fake_landmarker(dataset, detections={0: [], 2: [[0, 0, 20, 20]]})
     predictions = predict(landmarker, dataset, "detector")
-    assert predictions.found.tolist() == [False, True, False]
+    assert predictions.detected.tolist() == [False, True, False]
     assert [i for i, _, _ in landmarker.calls] == [1]
     assert np.isnan(predictions.points_px[[0, 2]]).all()
     assert np.isnan(predictions.box_xyxy[[0, 2]]).all()
@@ -59,8 +56,8 @@ def test_images_that_cannot_be_used_are_named_and_the_rest_is_done(dataset, fake
     (dataset.root / "b" / "two.jpg").unlink()
     dataset.points_px[2] += [500, 0, 0]
     predictions = predict(fake_landmarker(dataset), dataset)
-    assert predictions.found.tolist() == [True, False, False]
-    missing, outside = predictions.about["unusable"]
+    assert predictions.detected.tolist() == [True, False, False]
+    missing, outside = predictions.metadata["unusable"]
     assert "two.jpg" in missing
     assert "three.jpg: the box of the true landmarks lies outside of the image of 150 x 120 pixels" in outside
 
@@ -87,12 +84,15 @@ def test_landmarks_that_the_landmarker_derives_are_not_compared(dataset, fake_la
         predict(landmarker, dataset)
 
 
-def test_more_faces_than_one_batch(dataset, fake_landmarker, monkeypatch):
-    monkeypatch.setattr("jvcr.evaluation.predictions.BATCH", 2)
-    steps = []
-    predictions = predict(fake_landmarker(dataset), dataset, progress=steps.append)
-    np.testing.assert_array_equal(predictions.points_px, dataset.points_px)
-    assert steps == [2, 3]
+def test_threads_read_ahead_and_keep_the_order(dataset, tiny_weights):
+    many = dataset.select(np.arange(9) % 3)
+    names = many.images.tolist()
+    names[4] = "b/missing.jpg"
+    many = replace(many, images=np.array(names))
+    one, several = (predict(Landmarker(tiny_weights, threads=n, max_batch=4), many) for n in (1, 3))
+    for name in ("images", "points_px", "detected", "confidence", "box_xyxy"):
+        np.testing.assert_array_equal(getattr(several, name), getattr(one, name))
+    assert several.metadata["unusable"] == one.metadata["unusable"] and len(one.metadata["unusable"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -100,8 +100,8 @@ def test_more_faces_than_one_batch(dataset, fake_landmarker, monkeypatch):
     [
         ([], None),
         ([[20, 20, 30, 30]], None),
-        ([[0, 0, 10, 10 / FOUND_OVERLAP + 0.1]], None),  # the whole truth in it, but too much else
-        ([[0, 0, 10, 10 / FOUND_OVERLAP - 0.1]], 0),
+        ([[0, 0, 10, 10 / MIN_OVERLAP + 0.1]], None),  # the whole truth in it, but too much else
+        ([[0, 0, 10, 10 / MIN_OVERLAP - 0.1]], 0),
         ([[0, 0, 10, 20], [0, 0, 10, 12], [0, 0, 10, 15]], 1),
         ([[0, 0, 10, 12], [0, -2, 10, 10]], 0),  # of equal ones the first
         ([[np.nan] * 4, [0, 0, 10, 12]], 1),
@@ -115,12 +115,6 @@ def test_best_detection(boxes, expected):
         np.testing.assert_array_equal(found, np.float32(boxes[expected]))
 
 
-def test_the_landmarker_of_the_package_is_one_that_can_be_evaluated():
-    # Not isinstance: that would make a detector. What the protocol asks for is there:
-    assert callable(Landmarker.batch)
-    assert hasattr(Landmarker, "detector")
-
-
 # -- the file
 
 
@@ -128,23 +122,37 @@ def test_predictions_come_back_as_they_were_saved(dataset, fake_landmarker, tmp_
     predictions = predict(fake_landmarker(dataset, detections={1: []}), dataset, "detector")
     predictions.save(tmp_path / "new" / "predictions.npz")
     again = Predictions.load(tmp_path / "new" / "predictions.npz")
-    for name in ("images", "points_px", "found", "confidence", "box_xyxy"):
+    for name in ("images", "points_px", "detected", "confidence", "box_xyxy"):
         np.testing.assert_array_equal(getattr(again, name), getattr(predictions, name))
-    assert again.about == predictions.about
+    assert again.metadata == predictions.metadata
     assert again.points_px.dtype == np.float32
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["predictions.npz"]
     with np.load(tmp_path / "new" / "predictions.npz") as file:
-        assert {"image", "points_px", "found"} <= set(file)
+        assert {"image", "points_px", "detected"} <= set(file)
         assert file["points_px"].shape == (3, 68, 3)
+
+
+def test_files_of_before_have_other_names(dataset, fake_landmarker, tmp_path):
+    predictions = predict(fake_landmarker(dataset, detections={1: []}), dataset, "detector")
+    predictions.save(tmp_path / "new.npz")
+    with np.load(tmp_path / "new.npz") as file:
+        arrays = dict(file)
+    np.savez(tmp_path / "old.npz", found=arrays.pop("detected"), about=arrays.pop("metadata"), **arrays)
+    again = Predictions.load(tmp_path / "old.npz")
+    assert again.metadata == predictions.metadata
+    np.testing.assert_array_equal(again.detected, [True, False, True])
 
 
 def test_another_system_s_file_needs_three_arrays(tmp_path):
     np.savez(
-        tmp_path / "p.npz", image=np.array(["a"]), points_px=np.arange(204.0).reshape(1, 68, 3), found=np.array([True])
+        tmp_path / "p.npz",
+        image=np.array(["a"]),
+        points_px=np.arange(204.0).reshape(1, 68, 3),
+        detected=np.array([True]),
     )
     predictions = Predictions.load(tmp_path / "p.npz")
     assert np.isnan(predictions.confidence).all()
-    assert predictions.about == {}
+    assert predictions.metadata == {}
 
 
 def test_a_failed_write_leaves_the_old_file(dataset, fake_landmarker, tmp_path, monkeypatch):
@@ -167,18 +175,18 @@ def test_a_failed_write_leaves_the_old_file(dataset, fake_landmarker, tmp_path, 
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"image": np.array(["a"])}, "has no points_px, found"),
-        ({"about": np.array("[1]")}, "must be a JSON object, got list"),
+        ({"image": np.array(["a"])}, "has no points_px, detected"),
+        ({"metadata": np.array("[1]")}, "must be a JSON object, got list"),
         ({"points_px": np.ones((1, 68, 2))}, r"shape \(faces, landmarks, 3\), got \(1, 68, 2\)"),
         ({"points_px": np.float32(1)}, r"shape \(faces, landmarks, 3\), got \(\)"),
         ({"points_px": np.full((1, 68, 3), "x")}, "points_px should be numbers"),
         ({"points_px": np.ones((2, 68, 3))}, r"points_px should be \(1, 68, 3\)"),
-        ({"found": np.ones(2, bool)}, r"found should be \(1,\)"),
-        ({"points_px": np.full((1, 68, 3), np.nan)}, "marked as found but its points_px are not finite"),
+        ({"detected": np.ones(2, bool)}, r"detected should be \(1,\)"),
+        ({"points_px": np.full((1, 68, 3), np.nan)}, "marked as detected but its points_px are not finite"),
     ],
 )
 def test_files_that_do_not_fit_together_are_refused(tmp_path, arrays, message):
-    whole = {"image": np.array(["a"]), "points_px": np.arange(204.0).reshape(1, 68, 3), "found": np.array([True])}
+    whole = {"image": np.array(["a"]), "points_px": np.arange(204.0).reshape(1, 68, 3), "detected": np.array([True])}
     np.savez(tmp_path / "p.npz", **(arrays if "image" in arrays else {**whole, **arrays}))
     with pytest.raises(ValueError, match=rf"p\.npz.*{message}"):
         Predictions.load(tmp_path / "p.npz")
@@ -200,10 +208,10 @@ def test_the_data_set_s_own_boxes(dataset, fake_landmarker):
     landmarker = fake_landmarker(dataset)
     predictions = predict(landmarker, replace(dataset, boxes_xyxy=own), "dataset", box_kind="landmarks")
     assert landmarker.calls == [(0, [30, 20, 110, 100], "landmarks")]
-    assert predictions.found.tolist() == [True, False, False]
-    (outside,) = predictions.about["unusable"]
+    assert predictions.detected.tolist() == [True, False, False]
+    (outside,) = predictions.metadata["unusable"]
     assert "three.jpg: its box lies outside of the image" in outside
-    with pytest.raises(ValueError, match="comes without face boxes: use the box rule truth, detector or file"):
+    with pytest.raises(ValueError, match="comes without face boxes: use those of the truth, the detector or a file"):
         predict(landmarker, dataset, "dataset")
 
 
@@ -213,9 +221,9 @@ def test_boxes_of_a_file_are_taken_as_detections(dataset, fake_landmarker):
     landmarker = fake_landmarker(dataset)
     predictions = predict(landmarker, dataset, "file", boxes_of=boxes_of)
     assert landmarker.calls == [(1, right.tolist(), "detector")]
-    assert predictions.found.tolist() == [False, True, False]
+    assert predictions.detected.tolist() == [False, True, False]
     for box, boxes in (("file", None), ("truth", boxes_of), ("file", boxes_of[:2])):
-        with pytest.raises(ValueError, match="boxes_of is for the box rule"):
+        with pytest.raises(ValueError, match="boxes_of is for the boxes"):
             predict(landmarker, dataset, box, boxes_of=boxes)
 
 
@@ -223,46 +231,3 @@ def test_strict_stops_at_the_first_unusable_image(dataset, fake_landmarker):
     (dataset.root / "b" / "two.jpg").unlink()
     with pytest.raises(FileNotFoundError, match=r"two\.jpg"):
         predict(fake_landmarker(dataset), dataset, strict=True)
-
-
-# -- several processes
-
-
-def test_several_processes_give_what_one_gives(dataset, tiny_weights):
-    """Five pieces of uneven length in two processes, with a missing image among them."""
-    many = dataset.select(np.arange(9) % 3)
-    names = many.images.tolist()
-    names[4] = "b/missing.jpg"
-    many = replace(many, images=np.array(names))
-    make = partial(Landmarker, tiny_weights, threads=1)
-    steps = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jvcr.evaluation.shards.BATCH", 2)
-        split = predict_in_processes(make, many, "truth", 2, steps.append)
-    whole = predict(make(), many, "truth")
-    assert (len(steps), steps[-1]) == (5, 9)
-    for name in ("images", "points_px", "found", "confidence", "box_xyxy"):
-        np.testing.assert_array_equal(getattr(split, name), getattr(whole, name))
-    assert split.about["unusable"] == whole.about["unusable"] and len(whole.about["unusable"]) == 1
-    first, second = (summarise(many, p) for p in (split, whole))
-    assert first | {"seconds": 0} == second | {"seconds": 0}
-
-
-def test_an_error_in_a_process_is_told_as_it_is(dataset, tiny_weights):
-    make = partial(Landmarker, tiny_weights, threads=1)
-    (dataset.root / "b" / "two.jpg").unlink()
-    with pytest.raises(FileNotFoundError, match=r"two\.jpg"):
-        predict_in_processes(make, dataset, "truth", 2, strict=True)
-    with pytest.raises(ValueError, match="at least 1, got 0"):
-        predict_in_processes(make, dataset, "truth", 0)
-
-
-def test_parts_are_put_together_in_order(dataset, fake_landmarker):
-    whole = predict(fake_landmarker(dataset, detections={1: []}), dataset, "detector")
-    pieces = [dataset.select(np.array(piece)) for piece in ([0], [1, 2])]
-    parts = [predict(fake_landmarker(dataset, detections={1: []}), piece, "detector") for piece in pieces]
-    again = Predictions.merged(parts)
-    for name in ("images", "points_px", "found", "confidence", "box_xyxy"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(whole, name))
-    with pytest.raises(ValueError, match="got 0 parts"):
-        Predictions.merged([])

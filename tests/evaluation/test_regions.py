@@ -1,4 +1,4 @@
-"""Parts of the face, and openings of made-up eyes and mouths."""
+"""Parts of the face, and apertures of made-up eyes and mouths."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ RIGHT, LEFT, LIPS = (FACE68.groups[name] for name in ("right_eye", "left_eye", "
 
 
 def contour(width, height, count, at=(0, 0)):
-    """A ring of landmarks around an opening: the corners ``width`` apart, facing ones ``height``."""
+    """Landmarks around an aperture: the corners ``width`` apart, facing ones ``height``."""
     half = count // 2
     x = np.linspace(0, width, half + 1)
     upper = [(0, 0), *((v, -height / 2) for v in x[1:-1]), (width, 0)]
@@ -19,7 +19,7 @@ def contour(width, height, count, at=(0, 0)):
 
 
 def face(right=0.3, left=0.3, mouth=0.1, right_width=20.0, left_width=20.0):
-    """(68, 3) landmarks with openings of these ratios; the others lie in a box around them."""
+    """(68, 3) landmarks with apertures of these ratios; the others lie in a box around them."""
     points = np.random.default_rng(0).uniform(0, 100, (68, 3))
     points[list(RIGHT), :2] = contour(right_width, right * right_width, 6, (20, 40))
     points[list(LEFT), :2] = contour(left_width, left * left_width, 6, (60, 40))
@@ -39,14 +39,14 @@ def test_regions_are_the_groups_of_one_kind():
 
 
 @pytest.mark.parametrize("count", [4, 6, 8])
-def test_the_opening_of_a_ring_is_its_height_over_its_width(count):
+def test_the_aperture_of_a_contour_is_its_height_over_its_width(count):
     contours = np.stack([contour(20, 6, count), contour(10, 0, count), contour(10, 10, count)])
     np.testing.assert_allclose(contour_aperture(contours), [0.3, 0, 1])
     turn = np.array([[0.6, 0.8], [-0.8, 0.6]])
     np.testing.assert_allclose(contour_aperture(7 * contours @ turn + [3, 9]), [0.3, 0, 1])  # of a leaning, larger face
 
 
-def test_ring_opening_takes_the_mean_of_the_pairs():
+def test_an_aperture_takes_the_mean_of_the_pairs():
     eye = contour(10, 2, 6)
     eye[1, 1] -= 3  # one of two pairs is 5 apart, the other 2
     assert contour_aperture(eye[None]) == pytest.approx([0.35])
@@ -81,8 +81,8 @@ def test_closed_eyes_that_are_seen_and_one_that_is_not():
     truth, predicted = ([face(right=r, left=r) for r in values] for values in (ratios, seen))
     found = figures(APERTURES["closed_eyes"], truth, predicted, errors=errors)
     assert (found.faces, found.chosen) == (5, 3)
-    assert found.told == pytest.approx(2 / 3)
-    assert found.others_told == pytest.approx(1 / 2)
+    assert found.sensitivity == pytest.approx(2 / 3)
+    assert found.specificity == pytest.approx(1 / 2)
     assert (found.truth, found.predicted) == pytest.approx((0.09, 0.46 / 3))
     assert (found.error, found.others_error) == pytest.approx((4.0, 1.5))
     # Of 3 x 2 pairs: 0.08 before both, 0.10 before 0.30 and equal to 0.10, 0.28 before 0.30 alone.
@@ -93,7 +93,7 @@ def test_closed_eyes_that_are_seen_and_one_that_is_not():
 def test_open_mouths_are_on_the_other_side_of_their_threshold():
     truth, predicted = ([face(mouth=m) for m in values] for values in ([0.5, 0.3, 0.1], [0.4, 0.2, 0.1]))
     found = figures(APERTURES["open_mouth"], truth, predicted)
-    assert (found.chosen, found.told, found.others_told, found.auc) == (2, 0.5, 1.0, 1.0)
+    assert (found.chosen, found.sensitivity, found.specificity, found.auc) == (2, 0.5, 1.0, 1.0)
     assert found.truth == pytest.approx(0.4)
 
 
@@ -101,13 +101,13 @@ def test_turned_faces_unknown_yaws_and_faces_not_found_are_left_out():
     truth = [face(right=0.1, left=0.1)] * 5
     predicted = [*truth[:4], np.full((68, 3), np.nan)]
     found = figures(APERTURES["closed_eyes"], truth, predicted, yaw=np.array([0, 45, -46, np.nan, 0]))
-    assert (found.faces, found.chosen, found.told) == (2, 2, 1.0)
-    assert found.auc is found.others_told is found.others_error is found.correlation is None
+    assert (found.faces, found.chosen, found.sensitivity) == (2, 2, 1.0)
+    assert found.auc is found.specificity is found.others_error is found.correlation is None
     nothing = figures(APERTURES["closed_eyes"], truth, predicted, yaw=80.0)
-    assert (nothing.faces, nothing.told, nothing.error) == (0, None, None)
+    assert (nothing.faces, nothing.sensitivity, nothing.error) == (0, None, None)
 
 
-def test_a_scheme_without_such_rings_has_no_such_figures():
+def test_a_scheme_without_such_contours_has_no_such_figures():
     points = np.zeros((1, 66, 3))
     # 3DFAW's inner lips are without their corners.
     assert aperture_figures(APERTURES["open_mouth"], FACE66, points, points, [0.0], np.zeros((1, 66))) is None

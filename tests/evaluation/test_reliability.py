@@ -12,7 +12,7 @@ ERRORS = np.array([0.01, 0.20, 0.03, 0.02, 0.04])
 def test_parts_go_from_the_least_to_the_most_confident():
     by = deciles(np.arange(20.0)[::-1], np.arange(20.0), count=4)
     np.testing.assert_allclose(by.confidence, [2, 7, 12, 17])
-    np.testing.assert_allclose(by.median, [17, 12, 7, 2])
+    np.testing.assert_allclose(by.p50, [17, 12, 7, 2])
     np.testing.assert_allclose(by.p90, [18.6, 13.6, 8.6, 3.6])
     with pytest.raises(ValueError, match="9 values cannot be put into 10 parts"):
         deciles(np.zeros(9), np.zeros(9))
@@ -27,18 +27,18 @@ def test_the_most_confident_have_the_smaller_mean_error():
 
 def test_what_leaving_out_the_least_confident_finds():
     known = reliability(CONFIDENCE, ERRORS, large=0.035, left_out=(0.2, 0.4, 1.0))
-    assert known.large == pytest.approx(2 / 5)
+    assert known.share == pytest.approx(2 / 5)
     assert known.auc == 1.0
-    first, second, last = known.rejections
-    assert (first.threshold, first.found, first.error) == pytest.approx((0.3, 0.5, 0.025))
-    assert (second.threshold, second.found, second.error) == pytest.approx((0.5, 1.0, 0.02))
+    first, second, last = known.left_out
+    assert (first.threshold, first.recall, first.error) == pytest.approx((0.3, 0.5, 0.025))
+    assert (second.threshold, second.recall, second.error) == pytest.approx((0.5, 1.0, 0.02))
     assert (last.threshold, last.error) == pytest.approx((0.9, 0.01))  # one is always kept
 
 
 def test_a_confidence_that_misleads_and_one_without_large_errors():
     assert reliability(-CONFIDENCE, ERRORS, large=0.035).auc == 0.0
     fine = reliability(CONFIDENCE, ERRORS, large=1.0)
-    assert (fine.large, fine.auc, fine.rejections[0].found) == (0.0, None, None)
+    assert (fine.share, fine.auc, fine.left_out[0].recall) == (0.0, None, None)
 
 
 @pytest.mark.parametrize(("c", "e"), [([1.0], [1.0, 2.0]), ([[1.0]], [[1.0]])])

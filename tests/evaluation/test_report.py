@@ -1,6 +1,5 @@
 """The figures, against values worked out by hand; their file, table and picture."""
 
-import copy
 import json
 import math
 from dataclasses import replace
@@ -20,8 +19,8 @@ from jvcr.evaluation.report import (
     summary_table,
     with_interval,
     worst_faces,
-    write_worst,
 )
+from jvcr.evaluation.schema import summary_schema
 from jvcr.evaluation.summary import (
     CED_STEPS,
     DECILES,
@@ -29,16 +28,21 @@ from jvcr.evaluation.summary import (
     face_errors,
     resampling_units,
     summarise,
-    summary_schema,
-    write_summary,
+    write_json,
 )
 from jvcr.geometry.pose import head_pose
 from jvcr.scheme import FACE68, LandmarkScheme
+from jvcr.viz.tiles import write_picture
 
 
 @pytest.fixture
 def dataset(landmark_folder):
     return read_folder(landmark_folder.root)
+
+
+def figures(dataset, predictions):
+    """What ``summary.json`` says."""
+    return summarise(dataset, predictions).to_dict()
 
 
 @pytest.fixture
@@ -50,7 +54,7 @@ def box_sizes(dataset):
 def test_a_known_offset_gives_known_figures(dataset, box_sizes, fake_landmarker):
     # 5 pixels in the image plane for every landmark; the depth is off by 7, which alignment takes out.
     predictions = predict(fake_landmarker(dataset, offset=(3, 4, 7)), dataset)
-    summary = summarise(dataset, predictions)
+    summary = figures(dataset, predictions)
     nme = 100 * 5 / box_sizes  # one face in each band
     assert list(summary["nme"]) == ["bins", "bin_mean", "bin_std", "image_mean", "intervals"]
     assert summary["nme"]["bins"] == pytest.approx(dict(zip(("0-30", "30-60", "60-90"), nme, strict=True)), rel=1e-5)
@@ -62,7 +66,7 @@ def test_a_known_offset_gives_known_figures(dataset, box_sizes, fake_landmarker)
     assert summary["gte"]["aligned_z"] == pytest.approx((100 * 5 / eyes).mean(), rel=1e-5)
     assert summary["gte"]["raw"] == pytest.approx((100 * math.sqrt(9 + 16 + 49) / eyes).mean(), rel=1e-5)
 
-    assert (summary["images"], summary["found"]) == (3, 3)
+    assert (summary["images"], summary["detected"]) == (3, 3)
     assert summary["box"] == "truth"
     # Source a has the first and the last face, b the one between.
     assert list(summary["by_source"]) == ["a", "b"]
@@ -70,33 +74,33 @@ def test_a_known_offset_gives_known_figures(dataset, box_sizes, fake_landmarker)
     assert summary["by_source"]["a"]["bins"]["60-90"] == pytest.approx(nme[2], rel=1e-5)
     assert summary["by_source"]["a"]["bin_mean"] == pytest.approx((nme[0] + nme[2]) / 2, rel=1e-5)
     assert summary["by_source"]["b"]["bin_std"] is None
-    assert summary["counts"]["by_source"]["a"]["bins"]["30-60"] == {"found": 0, "not_found": 0}
+    assert summary["counts"]["by_source"]["a"]["bins"]["30-60"] == {"detected": 0, "not_detected": 0}
 
 
-def test_faces_not_found_are_counted_and_not_averaged(dataset, box_sizes, fake_landmarker):
+def test_faces_not_detected_are_counted_and_not_averaged(dataset, box_sizes, fake_landmarker):
     landmarker = fake_landmarker(dataset, offset=(0, 2, 0), detections={2: []})
-    summary = summarise(dataset, predict(landmarker, dataset, "detector"))
-    assert (summary["images"], summary["found"]) == (3, 2)
+    summary = figures(dataset, predict(landmarker, dataset, "detector"))
+    assert (summary["images"], summary["detected"]) == (3, 2)
     assert summary["nme"]["bins"]["60-90"] is None
     assert summary["nme"]["image_mean"] == pytest.approx((200 / box_sizes[:2]).mean(), rel=1e-5)
-    assert summary["counts"]["not_found"] == 1
+    assert summary["counts"]["not_detected"] == 1
     assert summary["counts"]["bins"] == {
-        "0-30": {"found": 1, "not_found": 0},
-        "30-60": {"found": 1, "not_found": 0},
-        "60-90": {"found": 0, "not_found": 1},
+        "0-30": {"detected": 1, "not_detected": 0},
+        "30-60": {"detected": 1, "not_detected": 0},
+        "60-90": {"detected": 0, "not_detected": 1},
     }
-    assert summary["counts"]["by_source"]["a"]["not_found"] == 1
+    assert summary["counts"]["by_source"]["a"]["not_detected"] == 1
 
 
-def test_nothing_found_is_a_summary_without_figures_and_without_nan(dataset, fake_landmarker, tmp_path):
+def test_nothing_detected_is_a_summary_without_figures_and_without_nan(dataset, fake_landmarker, tmp_path):
     predictions = predict(fake_landmarker(dataset, detections={0: [], 1: [], 2: []}), dataset, "detector")
-    summary = summarise(dataset, predictions)
+    summary = figures(dataset, predictions)
     assert summary["nme"]["image_mean"] is None
     assert summary["gte"] == {"aligned_z": None, "raw": None, "similarity": None, "interval": None}
     assert summary["nme"]["intervals"]["image_mean"] is None
-    assert summary["openings"]["closed_eyes"]["faces"] == 0
-    assert all(line.startswith(("NME: half", "GTE: half")) for line in summary_lines(summary))
-    write_summary(tmp_path / "summary.json", summary)
+    assert summary["apertures"]["closed_eyes"]["faces"] == 0
+    assert all(line.startswith(("NME: half", "GTE: half")) for line in summary_lines(summarise(dataset, predictions)))
+    write_json(tmp_path / "summary.json", summary)
     assert json.loads((tmp_path / "summary.json").read_text()) == summary
     assert worst_faces(dataset, predictions).shape == (240, 240, 3)
 
@@ -104,7 +108,7 @@ def test_nothing_found_is_a_summary_without_figures_and_without_nan(dataset, fak
 def test_a_set_without_sources_and_yaw(dataset, box_sizes, fake_landmarker):
     np.savez(dataset.root / "landmarks.npz", image=dataset.images, points=dataset.points_px)
     plain = read_folder(dataset.root)
-    summary = summarise(plain, predict(fake_landmarker(plain, offset=(1, 0, 0)), plain))
+    summary = figures(plain, predict(fake_landmarker(plain, offset=(1, 0, 0)), plain))
     assert summary["by_source"] == {}
     assert summary["nme"]["bins"] == {"0-30": None, "30-60": None, "60-90": None}
     assert summary["nme"]["bin_mean"] is None
@@ -113,8 +117,8 @@ def test_a_set_without_sources_and_yaw(dataset, box_sizes, fake_landmarker):
 
 def test_what_predictions_say_of_themselves_follows_but_replaces_no_figure(dataset, fake_landmarker):
     predictions = predict(fake_landmarker(dataset), dataset)
-    predictions.about.update(weights="compact", images="many")
-    summary = summarise(dataset, predictions)
+    predictions.metadata.update(weights="compact", images="many")
+    summary = figures(dataset, predictions)
     assert summary["weights"] == "compact"
     assert summary["images"] == 3
 
@@ -122,9 +126,9 @@ def test_what_predictions_say_of_themselves_follows_but_replaces_no_figure(datas
 def test_predictions_of_other_faces_are_refused(dataset, fake_landmarker):
     predictions = predict(fake_landmarker(dataset), dataset)
     with pytest.raises(ValueError, match="another data set or split"):
-        summarise(dataset.split("val"), predictions)
+        figures(dataset.split("val"), predictions)
     with pytest.raises(ValueError, match=r"2 differ, the first is a/one\.jpg against a/three\.jpg"):
-        summarise(dataset.select(np.array([2, 1, 0])), predictions)
+        figures(dataset.select(np.array([2, 1, 0])), predictions)
 
 
 def test_the_table_has_a_row_for_each_source(dataset, fake_landmarker):
@@ -150,7 +154,7 @@ def test_worst_faces_are_drawn_worst_first(dataset, fake_landmarker, tmp_path):
     # The first tile shows truth and prediction apart; in the second the prediction covers the truth.
     green = (np.abs(picture.astype(int) - [60, 220, 60]) < 12).all(-1)
     assert green[:, :240].sum() > 10 * max(1, green[:, 240:].sum())
-    write_worst(tmp_path / "worst.jpg", dataset, predictions)
+    write_picture(tmp_path / "worst.jpg", worst_faces(dataset, predictions))
     assert cv2.imread(str(tmp_path / "worst.jpg")).shape == (240, 720, 3)
 
 
@@ -166,7 +170,7 @@ def test_the_tile_of_an_image_that_is_gone_is_dark(dataset, fake_landmarker):
 
 
 def test_errors_in_other_measures(dataset, box_sizes, fake_landmarker):
-    summary = summarise(dataset, predict(fake_landmarker(dataset, offset=(3, 4, 12)), dataset))
+    summary = figures(dataset, predict(fake_landmarker(dataset, offset=(3, 4, 12)), dataset))
     assert summary["nme_3d"]["image_mean"] == pytest.approx((500 / box_sizes).mean(), rel=1e-5)  # z is aligned
     eyes = np.linalg.norm((dataset.points_px[:, 36] - dataset.points_px[:, 45])[:, :2], axis=1)
     assert summary["nme_interocular"]["bins"]["60-90"] == pytest.approx(500 / eyes[2], rel=1e-5)
@@ -175,12 +179,13 @@ def test_errors_in_other_measures(dataset, box_sizes, fake_landmarker):
 
 def test_percentiles_and_distributions_by_hand(dataset, box_sizes, fake_landmarker):
     landmarker = fake_landmarker(dataset, offset=(0, 3, 0), detections={2: []})
-    summary = summarise(dataset, predict(landmarker, dataset, "detector"))
+    predictions = predict(landmarker, dataset, "detector")
+    summary = figures(dataset, predictions)
     first, second = sorted(300 / box_sizes[:2])
     # The face that was not found is the worst of the three: the middle one is the second, and 95 % are below no number.
     assert summary["percentiles"]["nme"] == {"p50": pytest.approx(second, rel=1e-5), "p95": None}
-    assert "95 % below - %" in " ".join(summary_lines(summary))
-    everyone = summarise(dataset.select(np.arange(2)), predict(landmarker, dataset.select(np.arange(2)), "detector"))
+    assert "95 % below - %" in " ".join(summary_lines(summarise(dataset, predictions)))
+    everyone = figures(dataset.select(np.arange(2)), predict(landmarker, dataset.select(np.arange(2)), "detector"))
     assert everyone["percentiles"]["nme"]["p95"] == pytest.approx(first + 0.95 * (second - first), rel=1e-5)
     ced = summary["ced"]["nme"]
     assert ced["auc"] == {"7": pytest.approx(((1 - first / 7) + (1 - second / 7) + 0) / 3, rel=1e-4)}
@@ -194,7 +199,7 @@ def test_head_pose_is_measured_from_the_landmarks(dataset, fake_landmarker):
     poses = [head_pose(points, np.array(FACE68.template)) for points in dataset.points_px]
     truth = np.array([(p.pitch_deg - 1, p.yaw_deg + 2, p.roll_deg) for p in poses], np.float32)
     truth[2] = [100, 0, 0]
-    pose = summarise(replace(dataset, pose_deg=truth), predict(fake_landmarker(dataset), dataset))["head_pose"]
+    pose = figures(replace(dataset, pose_deg=truth), predict(fake_landmarker(dataset), dataset))["head_pose"]
     assert (pose["faces"], pose["left_out"]) == (2, 1)
     assert [pose[a] for a in ("pitch", "yaw", "roll", "mean")] == pytest.approx([1, 2, 0, 1], abs=1e-3)
 
@@ -202,24 +207,24 @@ def test_head_pose_is_measured_from_the_landmarks(dataset, fake_landmarker):
 def test_cvgtce_of_views_of_one_face(dataset, fake_landmarker):
     predictions = predict(fake_landmarker(dataset, detections={1: []}), dataset, "detector")
     views = replace(dataset, subjects=np.array(["ann", "ann", "ann"]))
-    figure = summarise(views, predictions)["cvgtce"]
+    figure = figures(views, predictions)["cvgtce"]
     # The view that was not found has no prediction, but a truth for those of the others.
     pairs = np.array([[0, 1], [0, 2], [2, 0], [2, 1]])
     assert figure["pairs"] == 4
     expected = 100 * cvgtce(predictions.points_px, dataset.points_px, pairs).mean()
     assert figure["mean"] == pytest.approx(expected, abs=1e-6)
-    assert summarise(replace(dataset, subjects=np.array(["", "a", "b"])), predictions)["cvgtce"] is None
+    assert figures(replace(dataset, subjects=np.array(["", "a", "b"])), predictions)["cvgtce"] is None
 
 
 def test_confidence_that_knows_its_errors(dataset, fake_landmarker):
     predictions = predict(fake_landmarker(dataset), dataset)
     predictions.points_px[:, :, 0] += np.float32([1, 5, 9])[:, None]
     predictions.confidence[:] = np.float32([0.9, 0.5, 0.1])[:, None]
-    correlation = summarise(dataset, predictions)["confidence"]
+    correlation = figures(dataset, predictions)["confidence"]
     assert correlation["per_face"] == pytest.approx(-1)
     assert correlation["per_landmark"] < -0.95  # rounding puts a face's equal errors into some order
     predictions.confidence[:] = np.nan  # another system's file has none
-    nothing = summarise(dataset, predictions)["confidence"]
+    nothing = figures(dataset, predictions)["confidence"]
     assert nothing == {"per_face": None, "per_landmark": None, "faces": None, "landmarks": None}
 
 
@@ -228,11 +233,11 @@ def test_leaving_out_the_least_confident(dataset, box_sizes, fake_landmarker):
     moved = np.float32([0.01, 0.03, 0.09]) * box_sizes
     predictions.points_px[:, :, 0] += moved[:, None]
     predictions.confidence[:] = np.float32([0.8, 0.4, 0.2])[:, None]
-    confidence = summarise(dataset, predictions)["confidence"]
+    confidence = figures(dataset, predictions)["confidence"]
     faces, landmarks = confidence["faces"], confidence["landmarks"]
     assert (faces["above"], faces["auc"], faces["share"]) == (5.0, 1.0, pytest.approx(1 / 3))
     third = next(part for part in faces["left_out"] if part["share"] == 0.3)
-    assert (third["found"], third["error"]) == (1.0, pytest.approx(2, rel=1e-4))
+    assert (third["recall"], third["error"]) == (1.0, pytest.approx(2, rel=1e-4))
     assert third["threshold"] == pytest.approx(0.4)
     assert len(landmarks["deciles"]["p50"]) == DECILES
     assert landmarks["deciles"]["p50"][0] == landmarks["deciles"]["p90"][0] == pytest.approx(9, rel=1e-4)
@@ -242,23 +247,23 @@ def test_leaving_out_the_least_confident(dataset, box_sizes, fake_landmarker):
 def test_the_error_of_each_part_of_the_face(dataset, box_sizes, fake_landmarker):
     predictions = predict(fake_landmarker(dataset), dataset)
     predictions.points_px[:, 36:42, 1] += 3  # one of two eyes
-    by_region = summarise(dataset, predictions)["by_region"]
+    by_region = figures(dataset, predictions)["by_region"]
     assert list(by_region) == ["jaw", "brow", "nose", "eye", "lips"]
     assert by_region["eye"]["image_mean"] == pytest.approx((150 / box_sizes).mean(), rel=1e-4)
     assert by_region["eye"]["bins"]["60-90"] == pytest.approx(150 / box_sizes[2], rel=1e-4)
     assert by_region["lips"]["image_mean"] == 0
 
 
-def test_openings_are_measured(dataset, fake_landmarker):
+def test_apertures_are_measured(dataset, fake_landmarker):
     # Two faces are turned by 45 degrees at most; one is given a closed eye, which the landmarker sees open.
     predictions = predict(fake_landmarker(dataset), dataset)
     dataset.points_px[0, [37, 38, 43, 44]] = dataset.points_px[0, [41, 40, 47, 46]]
-    eyes = summarise(dataset, predictions)["openings"]["closed_eyes"]
-    assert (eyes["threshold"], eyes["faces"], eyes["chosen"], eyes["told"]) == (0.165, 2, 1, 0.0)
+    eyes = figures(dataset, predictions)["apertures"]["closed_eyes"]
+    assert (eyes["threshold"], eyes["faces"], eyes["chosen"], eyes["sensitivity"]) == (0.165, 2, 1, 0.0)
     assert eyes["truth"] == pytest.approx(0, abs=1e-6)
     assert eyes["error"] > eyes["others_error"] == 0
     line = next(line for line in summary_lines(summarise(dataset, predictions)) if "closed eyes" in line)
-    assert "1 of 2 faces" in line and "0 % of them are told, 100 % of the others" in line
+    assert "1 of 2 faces" in line and "sensitivity 0 %, specificity 100 %" in line
 
 
 def test_intervals_are_of_the_means_they_stand_beside(dataset, fake_landmarker):
@@ -268,11 +273,10 @@ def test_intervals_are_of_the_means_they_stand_beside(dataset, fake_landmarker):
     )
     points = many.points_px.copy()
     points[..., 0] += np.random.default_rng(5).uniform(0, 4, (180, 1)).astype(np.float32)
-    found = np.ones(180, bool)
     predictions = Predictions(
-        many.images, points, found, np.ones((180, 68), np.float32), np.ones((180, 4), np.float32), {}
+        many.images, points, np.ones(180, bool), np.ones((180, 68), np.float32), np.ones((180, 4), np.float32), {}
     )
-    nme = summarise(many, predictions)["nme"]
+    nme = figures(many, predictions)["nme"]
     faces = 100 * face_errors(many, predictions)
     for band, part in zip(("0-30", "30-60", "60-90"), np.split(faces, [60, 120]), strict=True):
         half = 1.96 * part.std() / np.sqrt(60)
@@ -281,7 +285,7 @@ def test_intervals_are_of_the_means_they_stand_beside(dataset, fake_landmarker):
     assert nme["intervals"]["bin_mean"] == pytest.approx([faces.mean() - half, faces.mean() + half], abs=half / 6)
     assert "NME with 95 % intervals: 0-30° " in summary_lines(summarise(many, predictions))[0]
     # All of one subject: there is nothing to draw from.
-    alone = summarise(replace(many, subjects=np.full(180, "ann")), predictions)["nme"]["intervals"]
+    alone = figures(replace(many, subjects=np.full(180, "ann")), predictions)["nme"]["intervals"]
     assert alone == {"bins": {"0-30": None, "30-60": None, "60-90": None}, "bin_mean": None, "image_mean": None}
 
 
@@ -301,7 +305,7 @@ def test_a_figure_with_its_interval(value, ends, text):
 
 def test_labels_without_depth_of_their_own_have_no_figures_in_3d(dataset, fake_landmarker):
     flat = replace(dataset, annotation="reannotated", has_depth=False, subjects=np.array(["a"] * 3))
-    summary = summarise(flat, predict(fake_landmarker(dataset), dataset))
+    summary = figures(flat, predict(fake_landmarker(dataset), dataset))
     assert summary["annotation"] == "reannotated"
     assert summary["nme_3d"] is summary["cvgtce"] is summary["ced"]["gte"] is None
     assert set(summary["gte"].values()) | set(summary["percentiles"]["gte"].values()) == {None}
@@ -310,13 +314,12 @@ def test_labels_without_depth_of_their_own_have_no_figures_in_3d(dataset, fake_l
 
 def test_a_scheme_of_its_own_without_eyes_and_template(dataset, fake_landmarker):
     plain = LandmarkScheme("things", 68)
-    summary = summarise(
-        replace(dataset, scheme=plain, pose_deg=np.zeros((3, 3), np.float32)),
-        predict(fake_landmarker(dataset), dataset),
-    )
+    plain_set = replace(dataset, scheme=plain, pose_deg=np.zeros((3, 3), np.float32))
+    made = summarise(plain_set, predict(fake_landmarker(dataset), dataset))
+    summary = made.to_dict()
     assert summary["nme_interocular"] is summary["head_pose"] is summary["ced"]["nme_interocular"] is None
     assert summary["nme"]["image_mean"] == 0
-    assert not any("GTE" in line or "eye" in line for line in summary_lines(summary))
+    assert not any("GTE" in line or "eye" in line for line in summary_lines(made))
 
 
 def test_lines_say_what_the_table_leaves_out(dataset, fake_landmarker):
@@ -345,7 +348,7 @@ def test_two_systems_face_by_face(dataset, box_sizes, fake_landmarker):
         console.print(comparison_table(comparison, "ours", "theirs"))
     assert "ours against theirs" in capture.get()
     with pytest.raises(ValueError, match="another data set or split"):
-        compare(dataset, ours, Predictions.merged([ours, ours]))
+        compare(dataset, ours, replace(ours, points_px=ours.points_px[:, :5], confidence=ours.confidence[:, :5]))
 
 
 def test_a_row_for_each_run(dataset, fake_landmarker):
@@ -359,9 +362,14 @@ def test_a_row_for_each_run(dataset, fake_landmarker):
 # -- the schema
 
 
-def test_summaries_keep_to_the_schema(dataset, fake_landmarker, schema_faults):
-    schema = summary_schema()
-    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+def faults(summary):
+    """What a validator of JSON Schemas says of a summary."""
+    validators = pytest.importorskip("jsonschema_rs", reason="no validator of JSON Schemas is installed")
+    validator = validators.validator_for(summary_schema())
+    return ["/".join(map(str, error.instance_path)) for error in validator.iter_errors(summary)]
+
+
+def test_summaries_keep_to_the_schema(dataset, fake_landmarker):
     full = replace(dataset, pose_deg=np.zeros((3, 3), np.float32), subjects=np.array(["a"] * 3))
     for labels in (
         dataset,
@@ -371,38 +379,21 @@ def test_summaries_keep_to_the_schema(dataset, fake_landmarker, schema_faults):
     ):
         for detections in ({}, {0: []}, {0: [], 1: [], 2: []}):
             predictions = predict(fake_landmarker(dataset, (1, 2, 3), detections), dataset, "detector")
-            summary = json.loads(json.dumps(summarise(labels, predictions)))
-            assert schema_faults(summary, schema) == []
+            summary = json.loads(json.dumps(figures(labels, predictions)))
+            assert faults(summary) == []
+
+
+def test_wrong_summaries_do_not_keep_to_the_schema(dataset, fake_landmarker):
+    summary = figures(dataset, predict(fake_landmarker(dataset), dataset))
+    summary["nme"]["bins"]["0-30"] = "2.1"
+    summary["gte"]["mean"] = 3.0
+    summary["detected"] = 1.5
+    summary["box"] = "mine"
+    assert sorted(faults(summary)) == ["box", "detected", "gte", "nme/bins/0-30"]
+    del summary["counts"]
+    assert "" in faults(summary)
 
 
 def test_the_schema_describes_every_figure():
     for name, part in summary_schema()["properties"].items():
         assert part.get("description", "").endswith("."), name
-
-
-@pytest.mark.parametrize(
-    ("path", "value", "fault"),
-    [
-        (("nme",), None, "$.nme: None is not object"),
-        (("nme", "bins", "0-30"), "2.1", "$.nme.bins.0-30: '2.1' is not number or null"),
-        (("nme", "bins", "0-45"), 2.1, "$.nme.bins: '0-45' is not known"),
-        (("gte", "raw"), -1, "$.gte.raw: -1 is out of range"),
-        (("found",), 1.5, "$.found: 1.5 is not integer"),
-        (("found",), True, "$.found: True is not integer"),
-        (("ced", "nme", "auc", "7"), 70, "$.ced.nme.auc.7: 70 is out of range"),
-        (("ced", "nme", "share"), [0.5, None], "$.ced.nme.share[1]: None is not number"),
-        (("box",), "mine", "$.box: 'mine' is none of"),
-        (("nme_3d",), {}, "$.nme_3d: 'bins' is missing"),
-        (("weights_sha256",), "abc", "$.weights_sha256: 'abc' does not match"),
-    ],
-)
-def test_wrong_summaries_do_not_keep_to_the_schema(dataset, fake_landmarker, schema_faults, path, value, fault):
-    summary = json.loads(json.dumps(summarise(dataset, predict(fake_landmarker(dataset), dataset))))
-    wrong = copy.deepcopy(summary)
-    part = wrong
-    for name in path[:-1]:
-        part = part[name]
-    part[path[-1]] = value
-    assert any(found.startswith(fault) for found in schema_faults(wrong, summary_schema()))
-    del summary["counts"]
-    assert schema_faults(summary, summary_schema()) == ["$: 'counts' is missing"]

@@ -28,7 +28,7 @@ def example():
     points[:, 2] -= points[:, 2].mean()
     face = Face(points.astype(np.float32), np.float32([20, 10, 100, 90]), np.ones(68, np.float32))
     image = np.full((100, 120, 3), 128, np.uint8)
-    return Example("grey.png", image, face, draw_compact_volume(points_unit, (6, 8, 10)), CROP, FACE68)
+    return Example(image, face, draw_compact_volume(points_unit, (6, 8, 10)), CROP, FACE68)
 
 
 def test_the_compact_volume_is_that_which_networks_are_trained_on():

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+import inspect
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+    from rich.console import Console
+
     from jvcr.data.dataset import LandmarkDataset
-    from jvcr.evaluation.predictions import Predictions
+    from jvcr.evaluation.predictions import BoxKind, Predictions
+    from jvcr.evaluation.runs import Run
+    from jvcr.evaluation.summary import Summary
+    from jvcr.inference.landmarker import Landmarker
+
+PREDICTIONS = "predictions.npz"
 
 NAMED_PROBLEMS = 20
 """So many faces that cannot be used are named; the summary names them all."""
@@ -42,13 +55,12 @@ def evaluate(
     weights: str = "compact",
     passes: int = 1,
     threads: int | None = None,
-    processes: int = 1,
 ) -> int:
     """Measure the landmarks on faces whose true landmarks are known.
 
-    Writes into --out: predictions.npz (what was found), summary.json (the figures, computed from it) and worst.jpg (the
-    twelve faces with the largest errors; truth in green). A figure belongs to its box rule: published ones use the true
-    landmarks' box. Several data sets, annotations or box rules get a folder each, and one summaries.json.
+    Writes into --out: predictions.npz (the landmarks), summary.json (the figures, computed from it) and worst.jpg (the
+    twelve faces with the largest errors; truth in green). A figure belongs to its boxes: published ones use the true
+    landmarks' box. Several data sets, annotations or kinds of boxes get a folder each, and one summaries.json.
 
         jvcr evaluate faces3d --out results/val
         jvcr evaluate AFLW2000-3D --box truth detector --like table4 --plot --out results/aflw2000
@@ -87,7 +99,7 @@ def evaluate(
         Predictions of another run or system on the same faces: compare the two face by face, in comparison.json.
     predictions
         Score these predictions, ours or another system's, and run nothing. The file needs the arrays image,
-        points_px (faces, landmarks, 3) and found.
+        points_px (faces, landmarks, 3) and detected.
     scheme
         With --predictions: the landmarks, a name or a TOML file, where they are not the usual 68 or 66.
     strict
@@ -97,154 +109,91 @@ def evaluate(
     passes
         2 crops each face again around the landmarks of the first pass.
     threads
-        Processor threads of the network, in each process; all available by default, shared among the processes.
-    processes
-        Processes to share the faces among, on this machine; the figures are those of one.
+        Processor threads, all available by default.
     """
-    import dataclasses
-
+    command = _command(locals())
     from rich.console import Console
 
-    from jvcr.cli.measured import System, annotations_of, boxes_of_file, read_labels, run_names, scheme_of, shared
-    from jvcr.cli.progress import running_total
+    from jvcr.cli.progress import counting
     from jvcr.evaluation.paper_tables import like_published
-    from jvcr.evaluation.predictions import Predictions, check_box_source
-    from jvcr.evaluation.report import comparison_table, runs_table, summary_lines, summary_table, write_worst
-    from jvcr.evaluation.statistics import CONFIDENCE
-    from jvcr.evaluation.summary import check_same, compare, summarise, write_summary
-    from jvcr.viz.charts import write_curves
+    from jvcr.evaluation.predictions import Predictions
+    from jvcr.evaluation.report import runs_table
+    from jvcr.evaluation.runs import find_runs, read_labels, scheme_of
+    from jvcr.evaluation.summary import check_same, write_json
+    from jvcr.inference import landmarker as inference
 
-    rules = tuple(dict.fromkeys(box))
-    seen = [folder.resolve() for folder in folders]
-    folders = [folder for i, folder in enumerate(folders) if seen.index(seen[i]) == i]
-    _check_options(folders, rules, boxes, predictions, scheme, processes)
+    if plot:
+        from jvcr.evaluation.curves import write_curves
+    sources = tuple(dict.fromkeys(box))
+    _check_options(folders, sources, boxes, predictions, scheme)
     _check_output(out, folders, against)
-    console = Console(highlight=False, soft_wrap=True)
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
-
-    given = None if predictions is None else Predictions.load(predictions)
-    other = None if against is None else Predictions.load(against)
-    if given is None:
-        system = System(weights, threads, passes, processes)
-        landmarks = system.scheme
+    given = landmarker = None
+    if predictions is None:
+        landmarker = inference.Landmarker(weights, threads=threads, passes=passes)
+        landmarks = landmarker.scheme
     else:
+        given = Predictions.load(predictions)
         landmarks = scheme_of(given, scheme)
-    labels = [
-        (folder, read_labels(folder, landmarks, chosen, basis, split, strict))
-        for folder in folders
-        for chosen in annotations_of(folder, folders, annotation)
-    ]
-    measured = labels[0][1][0]
-    if landmarks.extends(measured.scheme):  # what it derives has no truth of its own
-        given, other = (shared(made, landmarks, measured) for made in (given, other))
-    if other is not None:
-        check_same(measured, other)
-    for _, (dataset, _) in labels:
-        for rule in rules if given is None else ():
-            check_box_source(dataset, rule)
-    if given is None and "detector" in rules:
-        system.check_detector()
-    wanted = [(folder, dataset, about, rule) for folder, (dataset, about) in labels for rule in rules]
-    names = run_names([(folder, dataset.annotation if annotation else "", rule) for folder, dataset, _, rule in wanted])
+    other = None if against is None else Predictions.load(against)
+
+    def read(folder: Path, chosen: str | None) -> tuple[LandmarkDataset, dict[str, Any]]:
+        with counting("reading labels") as advance:
+            return read_labels(folder, chosen, landmarks, basis, split, strict, advance)
+
+    runs = find_runs(folders, sources if landmarker is not None else (), read, annotation)
+    dataset = runs[0].dataset
     if given is not None:
-        names = [name.removesuffix(f"-{rules[0]}") for name in names]
-    if other is not None and len(wanted) > 1:
-        raise ValueError(f"--against compares one run, and this makes {len(wanted)}: {', '.join(names)}")
+        given = given.without_derived(landmarks, dataset.scheme)
+    if other is not None:
+        other = other.without_derived(landmarks, dataset.scheme)
+        if len(runs) > 1:
+            names = ", ".join(run.name for run in runs)
+            raise ValueError(f"--against compares one run, and this makes {len(runs)}: {names}")
+        check_same(dataset, other)
+    if landmarker is not None and "detector" in sources:
+        landmarker.detector  # noqa: B018 (makes it: where none is installed, that is said before anything runs)
 
-    runs: dict[str, tuple[LandmarkDataset, Predictions]] = {}
-    summaries: dict[str, dict[str, Any]] = {}
-    unusable: list[str] = []
-    options: dict[str, object] = {"--annotation": annotation or None, "--split": split, "--basis": basis}
-    if given is None:
-        options |= {"--box": rules, "--boxes": boxes, "--box-kind": box_kind if boxes else None, "--weights": weights}
-        options |= {"--passes": passes, "--threads": threads, "--processes": processes}
-    else:
-        options |= {"--predictions": predictions, "--scheme": scheme}
-    options |= {
-        "--like": like,
-        "--plot": () if plot else None,
-        "--against": against,
-        "--strict": () if strict else None,
-    }
-    options |= {"--out": out}
-    command = _command(folders, options)
-    for name, (folder, dataset, about, rule) in zip(names, wanted, strict=True):
-        place = out if len(wanted) == 1 else out / name
-        about = {"data": str(folder), **about, "command": command}
-        if given is None:
-            number = f" ({len(runs) + 1} of {len(wanted)})" if len(wanted) > 1 else ""
-            of_file = boxes_of_file(boxes, dataset, strict, errors) if rule == "file" and boxes is not None else None
-            with running_total(f"evaluating{number}", len(dataset)) as done:
-                made = system.predict(dataset, rule, done, of_file, box_kind, strict)
-            made.about.update(about)
-            if rule in ("dataset", "file"):
-                made.about["box_kind"] = box_kind
-            if rule == "file":
-                made.about["boxes"] = str(boxes)
-            made.save(place / "predictions.npz")
-            # From here on only the file counts: the same figures can be had from it at any time.
-            found = Predictions.load(place / "predictions.npz")
+    console = Console(highlight=False, soft_wrap=True)
+    measured: dict[str, tuple[LandmarkDataset, Predictions]] = {}
+    summaries: dict[str, Summary] = {}
+    for number, run in enumerate(runs, 1):
+        place, of_runs = (out / run.name, f" ({number} of {len(runs)})") if len(runs) > 1 else (out, "")
+        run.metadata["command"] = command
+        if landmarker is None:
+            made = _scored(given, run, predictions)
         else:
-            said = {"box": "not stated", **given.about}
-            scored = {**about, "predictions": str(predictions), "predicted_by": given.about.get("command", "")}
-            found = dataclasses.replace(given, about=said | scored)
-        runs[name] = dataset, found
-        summary = summaries[name] = summarise(dataset, found)
-        write_summary(place / "summary.json", summary)
-        write_worst(place / "worst.jpg", dataset, found)
-        curves = write_curves(place, {name: runs[name]}) if plot else []
-        if len(wanted) > 1:
-            console.print(f"\n{name}", style="bold", markup=False)
-        console.print(summary_table(summary))
-        for line in summary_lines(summary):
-            console.print(line, markup=False)
-        unusable += found.about.get("unusable", [])
-
-    if len(wanted) > 1:
-        write_summary(out / "summaries.json", summaries)
-        console.print()
+            run.metadata.update(_system(weights, landmarker, passes, threads))
+            _predict(landmarker, run, boxes, box_kind, strict, f"evaluating{of_runs}").save(place / PREDICTIONS)
+            made = Predictions.load(place / PREDICTIONS)  # only the file counts: the figures can be had from it again
+        measured[run.name] = run.dataset, made
+        summaries[run.name] = _summarise(console, place, run, made, heading=len(runs) > 1)
+        curves = write_curves(place, {run.name: measured[run.name]}) if plot else []
+    if len(runs) > 1:
+        write_json(out / "summaries.json", {name: summary.to_dict() for name, summary in summaries.items()})
         console.print(runs_table(summaries))
         if plot:
-            write_curves(out, runs)
-    if other is not None and against is not None:
-        dataset, found = runs[names[0]]
-        comparison = compare(dataset, found, other)
-        told = {"first": names[0], "second": str(against), "error": "nme, %", "confidence": CONFIDENCE}
-        write_summary(out / "comparison.json", told | {k: dataclasses.asdict(v) for k, v in comparison.items()})
-        console.print(comparison_table(comparison, names[0], str(against)))
+            write_curves(out, measured)
+    if other is not None:
+        _compare(console, out, runs[0], made, other, str(against))
     if like is not None:
         table, notes = like_published(like, summaries)
         console.print(table)
-        for line in notes:
-            console.print(line, markup=False)
-
-    written = ["predictions.npz"] * (given is None) + ["summary.json", "worst.jpg"] + curves
+        console.print("\n".join(notes), markup=False)
+    written = [PREDICTIONS] * (given is None) + ["summary.json", "worst.jpg", *curves]
     written += ["comparison.json"] * (other is not None)
-    where = f"{out}" if len(wanted) == 1 else f"{out}/{{{','.join(names)}}}, summaries.json in {out}"
+    where = f"{out}" if len(runs) == 1 else f"{out}/{{{','.join(summaries)}}}, summaries.json in {out}"
     console.print(f"written: {', '.join(written[:-1])} and {written[-1]} in {where}", markup=False)
-    problems = list(dict.fromkeys([*(p for _, (dataset, _) in labels for p in dataset.problems), *unusable]))
-    for reason in problems[:NAMED_PROBLEMS]:
-        errors.print(f"jvcr: not evaluated: {reason}", markup=False)
-    if len(problems) > NAMED_PROBLEMS:
-        errors.print(f"jvcr: and {len(problems) - NAMED_PROBLEMS} more; summary.json names them all", markup=False)
-    return 1 if problems else 0
+    return _print_problems(measured.values())
 
 
 def _check_options(
-    folders: list[Path],
-    rules: tuple[str, ...],
-    boxes: Path | None,
-    predictions: Path | None,
-    scheme: str | None,
-    processes: int,
+    folders: list[Path], sources: tuple[str, ...], boxes: Path | None, predictions: Path | None, scheme: str | None
 ) -> None:
-    if not rules:
-        raise ValueError("--box needs a rule: truth, detector, dataset or file")
-    if processes < 1:
-        raise ValueError(f"--processes must be at least 1, got {processes}")
-    if (boxes is not None) != ("file" in rules):
+    if not sources:
+        raise ValueError("--box needs one of truth, detector, dataset and file")
+    if (boxes is not None) != ("file" in sources):
         raise ValueError("--box file and --boxes FILE belong together: give both or neither")
-    if predictions is not None and (len(folders) > 1 or rules != ("truth",)):
+    if predictions is not None and (len(folders) > 1 or sources != ("truth",)):
         raise ValueError("--predictions are of one data set, and have been made with their boxes: leave --box out")
     if scheme is not None and predictions is None:
         raise ValueError("--scheme goes with --predictions; weights say themselves what their landmarks are")
@@ -255,12 +204,10 @@ def _check_output(out: Path, folders: list[Path], against: Path | None) -> None:
 
     A folder that is not there yet is not left behind: what comes next may find the input wrong.
     """
-    import tempfile
-
     for folder in folders:
         if out.resolve() == folder.resolve():
             raise ValueError(f"--out is the data set's own folder, {folder}: choose another one")
-    if against is not None and against.resolve() == (out / "predictions.npz").resolve():
+    if against is not None and against.resolve() == (out / PREDICTIONS).resolve():
         raise ValueError(f"--out would replace {against}, which --against compares with: choose another folder")
     missing = [folder for folder in (out, *out.parents) if not folder.exists()]
     out.mkdir(parents=True, exist_ok=True)
@@ -270,12 +217,118 @@ def _check_output(out: Path, folders: list[Path], against: Path | None) -> None:
         folder.rmdir()
 
 
-def _command(folders: list[Path], options: Mapping[str, object]) -> str:
-    """The command line of these options, without those that are None; () is a flag that is set."""
-    import shlex
-
-    words = ["jvcr", "evaluate", *map(str, folders)]
-    for name, value in options.items():
-        if value is not None:
-            words += [name, *map(str, value if isinstance(value, tuple) else (value,))]
+def _command(arguments: Mapping[str, Any]) -> str:
+    """The command line of these arguments, without those that are as usual."""
+    words = ["jvcr", "evaluate", *map(str, arguments["folders"])]
+    for name, parameter in list(inspect.signature(evaluate).parameters.items())[1:]:
+        if (value := arguments[name]) != parameter.default:
+            words.append("--" + name.replace("_", "-"))
+            words += () if value is True else map(str, value if isinstance(value, tuple) else (value,))
     return shlex.join(words)
+
+
+def _scored(given: Predictions | None, run: Run, file: Path | None) -> Predictions:
+    """Predictions of a file, and what is to be said of them."""
+    assert given is not None
+    source = {"predictions": str(file), "predicted_by": given.metadata.get("command", "")}
+    return replace(given, metadata={"box": "not stated"} | given.metadata | run.metadata | source)
+
+
+def _predict(
+    landmarker: Landmarker, run: Run, boxes: Path | None, box_kind: BoxKind, strict: bool, title: str
+) -> Predictions:
+    from jvcr.cli.progress import running_total
+    from jvcr.evaluation.predictions import predict
+
+    how: dict[str, Any] = {"box_kind": box_kind} if run.box in ("dataset", "file") else {}
+    boxes_of = None
+    if run.box == "file" and boxes is not None:
+        boxes_of = _boxes_of_file(boxes, run.dataset, strict)
+        how["boxes"] = str(boxes)
+    with running_total(title, len(run.dataset)) as done:
+        made = predict(landmarker, run.dataset, run.box, done, boxes_of=boxes_of, box_kind=box_kind, strict=strict)
+    made.metadata.update(run.metadata | how)
+    return made
+
+
+def _boxes_of_file(boxes: Path, dataset: LandmarkDataset, strict: bool) -> list[ArrayLike]:
+    """For each face the boxes that the file has for its image; none where it does not name it."""
+    import numpy as np
+
+    from jvcr.cli.boxes import BoxFile
+    from jvcr.cli.photos import Photo
+
+    photos = {name: Photo(dataset.root / name, PurePath(name), PurePath(name)) for name in dataset.images.tolist()}
+    file = BoxFile(boxes, list(photos.values()))
+    unnamed = [] if strict else [name for name, photo in photos.items() if photo not in file]
+    of: dict[str, ArrayLike] = dict.fromkeys(unnamed, np.zeros((0, 4)))
+    of |= {name: file.of(photo) for name, photo in photos.items() if name not in of}
+    if unnamed:
+        some = ", ".join(unnamed[:3]) + (" ..." if len(unnamed) > 3 else "")
+        print(
+            f"jvcr: {boxes} does not name {len(unnamed)} of {len(photos)} images; their faces are not detected: {some}",
+            file=sys.stderr,
+        )
+    return [of[name] for name in dataset.images.tolist()]
+
+
+def _system(weights: str, landmarker: Landmarker, passes: int, threads: int | None) -> dict[str, Any]:
+    """What predictions are to say of the landmarker, and of what its weights say of their training."""
+    import jvcr
+    from jvcr.files import sha256
+    from jvcr.weights.header import find_weights
+
+    recipe = landmarker.training.get("recipe")
+    training = {
+        "recipe": recipe.get("name") if isinstance(recipe, dict) else None,
+        "train_faces": landmarker.training.get("train_faces"),
+        "faces_seen": landmarker.training.get("faces_seen"),
+    }
+    return {
+        "weights": weights,
+        "weights_sha256": sha256(find_weights(weights, ".onnx")),
+        "training": {key: value for key, value in training.items() if value is not None},
+        "passes": passes,
+        "threads": threads,
+        "version": jvcr.__version__,
+    }
+
+
+def _summarise(console: Console, place: Path, run: Run, made: Predictions, heading: bool) -> Summary:
+    """The figures of a run: ``summary.json``, ``worst.jpg``, and what the terminal shows."""
+    from jvcr.evaluation.report import summary_lines, summary_table, worst_faces
+    from jvcr.evaluation.summary import summarise, write_json
+    from jvcr.viz.tiles import write_picture
+
+    summary = summarise(run.dataset, made)
+    write_json(place / "summary.json", summary.to_dict())
+    write_picture(place / "worst.jpg", worst_faces(run.dataset, made))
+    if heading:
+        console.print(f"\n{run.name}", style="bold", markup=False)
+    console.print(summary_table(summary))
+    console.print("\n".join(summary_lines(summary)), markup=False)
+    return summary
+
+
+def _compare(console: Console, out: Path, run: Run, made: Predictions, other: Predictions, against: str) -> None:
+    """Two systems face by face: ``comparison.json``, and a table."""
+    from jvcr.evaluation.report import comparison_table
+    from jvcr.evaluation.statistics import CONFIDENCE
+    from jvcr.evaluation.summary import compare, write_json
+
+    comparison = compare(run.dataset, made, other)
+    systems = {"first": run.name, "second": against, "error": "nme, %", "confidence": CONFIDENCE}
+    write_json(out / "comparison.json", systems | {name: asdict(part) for name, part in comparison.items()})
+    console.print(comparison_table(comparison, run.name, against))
+
+
+def _print_problems(measured: Iterable[tuple[LandmarkDataset, Predictions]]) -> int:
+    """Names the faces that could not be evaluated; the exit code."""
+    measured = list(measured)
+    unusable = [reason for _, made in measured for reason in made.metadata.get("unusable", [])]
+    problems = list(dict.fromkeys([*(reason for dataset, _ in measured for reason in dataset.problems), *unusable]))
+    for reason in problems[:NAMED_PROBLEMS]:
+        print(f"jvcr: not evaluated: {reason}", file=sys.stderr)
+    if len(problems) > NAMED_PROBLEMS:
+        print(f"jvcr: and {len(problems) - NAMED_PROBLEMS} more; summary.json names them all", file=sys.stderr)
+    return 1 if problems else 0

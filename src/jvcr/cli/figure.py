@@ -6,12 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from jvcr.viz.volume import Example
-
-SUFFIXES = (".png", ".jpg", ".webp")
 
 
 def volume(
@@ -55,13 +50,14 @@ def volume(
     passes
         2 looks at the face again, around the landmarks found first.
     """
+    from jvcr.viz.tiles import write_picture
     from jvcr.viz.volume import volume_figure
 
     _check([image], out, size, face)
     found, missing = _examples([image], out, boxes, box_kind, weights, threads, passes, face)
     if missing:
         raise ValueError(missing[0])
-    _write(out, volume_figure(found[0], size))
+    write_picture(out, volume_figure(found[0], size))
     print(f"written: {out}")
     return 0
 
@@ -110,6 +106,8 @@ def examples(
     """
     import sys
 
+    from jvcr.cli.progress import count
+    from jvcr.viz.tiles import write_picture
     from jvcr.viz.volume import examples_figure
 
     _check(images, out, size, columns, "columns")
@@ -118,16 +116,18 @@ def examples(
         print(f"jvcr: left out: {reason}", file=sys.stderr)
     if not found:
         raise ValueError("no face to draw")
-    _write(out, examples_figure(found, columns, size))
-    print(f"written: {out}, {len(found)} {'face' if len(found) == 1 else 'faces'}")
+    write_picture(out, examples_figure(found, columns, size))
+    print(f"written: {out}, {count(len(found), 'face')}")
     return 1 if missing else 0
 
 
 def _check(images: list[Path], out: Path, size: int, number: int, name: str = "face") -> None:
+    from jvcr.viz.tiles import QUALITY
+
     if out.resolve() in {image.resolve() for image in images}:
         raise ValueError(f"--out {out} is one of the photographs: choose another name")
-    if out.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"--out must end in one of {', '.join(SUFFIXES)}, got {out.name}")
+    if out.suffix.lower() not in QUALITY:
+        raise ValueError(f"--out must end in one of {', '.join(QUALITY)}, got {out.name}")
     if not 64 <= size <= 4096:
         raise ValueError(f"--size must be 64 to 4096 pixels, got {size}")
     if number < 1:
@@ -147,11 +147,9 @@ def _examples(
     number: int = 1,
 ) -> tuple[list[Example], list[str]]:
     """A face of each photograph with what the network saw, and why others have none."""
-    from rich.console import Console
-    from rich.progress import track
-
     from jvcr.cli.boxes import BoxFile
     from jvcr.cli.photos import find_photos
+    from jvcr.cli.progress import counting
     from jvcr.inference.image import read_image
     from jvcr.inference.landmarker import Landmarker
     from jvcr.viz.volume import Example
@@ -163,25 +161,19 @@ def _examples(
         landmarker.detector  # noqa: B018 (makes it: where none is installed, that is said now and once)
     found: list[Example] = []
     missing: list[str] = []
-    errors = Console(stderr=True)
-    quiet = len(photos) < 2 or not errors.is_terminal
-    for photo in track(photos, "photographs", console=errors, transient=True, disable=quiet):
-        try:
-            image = read_image(photo.path)
-            faces, volumes, crops = landmarker.volumes(image, None if file is None else file.of(photo), box_kind)
-        except (OSError, ValueError) as error:
-            missing.append(str(error) if str(photo.path) in str(error) else f"{photo.path}: {error}")
-            continue
-        if len(faces) < number:
-            few = "no face" if not faces else f"no face {number}, only {len(faces)}"
-            missing.append(f"{photo.path}: {few} found" if file is None else f"{photo.path}: {few} in {boxes}")
-            continue
-        i = number - 1
-        found.append(Example(photo.path.name, image, faces[i], volumes[i], crops[i], landmarker.scheme))
+    with counting("photographs", len(photos), enabled=len(photos) > 1) as advance:
+        for photo in photos:
+            advance(1)
+            try:
+                image = read_image(photo.path)
+                faces, volumes, crops = landmarker.volumes(image, None if file is None else file.of(photo), box_kind)
+            except (OSError, ValueError) as error:
+                missing.append(str(error) if str(photo.path) in str(error) else f"{photo.path}: {error}")
+                continue
+            if len(faces) < number:
+                few = "no face" if not faces else f"no face {number}, only {len(faces)}"
+                missing.append(f"{photo.path}: {few} {'found' if file is None else f'in {boxes}'}")
+                continue
+            i = number - 1
+            found.append(Example(image, faces[i], volumes[i], crops[i], landmarker.scheme))
     return found, missing
-
-
-def _write(out: Path, picture: NDArray[np.uint8]) -> None:
-    from jvcr.viz.tiles import write_picture
-
-    write_picture(out, picture)

@@ -60,10 +60,7 @@ def landmark_errors(pred: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
         ValueError: as `nme_2d`.
     """
     p, t = _faces(pred, truth, (2, 3))
-    width, height = np.ptp(t[..., :2], axis=1).T
-    size = np.sqrt(width * height)
-    _refuse_zero(size, "the box of the true landmarks has no area")
-    return np.linalg.norm(p[..., :2] - t[..., :2], axis=-1) / size[:, None]
+    return np.linalg.norm(p[..., :2] - t[..., :2], axis=-1) / _box_size(t)[:, None]
 
 
 def nme_3d(pred: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
@@ -89,10 +86,7 @@ def nme_3d(pred: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
         array([0.5])
     """
     p, t = _faces(pred, truth, (3,))
-    width, height = np.ptp(t[..., :2], axis=1).T
-    size = np.sqrt(width * height)
-    _refuse_zero(size, "the box of the true landmarks has no area")
-    return np.linalg.norm(_z_aligned(p - t), axis=-1).mean(axis=1) / size
+    return np.linalg.norm(_z_aligned(p - t), axis=-1).mean(axis=1) / _box_size(t)
 
 
 def nme_interocular(pred: ArrayLike, truth: ArrayLike, interocular: tuple[int, int] = (36, 45)) -> NDArray[np.float64]:
@@ -222,8 +216,8 @@ def view_pairs(subjects: ArrayLike) -> NDArray[np.intp]:
         for group in np.split(order, starts)[1:]
         if len(group) > 1 and names[group[0]] != ""
     ]
-    found = np.concatenate(pairs) if pairs else np.zeros((0, 2), np.intp)
-    return found[np.lexsort(found.T[::-1])].astype(np.intp)
+    views = np.concatenate(pairs) if pairs else np.zeros((0, 2), np.intp)
+    return views[np.lexsort(views.T[::-1])].astype(np.intp)
 
 
 def cvgtce(
@@ -258,7 +252,7 @@ def ced_curve(errors: ArrayLike, at: ArrayLike) -> NDArray[np.float64]:
     """The cumulative error distribution (Fig. 3): which share of the faces has at most this error.
 
     Args:
-        errors: (F,) one error a face; NaN, a face not found, is above every threshold and counts among the faces.
+        errors: (F,) one error a face; NaN, a face not detected, is above every threshold and counts among the faces.
         at: (T,) thresholds, in the unit of the errors.
 
     Returns:
@@ -294,7 +288,7 @@ def auc(errors: ArrayLike, threshold: float) -> float:
 
 
 def failure_rate(errors: ArrayLike, threshold: float) -> float:
-    """The share of faces with an error above a threshold; faces not found, NaN, are among them.
+    """The share of faces with an error above a threshold; faces not detected, NaN, are among them.
 
     Raises:
         ValueError: there are no faces.
@@ -308,23 +302,17 @@ def failure_rate(errors: ArrayLike, threshold: float) -> float:
 
 @dataclass(frozen=True)
 class PoseErrors:
-    """Mean absolute errors of head pose, degrees; None where there is no face to average.
-
-    Attributes:
-        pitch: of the pitch.
-        yaw: of the yaw.
-        roll: of the roll.
-        mean: mean of the three.
-        faces: how many faces they are over.
-        left_out: faces of known pose with an angle beyond the limit, which are not among them.
-    """
+    """Mean absolute errors of head pose, degrees; None where there is no face to average."""
 
     pitch: float | None
     yaw: float | None
     roll: float | None
     mean: float | None
+    """Mean of the three."""
     faces: int
+    """How many faces they are over."""
     left_out: int
+    """Faces of known pose with an angle beyond 99 degrees, which are not among them."""
 
 
 def head_pose_mae(pred_deg: ArrayLike, truth_deg: ArrayLike, limit_deg: float = POSE_LIMIT_DEG) -> PoseErrors:
@@ -397,7 +385,7 @@ class BinSummary:
     image_mean: float | None
 
 
-def bin_summary(errors: ArrayLike, bins: ArrayLike, names: tuple[str, ...] = YAW_BINS) -> BinSummary:
+def bin_summary(errors: ArrayLike, bins: ArrayLike) -> BinSummary:
     """Averages errors within yaw bands and over them: Table IV's columns, "mean" and "std" included.
 
     A band without faces has the mean None, and ``bin_mean`` and ``bin_std`` are those of the other bands: so that a
@@ -405,8 +393,7 @@ def bin_summary(errors: ArrayLike, bins: ArrayLike, names: tuple[str, ...] = YAW
 
     Args:
         errors: (F,) one error a face, finite.
-        bins: (F,) index of each face's band; -1 for none, which counts in ``image_mean`` only.
-        names: what the bands are called.
+        bins: (F,) index of each face's band in `YAW_BINS`; -1 for none, which counts in ``image_mean`` only.
 
     Raises:
         ValueError: the shapes differ, an error is not finite, or an index has no name.
@@ -419,10 +406,12 @@ def bin_summary(errors: ArrayLike, bins: ArrayLike, names: tuple[str, ...] = YAW
     if e.ndim != 1 or e.shape != b.shape:
         raise ValueError(f"errors and bins must both have the shape (F,), got {e.shape} and {b.shape}")
     if not np.isfinite(e).all():
-        raise ValueError(f"{int((~np.isfinite(e)).sum())} of {len(e)} errors are not finite: leave out faces not found")
-    if len(b) and (b.min() < -1 or b.max() >= len(names)):
-        raise ValueError(f"bins must be -1 or 0..{len(names) - 1} ({', '.join(names)}), got {sorted(set(b.tolist()))}")
-    groups = {name: e[b == i] for i, name in enumerate(names)}
+        raise ValueError(
+            f"{int((~np.isfinite(e)).sum())} of {len(e)} errors are not finite: leave out faces not detected"
+        )
+    if len(b) and (b.min() < -1 or b.max() >= len(YAW_BINS)):
+        raise ValueError(f"bins must be -1 or 0..{len(YAW_BINS) - 1}, got {sorted(set(b.tolist()))}")
+    groups = {name: e[b == i] for i, name in enumerate(YAW_BINS)}
     means = [float(g.mean()) for g in groups.values() if len(g)]
     return BinSummary(
         bins={name: float(g.mean()) if len(g) else None for name, g in groups.items()},
@@ -441,6 +430,14 @@ def _faces(pred: ArrayLike, truth: ArrayLike, axes: tuple[int, ...]) -> tuple[ND
     return p, t
 
 
+def _box_size(truth: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(F,) sqrt(width * height) of the boxes of landmarks."""
+    width, height = np.ptp(truth[..., :2], axis=1).T
+    size = np.sqrt(width * height)
+    _refuse_zero(size, "the box of the true landmarks has no area")
+    return size
+
+
 def _refuse_zero(scale: NDArray[np.float64], what: str) -> None:
     if bad := np.flatnonzero(~(scale > 0)).tolist():
         raise ValueError(f"{what}: {len(bad)} of {len(scale)} faces, the first at index {bad[0]}")
@@ -452,7 +449,7 @@ def _z_aligned(error: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _errors(errors: ArrayLike) -> NDArray[np.float64]:
-    """(F,) errors with infinity for faces not found."""
+    """(F,) errors with infinity for faces not detected."""
     e = np.asarray(errors, dtype=np.float64)
     if e.ndim != 1 or not len(e):
         raise ValueError(f"errors must be a list of at least one face's, got shape {e.shape}")

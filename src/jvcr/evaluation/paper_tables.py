@@ -10,6 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from jvcr.evaluation.metrics import YAW_BINS
+from jvcr.evaluation.report import figure
+from jvcr.evaluation.summary import Summary
 
 TableName: TypeAlias = Literal["table1", "table2", "table3", "table4"]
 
@@ -41,7 +43,7 @@ class PublishedTable:
         faces: how many faces that set, or part of it, has.
         split: the part; None for the whole.
         annotation: of the data set; "" where it has one.
-        box: the rule for boxes behind the published figures; None where the paper does not say.
+        box: whose boxes were behind the published figures; None where the paper does not say.
         trained_on: the training set of the paper's own row, with its size.
         bands: faces in each yaw band, for the tables that have bands.
     """
@@ -140,12 +142,12 @@ TABLES: dict[TableName, PublishedTable] = {
 """Tables I-IV, and under III and IV figures for AFLW2000-3D's original annotation that are not the paper's."""
 
 
-def like_published(name: TableName, runs: Mapping[str, Mapping[str, Any]]) -> tuple[Table, list[str]]:
+def like_published(name: TableName, runs: Mapping[str, Summary]) -> tuple[Table, list[str]]:
     """A table of the paper with a row for each run, and what the runs differ in from the published figures.
 
     Args:
         name: which table.
-        runs: name of a run -> its summary, see `jvcr.evaluation.summary.summarise`.
+        runs: name of a run -> its summary.
 
     Returns:
         The table for the terminal; lines of text to print under it.
@@ -154,93 +156,72 @@ def like_published(name: TableName, runs: Mapping[str, Mapping[str, Any]]) -> tu
     table = Table("method", title=published.title, title_justify="left")
     for column in published.columns:
         table.add_column(column, justify="right")
-    later = [row for row in published.rows if not row.in_paper]
     for row in published.rows:
         mark = "" if row.in_paper else " *"
-        table.add_row(row.method + mark, *map(_cell, row.values), end_section=row is published.rows[-1])
-    notes = ["* not in the paper"] if later else []
+        table.add_row(row.method + mark, *map(figure, row.values), end_section=row is published.rows[-1])
+    notes = [] if all(row.in_paper for row in published.rows) else ["* not in the paper"]
     for run, summary in runs.items():
         comparable, differences = protocol_differences(name, summary)
-        table.add_row(escape(run), *map(_cell, _values(name, summary)))
-        verdict = "" if comparable else "no comparison with the rows above"
-        notes.append(f"{run}: {verdict or 'the published data set and faces'}")
-        notes += [f"  - {difference}" for difference in differences]
+        table.add_row(escape(run), *map(figure, _values(name, summary)))
+        verdict = "the published data set and faces" if comparable else "no comparison with the rows above"
+        notes += [f"{run}: {verdict}", *(f"  - {difference}" for difference in differences)]
     return table, notes
 
 
-def protocol_differences(name: TableName, summary: Mapping[str, Any]) -> tuple[bool, list[str]]:
+def protocol_differences(name: TableName, summary: Summary) -> tuple[bool, list[str]]:
     """What the protocol of a run differs in from that of a published table.
-
-    Args:
-        name: which table.
-        summary: of the run. Of what predictions say of themselves it reads ``layout``, ``annotation``, ``box``,
-            ``split``, ``passes`` and ``training``, where they are there.
 
     Returns:
         Whether the run is on the table's faces with its labels, so that the figures can be compared at all; and a line
         for each difference, the training set's included.
     """
-    published = TABLES[name]
-    lines = []
-    comparable = True
-    layout, images = summary.get("layout"), summary["images"]
+    published, metadata = TABLES[name], summary.metadata
+    layout, split, images = metadata.get("layout"), metadata.get("split"), summary.images
+    annotation = summary.annotation or "the data set's only one"
+    lines = []  # what makes the figures incomparable
     if layout != published.layout:
-        comparable = False
-        lines.append(f"data set: {layout or 'not stated'} ({summary.get('data', '?')}), not {published.layout}")
-    elif summary.get("split") != published.split:
-        comparable = False
-        lines.append(f"part: {summary.get('split') or 'all faces'}, not {published.split or 'all faces'}")
+        lines.append(f"data set: {layout or 'not stated'} ({metadata.get('data', '?')}), not {published.layout}")
+    elif split != published.split:
+        lines.append(f"part: {split or 'all faces'}, not {published.split or 'all faces'}")
     if images != published.faces:
-        comparable = False
         lines.append(f"faces: {images}, not {published.faces}")
-    if (lost := images - summary["found"]) > 0:
-        lines.append(f"faces not found: {lost} of {images}, left out of the averages")
-    annotation = summary.get("annotation") or "the data set's only one"
     if published.annotation and layout == published.layout and annotation != published.annotation:
-        comparable = False
         lines.append(f"annotation: {annotation}, not {published.annotation}: a number belongs to its annotation")
-    box = summary.get("box", "not stated")
+    counts = tuple(count.detected + count.not_detected for count in summary.counts.bins.values())
+    if published.bands and (layout, images) == (published.layout, published.faces) and counts != published.bands:
+        lines.append(f"faces in the yaw bands: {_listed(counts)}, not {_listed(published.bands)}")
+    if published.bands and (empty := [band for band, mean in summary.nme.bins.items() if mean is None]):
+        lines.append(f"no face in {', '.join(f'{band}°' for band in empty)}: the mean is over the other bands")
+    comparable = not lines
+    if (lost := images - summary.detected) > 0:
+        lines.append(f"faces not detected: {lost} of {images}, left out of the averages")
+    box = metadata.get("box", "not stated")
     if published.box is None:
         lines.append(f"input box: {box}; the paper does not say whose boxes it used")
     elif box != published.box:
         lines.append(f"input box: {box}, not {published.box}")
-    if published.bands and published.layout == layout and images == published.faces:
-        counts = tuple(sum(counts.values()) for counts in summary["counts"]["bins"].values())
-        if counts != published.bands:
-            comparable = False
-            lines.append(f"faces in the yaw bands: {_listed(counts)}, not {_listed(published.bands)}")
-    if published.bands and (empty := [band for band, mean in summary["nme"]["bins"].items() if mean is None]):
-        comparable = False
-        lines.append(f"no face in {', '.join(f'{band}°' for band in empty)}: the mean is over the other bands")
-    if name == "table2" and summary.get("cvgtce") is None:
+    if name == "table2" and summary.cvgtce is None:
         lines.append("CVGTCE: the data set names no views of the same face")
-    if (summary.get("passes") or 1) > 1:
-        lines.append(f"passes: {summary['passes']}; the paper's is one")
-    lines.append(f"trained on {_trained_on(summary)}; the paper's JVCR on {published.trained_on}")
+    if (metadata.get("passes") or 1) > 1:
+        lines.append(f"passes: {metadata['passes']}; the paper's is one")
+    lines.append(f"trained on {_trained_on(metadata)}; the paper's JVCR on {published.trained_on}")
     return comparable, lines
 
 
-def _trained_on(summary: Mapping[str, Any]) -> str:
-    training = summary.get("training") or {}
-    faces = training.get("train_faces")
+def _trained_on(metadata: Mapping[str, Any]) -> str:
+    training = metadata.get("training") or {}
+    if not (faces := training.get("train_faces")):
+        return f"faces that the weights ({metadata.get('weights', '?')}) do not name"
     recipe = f" (recipe {training['recipe']})" if training.get("recipe") else ""
-    return (
-        f"{faces:,} faces{recipe}" if faces else f"faces that the weights ({summary.get('weights', '?')}) do not name"
-    )
+    return f"{faces:,} faces{recipe}"
 
 
-def _values(name: TableName, summary: Mapping[str, Any]) -> tuple[float | None, ...]:
+def _values(name: TableName, summary: Summary) -> tuple[float | None, ...]:
     if name == "table4":
-        nme = summary["nme"]
-        return (*nme["bins"].values(), nme["bin_mean"], nme["bin_std"])
-    error = summary["gte"]["aligned_z"]
+        return (*summary.nme.bins.values(), summary.nme.bin_mean, summary.nme.bin_std)
     if name == "table2":
-        return (summary["cvgtce"]["mean"] if summary.get("cvgtce") else None, error)
-    return (error,)
-
-
-def _cell(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+        return (summary.cvgtce.mean if summary.cvgtce else None, summary.gte.aligned_z)
+    return (summary.gte.aligned_z,)
 
 
 def _listed(numbers: tuple[int, ...]) -> str:

@@ -16,7 +16,7 @@ _SIDES = frozenset({"left", "right", "inner", "outer", "upper", "lower"})
 """Words in the name of a group that say which of several alike it is."""
 
 MOST_YAW_DEG = 45.0
-"""Openings are measured up to this |yaw|. Beyond it the line between the corners of eye or mouth is so foreshortened
+"""Apertures are measured up to this |yaw|. Beyond it the line between the corners of eye or mouth is so foreshortened
 that their ratio says more about the head's pose, and labels made by fitting a face model are guesses there."""
 
 
@@ -40,15 +40,15 @@ def regions(scheme: LandmarkScheme) -> dict[str, tuple[int, ...]]:
 
 @dataclass(frozen=True)
 class ApertureKind:
-    """Faces that an opening of theirs sets apart: those whose eyes are closed, or whose mouth is open.
+    """Faces that an aperture sets apart: those whose eyes are closed, or whose mouth is open.
 
     Attributes:
         region: of `regions`, whose error counts on these faces.
         contours: the scheme's groups that open, each of ``landmarks`` landmarks. Where there are several, as two eyes,
             a face is measured at the one that is widest in its label: the eye nearer to the camera.
-        landmarks: of a ring.
+        landmarks: of a contour.
         threshold: of `contour_aperture`.
-        below: whether these faces have openings below the threshold, or above it.
+        below: whether these faces have apertures below the threshold, or above it.
     """
 
     region: str
@@ -69,43 +69,45 @@ these eyes are closed or nearly so; up to the 5th percentile (0.192) about half 
 
 @dataclass(frozen=True)
 class ApertureFigures:
-    """How well an opening is found; None for a figure that has no face to rest on.
+    """How well closed eyes, or open mouths, are recognised; None for a figure that has no face to rest on.
 
-    Attributes:
-        faces: that were measured: found, and of a known yaw up to `MOST_YAW_DEG`.
-        chosen: of these, those that the *labels* set apart.
-        correlation: Pearson's, of predicted and true opening, over all of ``faces``.
-        auc: how well the predicted opening tells the chosen from the others, whatever the threshold: `roc_auc`.
-        told: share of the chosen that the prediction, too, puts on that side of the threshold: the sensitivity.
-        others_told: share of the others that the prediction puts on the other side: the specificity.
-        truth: mean true opening of the chosen.
-        predicted: mean predicted opening of the chosen.
-        error: mean error of the region on the chosen, in the unit of the errors given.
-        others_error: mean error of the region on the others.
+    The aperture is the distance of facing landmarks over the distance of the corners: `contour_aperture`.
     """
 
+    threshold: float
+    """Closed eyes are below it, open mouths above."""
     faces: int
+    """Faces measured: detected, and of a known yaw up to 45 degrees."""
     chosen: int
+    """Of these, closed eyes or open mouths by the label."""
     correlation: float | None
+    """Pearson's, of predicted and true aperture over all faces measured."""
     auc: float | None
-    told: float | None
-    others_told: float | None
+    """How often the prediction of a chosen face is further on its side than that of another one, drawn at random."""
+    sensitivity: float | None
+    """Share of the chosen that the prediction puts on their side of the threshold."""
+    specificity: float | None
+    """Share of the others that it puts on the other side."""
     truth: float | None
+    """Mean aperture of the chosen in the labels."""
     predicted: float | None
+    """Mean aperture of the chosen in the predictions."""
     error: float | None
+    """Mean error of the eyes' or lips' landmarks on the chosen, percent."""
     others_error: float | None
+    """The same on the others, percent."""
 
 
 def apertures(
     points: ArrayLike, contours: Sequence[tuple[int, ...]], labels: ArrayLike | None = None
 ) -> NDArray[np.float64]:
-    """How far each face is open, in the image plane: `contour_aperture` of its widest ring.
+    """How far each face is open, in the image plane: `contour_aperture` of its widest contour.
 
     Args:
         points: (F, N, 2 or 3) landmarks in the image frame, pixels; x and y count.
-        contours: landmarks of the rings, such as those of both eyes.
-        labels: (F, N, 2 or 3) where rings are compared in width; ``points`` if None. With it, predictions are measured
-            at the very eye that the labels are.
+        contours: their landmarks, such as those of both eyes.
+        labels: (F, N, 2 or 3) where contours are compared in width; ``points`` if None. With it, predictions are
+            measured at the very eye that the labels are.
 
     Returns:
         (F,) ratios; NaN as `contour_aperture`.
@@ -124,18 +126,15 @@ def aperture_figures(
     yaw_deg: ArrayLike,
     errors: ArrayLike,
 ) -> ApertureFigures | None:
-    """How well the opening of eyes or mouth is found.
+    """How well closed eyes, or open mouths, are recognised; None where the scheme has no such contours.
 
     Args:
-        kind: which opening, see `OPENINGS`.
+        kind: which of `APERTURES`.
         scheme: the landmarks.
-        predicted: (F, N, 3) landmarks in the image frame; NaN where a face was not found.
+        predicted: (F, N, 3) landmarks in the image frame; NaN where a face was not detected.
         truth: (F, N, 3) the true ones.
         yaw_deg: (F,) of the truth, degrees; faces with NaN are left out.
-        errors: (F, N) error of each landmark.
-
-    Returns:
-        The figures; None where the scheme has no such rings.
+        errors: (F, N) error of each landmark, percent.
     """
     contours = [scheme.groups.get(name, ()) for name in kind.contours]
     if any(len(contour) != kind.landmarks for contour in contours):
@@ -145,14 +144,15 @@ def aperture_figures(
     t, p = t[measured], p[measured]
     region = np.asarray(errors, dtype=np.float64)[measured][:, list(regions(scheme)[kind.region])].mean(axis=1)
     sign = -1 if kind.below else 1
-    chosen, told = (sign * values > sign * kind.threshold for values in (t, p))
+    chosen, positive = (sign * values > sign * kind.threshold for values in (t, p))
     return ApertureFigures(
+        threshold=kind.threshold,
         faces=len(t),
         chosen=int(chosen.sum()),
         correlation=pearson(t, p),
         auc=roc_auc(sign * p, chosen),
-        told=_mean(told[chosen]),
-        others_told=_mean(~told[~chosen]),
+        sensitivity=_mean(positive[chosen]),
+        specificity=_mean(~positive[~chosen]),
         truth=_mean(t[chosen]),
         predicted=_mean(p[chosen]),
         error=_mean(region[chosen]),

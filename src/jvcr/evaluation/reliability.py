@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from jvcr.evaluation.statistics import roc_auc
 
-LARGE_ERROR = 0.05
-"""Errors above this, a fraction of the box, are what a confidence should warn of."""
+LARGE_ERROR = 5.0
+"""Errors above this, percent of the box, are what a confidence should warn of."""
 
 LEFT_OUT = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 """Shares of the least confident that are left out in a table of `Rejection`."""
@@ -18,42 +18,34 @@ LEFT_OUT = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 
 @dataclass(frozen=True)
 class Deciles:
-    """Errors by confidence, the least confident first.
+    """Errors by confidence: parts of equal size, the least confident first."""
 
-    Attributes:
-        confidence: (n,) median confidence of each part.
-        median: (n,) median error.
-        p90: (n,) the error that 90 of 100 stay below.
-    """
-
-    confidence: NDArray[np.float64]
-    median: NDArray[np.float64]
-    p90: NDArray[np.float64]
+    confidence: list[float]
+    """Median confidence of each part."""
+    p50: list[float]
+    """Median error, percent."""
+    p90: list[float]
+    """90 of 100 errors are below, percent."""
 
 
 def deciles(confidence: ArrayLike, errors: ArrayLike, count: int = 10) -> Deciles:
-    """The errors of ``count`` equally large parts, from the least to the most confident.
-
-    Args:
-        confidence: (n,) finite, n at least ``count``.
-        errors: (n,) finite.
-        count: of the parts.
+    """The errors (n,) of ``count`` equally large parts, from the least to the most confident.
 
     Raises:
-        ValueError: they are not two lists of one length, at least ``count``.
+        ValueError: confidence and errors are not two lists of one length, at least ``count``.
 
     Example:
-        >>> deciles([0.1, 0.9, 0.2, 0.8], [4.0, 1.0, 6.0, 1.0], count=2).median
-        array([5., 1.])
+        >>> deciles([0.1, 0.9, 0.2, 0.8], [4.0, 1.0, 6.0, 1.0], count=2).p50
+        [5.0, 1.0]
     """
     c, e = _pair(confidence, errors)
     if not 1 <= count <= len(c):
         raise ValueError(f"{len(c)} values cannot be put into {count} parts")
     parts = np.array_split(np.argsort(c, kind="stable"), count)
     return Deciles(
-        np.array([np.median(c[part]) for part in parts]),
-        np.array([np.median(e[part]) for part in parts]),
-        np.array([np.quantile(e[part], 0.9) for part in parts]),
+        [float(np.median(c[part])) for part in parts],
+        [float(np.median(e[part])) for part in parts],
+        [float(np.quantile(e[part], 0.9)) for part in parts],
     )
 
 
@@ -85,34 +77,31 @@ def risk_coverage(confidence: ArrayLike, errors: ArrayLike, kept: ArrayLike) -> 
 
 @dataclass(frozen=True)
 class Rejection:
-    """What leaving out the least confident does.
-
-    Attributes:
-        share: of them all that is left out.
-        threshold: the least confidence that is kept.
-        found: share of the large errors that is among those left out (the recall); None where there is no large error.
-        error: mean error of those that are kept.
-    """
+    """What leaving out the least confident does."""
 
     share: float
+    """Of them all that is left out."""
     threshold: float
-    found: float | None
+    """Least confidence that is kept."""
+    recall: float | None
+    """Share of the large errors that is among those left out; None where there is no large error."""
     error: float
+    """Mean error of those kept, percent."""
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """How well a low confidence warns of large errors.
+    """How well a low confidence warns of large errors."""
 
-    Attributes:
-        large: share of errors that are large.
-        auc: `roc_auc` of low confidence as a sign of a large error; None where all are large or none is.
-        rejections: for each share left out.
-    """
-
-    large: float
+    above: float
+    """Errors above this are large, percent."""
+    share: float
+    """Share of errors that are large."""
     auc: float | None
-    rejections: tuple[Rejection, ...]
+    """How often a large error has the lower confidence than another one, drawn at random; None where all are large or
+    none is."""
+    left_out: list[Rejection]
+    """What leaving out the least confident does."""
 
 
 def reliability(
@@ -122,7 +111,7 @@ def reliability(
 
     Args:
         confidence: (n,) finite.
-        errors: (n,) finite.
+        errors: (n,) finite, percent.
         large: errors above this are large.
         left_out: shares of the least confident that are left out.
 
@@ -138,9 +127,9 @@ def reliability(
     rejections = []
     for share in left_out:
         first = min(round(share * len(c)), len(c) - 1)
-        found = float(is_large[:first].sum() / is_large.sum()) if is_large.any() else None
-        rejections.append(Rejection(share, float(c[first]), found, float(e[first:].mean())))
-    return Reliability(float(is_large.mean()), roc_auc(-c, is_large), tuple(rejections))
+        recall = float(is_large[:first].sum() / is_large.sum()) if is_large.any() else None
+        rejections.append(Rejection(share, float(c[first]), recall, float(e[first:].mean())))
+    return Reliability(large, float(is_large.mean()), roc_auc(-c, is_large), rejections)
 
 
 def _pair(confidence: ArrayLike, errors: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

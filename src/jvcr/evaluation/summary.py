@@ -1,13 +1,18 @@
-"""From predictions and labels to the figures of ``summary.json``."""
+"""From predictions and labels to the figures of ``summary.json``: a dataclass for each of its objects.
+
+Every error is in percent, angles are in degrees, shares go from 0 to 1. Averages are over the faces that were detected.
+A figure that has no face to average, or that the data set cannot give (yaw or pose unknown, a scheme without eye
+corners, no second views), is None; nothing is ever NaN. ``python -m jvcr.evaluation.schema`` prints the JSON Schema of
+these classes.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
-from importlib import resources
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +20,8 @@ from numpy.typing import ArrayLike, NDArray
 from jvcr.data.dataset import LandmarkDataset, Names
 from jvcr.evaluation.metrics import (
     YAW_BINS,
+    BinSummary,
+    PoseErrors,
     auc,
     bin_summary,
     ced_curve,
@@ -31,8 +38,8 @@ from jvcr.evaluation.metrics import (
     yaw_bins,
 )
 from jvcr.evaluation.predictions import Predictions
-from jvcr.evaluation.regions import APERTURES, aperture_figures, regions
-from jvcr.evaluation.reliability import LARGE_ERROR, deciles, reliability
+from jvcr.evaluation.regions import APERTURES, ApertureFigures, aperture_figures, regions
+from jvcr.evaluation.reliability import Deciles, Reliability, deciles, reliability
 from jvcr.evaluation.statistics import PairedDifference, bootstrap_means, interval, paired_difference, spearman
 from jvcr.files import replacing
 from jvcr.geometry.pose import head_pose
@@ -50,45 +57,246 @@ CED_STEPS = 50
 DECILES = 10
 """Parts into which landmarks are put by their confidence."""
 
+_PAIRS_AT_ONCE = 20_000
+"""Pairs of views aligned at a time."""
 
-def summarise(dataset: LandmarkDataset, predictions: Predictions) -> dict[str, Any]:
-    """The figures of an evaluation, plain data for ``summary.json``; every error in percent.
+Interval: TypeAlias = list[float] | None
+"""Lower and upper end of the 95 % interval of a mean, percent: bootstrap over subjects where the data set names them,
+else over images (`resampling_units`). None with fewer than two of these."""
 
-    Averages are over the faces that were found. A figure that has no face to average, or that the data set cannot
-    give (yaw or pose unknown, a scheme without eye corners, no second views), is None; nothing is ever NaN.
 
-    =================== ==========================================================================================
-    ``nme``             ``bins`` (yaw band -> mean), ``bin_mean``, ``bin_std``, ``image_mean``: see `nme_2d` and
-                        `bin_summary`; and ``intervals`` of all but ``bin_std``, the ends of 95 % intervals by
-                        bootstrap over faces (`resampling_units`), None with fewer than two of these units
-    ``nme_3d``          the same of `nme_3d`, or None; None too, as what else is in three dimensions, where the
-                        annotation has no depth of its own (AFLW2000-3D's re-annotated points)
-    ``nme_interocular`` the same of `nme_interocular`, or None
-    ``gte``             ``aligned_z``, ``raw`` and ``similarity``, means over faces: see `gte` and `gte_similarity`.
-                        The first two are the same where truth and prediction both have their mean z at 0, as the
-                        readers' and the landmarker's have. ``interval`` of ``aligned_z``
-    ``cvgtce``          ``mean`` over ``pairs`` of views, see `cvgtce`; or None
-    ``percentiles``     ``nme`` and ``gte`` (aligned_z) -> ``p50`` and ``p95`` over faces. Faces not found count as
-                        worse than all others; None where the percentile is one of them
-    ``ced``             ``nme``, ``nme_interocular`` and ``gte`` (aligned_z) -> ``at`` and ``share``, the curve, and
-                        ``auc`` and ``failure_rate``, each threshold -> 0 to 1. Faces not found count here, as failures
-    ``head_pose``       mean absolute errors in degrees, see `head_pose_mae`; the predicted pose is measured from the
-                        landmarks, with the scheme's template; or None
-    ``confidence``      rank correlation of confidence and `nme_2d`: ``per_face`` and ``per_landmark``, see `spearman`;
-                        below 0 if confident faces and landmarks have the smaller errors. ``faces`` and ``landmarks``:
-                        how well it warns of errors above 5 %, see `reliability`; ``deciles`` of landmarks
-    ``images``          faces evaluated, those not found included
-    ``annotation``      which of the data set's labels these figures are against; "" where it has one
-    ``by_source``       name of a part -> the keys of ``nme``; empty if parts have no names
-    ``by_region``       name of a part of the face (see `regions`) -> the same keys, of its landmarks' errors
-    ``openings``        "closed_eyes" and "open_mouth" -> ``threshold`` and the keys of `OpeningFigures`, or None
-    ``found``           faces with a prediction: those that the averages are over
-    ``counts``          ``found``, ``not_found``, and both for each yaw band under ``bins``; the three again for each
-                        part under ``by_source``. Faces of unknown yaw are in no band, but in ``image_mean``
-    =================== ==========================================================================================
+@dataclass(frozen=True)
+class Intervals:
+    """The intervals of the means of `BandedError`."""
 
-    ``summary.schema.json`` beside this module says the same for programs (`summary_schema`).
-    What ``predictions.about`` says follows: the rule for boxes, the annotation, seconds, weights and so on.
+    bins: dict[str, Interval]
+    bin_mean: Interval
+    image_mean: Interval
+
+
+@dataclass(frozen=True)
+class BandedError:
+    """An error's means, percent: see `bin_summary`."""
+
+    bins: dict[str, float | None]
+    """Mean over the faces of each band of |yaw|, degrees: [0, 30], (30, 60], (60, 90]; those beyond 90 count with the
+    last."""
+    bin_mean: float | None
+    """Mean of the bands' means, over the bands that have faces: a table's "mean"."""
+    bin_std: float | None
+    """Sample standard deviation (ddof 1) of the bands' means: a table's "std"."""
+    image_mean: float | None
+    """Mean over all faces detected, those of unknown yaw included."""
+    intervals: Intervals
+    """The intervals of these means."""
+
+
+@dataclass(frozen=True)
+class GroundTruthError:
+    """Mean 3D distance, percent of the 3D distance of the true outer eye corners; means over faces (Tables I-III)."""
+
+    aligned_z: float | None
+    """The prediction's mean z moved to the truth's: the published measure."""
+    raw: float | None
+    """z as it stands: the same as aligned_z where truth and prediction both have their mean z at 0."""
+    similarity: float | None
+    """After the best scale, rotation and shift of the prediction onto the truth of the same view: the error of shape.
+    Not the CVGTCE."""
+    interval: Interval
+    """Of aligned_z."""
+
+
+@dataclass(frozen=True)
+class CrossViewError:
+    """The prediction moved by the best similarity onto the truth of another view of the same face (Table II)."""
+
+    mean: float
+    """Percent of the 3D distance of the outer eye corners of the other view, mean over pairs."""
+    pairs: int
+    """Ordered pairs of views."""
+
+
+@dataclass(frozen=True)
+class Percentiles:
+    """Half, and 95 of 100, of the faces have at most this error, percent.
+
+    Faces not detected count as worse than all others; None where the percentile is one of them.
+    """
+
+    p50: float | None
+    p95: float | None
+
+
+@dataclass(frozen=True)
+class ErrorPercentiles:
+    """Percentiles of two errors."""
+
+    nme: Percentiles
+    gte: Percentiles
+    """Of gte.aligned_z."""
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """A cumulative error distribution. Faces not detected count among the faces, as failures."""
+
+    at: list[float]
+    """Errors, percent, where the curve is taken."""
+    share: list[float]
+    """Share of all faces with at most that error."""
+    auc: dict[str, float]
+    """Threshold, percent -> area under the curve from 0 to it, over it."""
+    failure_rate: dict[str, float]
+    """Threshold, percent -> share of faces above it or not detected."""
+
+
+@dataclass(frozen=True)
+class Distributions:
+    """Cumulative error distributions (Fig. 3)."""
+
+    nme: Distribution | None
+    nme_interocular: Distribution | None
+    gte: Distribution | None
+
+
+@dataclass(frozen=True)
+class LandmarkReliability(Reliability):
+    """How well a landmark's low confidence warns of its error."""
+
+    deciles: Deciles | None
+    """None with fewer than ten landmarks in all."""
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """What the confidence is worth: against `nme_2d`, of faces by the means over their landmarks."""
+
+    per_face: float | None
+    """Rank correlation (Spearman) with the error: below 0 if confident faces have the smaller errors."""
+    per_landmark: float | None
+    faces: Reliability | None
+    landmarks: LandmarkReliability | None
+
+
+@dataclass(frozen=True)
+class DetectionCount:
+    """Faces with and without a prediction."""
+
+    detected: int
+    not_detected: int
+
+
+@dataclass(frozen=True)
+class DetectionCounts(DetectionCount):
+    """The same of a part of the data set and of its yaw bands; faces of unknown yaw are in no band."""
+
+    bins: dict[str, DetectionCount]
+
+
+@dataclass(frozen=True)
+class AllDetectionCounts(DetectionCounts):
+    """The same of all faces and of each part."""
+
+    by_source: dict[str, DetectionCounts]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Figures of one evaluation."""
+
+    nme: BandedError
+    """2D error over all landmarks, percent of sqrt(width * height) of the true landmarks' box; no alignment (Table IV):
+    `nme_2d`."""
+    nme_3d: BandedError | None
+    """3D error, mean depth aligned, percent of sqrt(width * height) of the true landmarks' box: `nme_3d`. No common
+    definition exists. None, as all that is in three dimensions, where the annotation has no depth of its own."""
+    nme_interocular: BandedError | None
+    """2D error, percent of the distance of the true outer eye corners in the image; of little meaning in profiles. None
+    without eye corners in the scheme."""
+    gte: GroundTruthError
+    """Ground truth error: `gte` and `gte_similarity`."""
+    cvgtce: CrossViewError | None
+    """Cross view ground truth consistency error: `cvgtce`. None where the data set names no views."""
+    percentiles: ErrorPercentiles
+    """Half, and 95 of 100, of the faces have at most this error."""
+    ced: Distributions
+    """Cumulative error distributions."""
+    head_pose: PoseErrors | None
+    """Mean absolute errors of head pose, degrees, of the pose that the scheme's template has in the landmarks:
+    `head_pose_mae`."""
+    confidence: Confidence
+    """Confidence against the error."""
+    images: int
+    """Faces evaluated, those not detected included."""
+    annotation: str
+    """Which of the data set's labels these figures are against; empty where it has one."""
+    by_source: dict[str, BandedError]
+    """The NME of each part of the data set; empty if parts have no names."""
+    by_region: dict[str, BandedError]
+    """The NME over the landmarks of each part of the face alone: `regions`."""
+    apertures: dict[str, ApertureFigures | None]
+    """Closed eyes and open mouths; None for a scheme without such contours."""
+    detected: int
+    """Faces with a prediction: those that the averages are over."""
+    counts: AllDetectionCounts
+    """Faces detected and not, by yaw band and part."""
+    metadata: dict[str, Any]
+    """What the predictions say of themselves, such as `Metadata`."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for ``summary.json``: the metadata stand beside the figures."""
+        figures = asdict(self)
+        metadata = figures.pop("metadata")
+        return figures | {key: value for key, value in metadata.items() if key not in figures}
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What ``jvcr evaluate`` says of predictions, beside the figures in ``summary.json``: each where it applies."""
+
+    box: Literal["truth", "detector", "dataset", "file", "not stated"]
+    """Where each face was looked for: truth, the box of its true landmarks; detector, the detection that overlaps it
+    best; dataset, the box that the data set comes with; file, a caller's boxes, taken as detections."""
+    box_kind: Literal["detector", "landmarks"]
+    """What the boxes of a file or data set were taken to surround."""
+    boxes: str
+    """The file of boxes, as given."""
+    seconds: float
+    """Time that the predictions took, seconds."""
+    unusable: list[str]
+    """Faces that could not be looked at, and why."""
+    problems: list[str]
+    """What the reader of the data set left out, and why; not among the faces evaluated."""
+    data: str
+    """The data set's folder, as given."""
+    layout: str
+    """The data set's kind, as its reader tells it."""
+    split: str | None
+    """The part of the data set that was evaluated; null for one without splits."""
+    scheme: str
+    """Name of the landmarks' scheme."""
+    weights: str
+    """The weights, as given."""
+    weights_sha256: str
+    """Hash of the weights' file."""
+    training: dict[str, Any]
+    """Of what the weights' file says of its training: recipe, train_faces and faces_seen."""
+    passes: int
+    """How often each face was looked at."""
+    threads: int | None
+    """Processor threads; null for all."""
+    version: str
+    """Of jvcr, when the predictions were made."""
+    command: str
+    """The command that wrote this file."""
+    predictions: str
+    """The file that was scored, where nothing was run."""
+    predicted_by: str
+    """The command that made those predictions; empty if the file does not say."""
+
+
+def summarise(dataset: LandmarkDataset, predictions: Predictions) -> Summary:
+    """The figures of an evaluation.
 
     Args:
         dataset: the labels.
@@ -98,69 +306,68 @@ def summarise(dataset: LandmarkDataset, predictions: Predictions) -> dict[str, A
         ValueError: the predictions are of other faces or of other landmarks.
     """
     check_same(dataset, predictions)
-    found, bands = predictions.found, yaw_bins(dataset.yaw_deg)
-    nme = face_errors(dataset, predictions)
-    errors: dict[str, NDArray[np.float64] | None] = {
-        "nme": nme,
-        "nme_interocular": _interocular_errors(dataset, predictions),
-        "gte": gte_errors(dataset, predictions),
-    }
-
-    units = resampling_units(dataset)
-
-    def averages(part: NDArray[np.bool_], errors: NDArray[np.float64] = nme) -> dict[str, Any]:
-        counted = part & found
-        summary = bin_summary(100 * errors[counted], bands[counted])
-        means = {key: getattr(summary, key) for key in ("bins", "bin_mean", "bin_std", "image_mean")}
-        return means | {"intervals": _intervals(100 * errors[counted], bands[counted], units[counted])}
-
-    def counts(part: NDArray[np.bool_]) -> dict[str, Any]:
-        def both(mask: NDArray[np.bool_]) -> dict[str, int]:
-            return {"found": int((mask & found).sum()), "not_found": int((mask & ~found).sum())}
-
-        return both(part) | {"bins": {name: both(part & (bands == i)) for i, name in enumerate(YAW_BINS)}}
-
+    detected, bands, units = predictions.detected, yaw_bins(dataset.yaw_deg), resampling_units(dataset)
     everything = np.ones(len(dataset), bool)
-    each = each_landmark(dataset, predictions)
+    nme, interocular = face_errors(dataset, predictions), _interocular_errors(dataset, predictions)
+    gte_aligned, each = gte_errors(dataset, predictions), each_landmark(dataset, predictions)
     sources = {name: dataset.sources == name for name in sorted(set(dataset.sources.tolist()) - {""})}
-    figures = {
-        "nme": averages(everything),
-        "nme_3d": averages(everything, face_errors(dataset, predictions, nme_3d)) if dataset.has_depth else None,
-        "nme_interocular": None if (e := errors["nme_interocular"]) is None else averages(everything, e),
-        "gte": _gte(dataset, predictions, errors["gte"], units),
-        "cvgtce": _cvgtce(dataset, predictions),
-        "percentiles": {name: _percentiles(errors[name]) for name in ("nme", "gte")},
-        "ced": {name: _ced(e, THRESHOLDS[name]) for name, e in errors.items()},
-        "head_pose": _head_pose(dataset, predictions),
-        "confidence": _confidence(predictions, each),
-        "images": len(dataset),
-        "annotation": dataset.annotation,
-        "by_source": {name: averages(part) for name, part in sources.items()},
-        "by_region": {
-            name: averages(everything, each[:, list(landmarks)].mean(axis=1))
-            for name, landmarks in regions(dataset.scheme).items()
+
+    def banded(errors: NDArray[np.float64], part: NDArray[np.bool_] = everything) -> BandedError:
+        known = part & detected
+        return _banded(100 * errors[known], bands[known], units[known])
+
+    def count(part: NDArray[np.bool_]) -> DetectionCounts:
+        of_bands = {name: _count(detected[part & (bands == i)]) for i, name in enumerate(YAW_BINS)}
+        return DetectionCounts(**vars(_count(detected[part])), bins=of_bands)
+
+    return Summary(
+        nme=banded(nme),
+        nme_3d=banded(face_errors(dataset, predictions, nme_3d)) if dataset.has_depth else None,
+        nme_interocular=None if interocular is None else banded(interocular),
+        gte=_ground_truth_error(dataset, predictions, gte_aligned, units),
+        cvgtce=_cross_view_error(dataset, predictions),
+        percentiles=ErrorPercentiles(_percentiles(nme), _percentiles(gte_aligned)),
+        ced=Distributions(
+            _distribution(nme, THRESHOLDS["nme"]),
+            _distribution(interocular, THRESHOLDS["nme_interocular"]),
+            _distribution(gte_aligned, THRESHOLDS["gte"]),
+        ),
+        head_pose=_head_pose(dataset, predictions),
+        confidence=_confidence(predictions, 100 * each),
+        images=len(dataset),
+        annotation=dataset.annotation,
+        by_source={name: banded(nme, part) for name, part in sources.items()},
+        by_region={
+            name: banded(each[:, list(landmarks)].mean(axis=1)) for name, landmarks in regions(dataset.scheme).items()
         },
-        "openings": _openings(dataset, predictions, each),
-        "found": int(found.sum()),
-        "counts": counts(everything) | {"by_source": {name: counts(part) for name, part in sources.items()}},
-    }
-    return figures | {key: value for key, value in predictions.about.items() if key not in figures}
+        apertures={
+            name: aperture_figures(
+                kind, dataset.scheme, predictions.points_px, dataset.points_px, dataset.yaw_deg, 100 * each
+            )
+            for name, kind in APERTURES.items()
+        },
+        detected=int(detected.sum()),
+        counts=AllDetectionCounts(
+            **vars(count(everything)), by_source={name: count(part) for name, part in sources.items()}
+        ),
+        metadata=predictions.metadata,
+    )
 
 
 def face_errors(dataset: LandmarkDataset, predictions: Predictions, metric: Metric = nme_2d) -> NDArray[np.float64]:
-    """(F,) error of each face as a fraction, `nme_2d` or another metric's; NaN where not found."""
+    """(F,) error of each face as a fraction, `nme_2d` or another metric's; NaN where not detected."""
     check_same(dataset, predictions)
     errors = np.full(len(dataset), np.nan)
-    found = predictions.found
-    errors[found] = metric(predictions.points_px[found], dataset.points_px[found])
+    detected = predictions.detected
+    errors[detected] = metric(predictions.points_px[detected], dataset.points_px[detected])
     return errors
 
 
 def each_landmark(dataset: LandmarkDataset, predictions: Predictions) -> NDArray[np.float64]:
-    """(F, N) `landmark_errors`, fractions; NaN where not found."""
+    """(F, N) `landmark_errors`, fractions; NaN where not detected."""
     errors = np.full(dataset.points_px.shape[:2], np.nan)
-    found = predictions.found
-    errors[found] = landmark_errors(predictions.points_px[found], dataset.points_px[found])
+    detected = predictions.detected
+    errors[detected] = landmark_errors(predictions.points_px[detected], dataset.points_px[detected])
     return errors
 
 
@@ -173,7 +380,7 @@ def gte_errors(dataset: LandmarkDataset, predictions: Predictions) -> NDArray[np
 
 
 def compare(dataset: LandmarkDataset, first: Predictions, second: Predictions) -> dict[str, PairedDifference]:
-    """Two systems face by face: `paired_difference` of their `nme_2d`, percent, over the faces that both found.
+    """Two systems face by face: `paired_difference` of their `nme_2d`, percent, over the faces that both detected.
 
     Returns:
         "all" and the name of each yaw band -> how they differ there; first minus second.
@@ -184,9 +391,7 @@ def compare(dataset: LandmarkDataset, first: Predictions, second: Predictions) -
     errors = [100 * face_errors(dataset, predictions) for predictions in (first, second)]
     bands, units = yaw_bins(dataset.yaw_deg), resampling_units(dataset)
     parts = {"all": np.ones(len(dataset), bool)} | {name: bands == i for i, name in enumerate(YAW_BINS)}
-    return {
-        name: paired_difference(errors[0][part], errors[1][part], units=units[part]) for name, part in parts.items()
-    }
+    return {name: paired_difference(errors[0][part], errors[1][part], units[part]) for name, part in parts.items()}
 
 
 def resampling_units(dataset: LandmarkDataset) -> Names:
@@ -200,167 +405,16 @@ def resampling_units(dataset: LandmarkDataset) -> Names:
     return np.array([f"subject {subject}" if subject else f"image {image}" for subject, image in both])
 
 
-def summary_schema() -> dict[str, Any]:
-    """The JSON Schema (2020-12) of ``summary.json``, with unit and protocol of every figure."""
-    text = (resources.files("jvcr") / "evaluation" / "summary.schema.json").read_text(encoding="utf-8")
-    return json.loads(text)
-
-
-def write_summary(path: str | Path, summary: dict[str, Any]) -> None:
-    """Writes ``summary.json``, or other plain data; a file that is there stays whole until the new one is.
+def write_json(path: str | Path, data: object) -> None:
+    """Writes plain data as JSON; a file that is there stays whole until the new one is.
 
     Raises:
         OSError: the folder cannot be written to.
-        ValueError: the summary holds NaN, which JSON does not know.
+        ValueError: the data hold NaN, which JSON does not know.
     """
-    text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
     with replacing(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
-
-
-def _intervals(errors: NDArray[np.float64], bands: NDArray[np.intp], units: Names) -> dict[str, Any]:
-    """The intervals of the means that `bin_summary` gives for these."""
-    columns = np.where(bands[:, None] == np.arange(len(YAW_BINS)), errors[:, None], np.nan)
-    columns = np.concatenate([columns, errors[:, None]], axis=1)
-    enough = [len(np.unique(units[np.isfinite(column)])) > 1 for column in columns.T]
-    if not enough[-1]:
-        return {"bins": dict.fromkeys(YAW_BINS), "bin_mean": None, "image_mean": None}
-    means = bootstrap_means(columns, units)
-    ends = [_ends(means[:, i]) if known else None for i, known in enumerate(enough)]
-    with_faces = np.isfinite(columns[:, :-1]).any(axis=0)
-    whole = means[:, :-1][:, with_faces]
-    return {
-        "bins": dict(zip(YAW_BINS, ends, strict=False)),
-        # A resample that misses a band altogether has no mean of the bands.
-        "bin_mean": _ends(whole.mean(axis=1)) if with_faces.any() else None,
-        "image_mean": ends[-1],
-    }
-
-
-def _ends(means: ArrayLike) -> list[float] | None:
-    ends = interval(means)
-    return None if ends is None else list(ends)
-
-
-def _gte(
-    dataset: LandmarkDataset, predictions: Predictions, aligned: NDArray[np.float64] | None, units: Names
-) -> dict[str, Any]:
-    """The means; ``aligned`` is what `gte_errors` gives."""
-    found, corners = predictions.found, dataset.scheme.interocular
-    if aligned is None or corners is None or not found.any():
-        return {"aligned_z": None, "raw": None, "similarity": None, "interval": None}
-    pred, truth = predictions.points_px[found], dataset.points_px[found]
-    several = len(np.unique(units[found])) > 1
-    return {
-        "aligned_z": float(100 * aligned[found].mean()),
-        "raw": float(100 * gte(pred, truth, corners, align_z=False).mean()),
-        "similarity": float(100 * gte_similarity(pred, truth, corners).mean()),
-        "interval": _ends(bootstrap_means(100 * aligned[found, None], units[found])[:, 0]) if several else None,
-    }
-
-
-def _openings(
-    dataset: LandmarkDataset, predictions: Predictions, errors: NDArray[np.float64]
-) -> dict[str, dict[str, Any] | None]:
-    truth = dataset.points_px
-    figures = {
-        name: aperture_figures(kind, dataset.scheme, predictions.points_px, truth, dataset.yaw_deg, 100 * errors)
-        for name, kind in APERTURES.items()
-    }
-    return {
-        name: None if part is None else {"threshold": APERTURES[name].threshold} | asdict(part)
-        for name, part in figures.items()
-    }
-
-
-def _cvgtce(dataset: LandmarkDataset, predictions: Predictions) -> dict[str, Any] | None:
-    if dataset.subjects is None or dataset.scheme.interocular is None or not dataset.has_depth:
-        return None
-    pairs = view_pairs(dataset.subjects)
-    pairs = pairs[predictions.found[pairs[:, 0]]]
-    if not len(pairs):
-        return None
-    # In blocks: a subject of many views has very many pairs.
-    sums = [
-        cvgtce(predictions.points_px, dataset.points_px, block, dataset.scheme.interocular).sum()
-        for block in np.array_split(pairs, len(pairs) // _PAIRS + 1)
-    ]
-    return {"mean": float(100 * np.sum(sums) / len(pairs)), "pairs": len(pairs)}
-
-
-def _interocular_errors(dataset: LandmarkDataset, predictions: Predictions) -> NDArray[np.float64] | None:
-    """(F,) `nme_interocular`; None for a scheme without eye corners, or if those of a face lie one behind the other."""
-    corners = dataset.scheme.interocular
-    if corners is None:
-        return None
-    a, b = (dataset.points_px[:, i, :2] for i in corners)
-    if not (a != b).any(axis=1).all():
-        return None
-    return face_errors(dataset, predictions, lambda p, t: nme_interocular(p, t, corners))
-
-
-def _percentiles(errors: NDArray[np.float64] | None) -> dict[str, float | None]:
-    if errors is None or not len(errors):
-        return {"p50": None, "p95": None}
-    found = np.sort(100 * errors[np.isfinite(errors)])
-    places = np.array([0.5, 0.95]) * (len(errors) - 1)
-    # As numpy interpolates; beyond the last face found there is no number.
-    values = np.interp(places, np.arange(len(found)), found, right=np.nan) if len(found) else np.full(2, np.nan)
-    return {name: None if np.isnan(v) else float(v) for name, v in zip(("p50", "p95"), values, strict=True)}
-
-
-def _ced(errors: NDArray[np.float64] | None, thresholds: tuple[float, ...]) -> dict[str, Any] | None:
-    if errors is None or not len(errors):
-        return None
-    percent = 100 * errors
-    at = np.linspace(0, max(thresholds), CED_STEPS + 1)
-    return {
-        "at": [round(float(t), 6) for t in at],
-        "share": [round(float(share), 6) for share in ced_curve(percent, at)],
-        "auc": {f"{t:g}": auc(percent, t) for t in thresholds},
-        "failure_rate": {f"{t:g}": failure_rate(percent, t) for t in thresholds},
-    }
-
-
-def _head_pose(dataset: LandmarkDataset, predictions: Predictions) -> dict[str, Any] | None:
-    template, found = dataset.scheme.template, predictions.found
-    if dataset.pose_deg is None or template is None or not found.any():
-        return None
-    front = np.array(template)
-    poses = [head_pose(points, front) for points in predictions.points_px[found]]
-    measured = np.array([(pose.pitch_deg, pose.yaw_deg, pose.roll_deg) for pose in poses])
-    errors = head_pose_mae(measured, dataset.pose_deg[found])
-    return asdict(errors) if errors.faces else None
-
-
-def _confidence(predictions: Predictions, errors: NDArray[np.float64]) -> dict[str, Any]:
-    """Of (F, N) errors of the landmarks."""
-    found = predictions.found & np.isfinite(predictions.confidence).all(axis=1)
-    if not found.any():
-        return {"per_face": None, "per_landmark": None, "faces": None, "landmarks": None}
-    confidence, errors = predictions.confidence[found].astype(np.float64), errors[found]
-    faces = confidence.mean(axis=1), errors.mean(axis=1)
-    landmarks = confidence.ravel(), errors.ravel()
-    figures = {name: _warning(*pair) for name, pair in (("faces", faces), ("landmarks", landmarks))}
-    if confidence.size >= DECILES:
-        by = deciles(*landmarks, DECILES)
-        figures["landmarks"]["deciles"] = {
-            "confidence": by.confidence.tolist(),
-            "p50": (100 * by.median).tolist(),
-            "p90": (100 * by.p90).tolist(),
-        }
-    return {"per_face": spearman(*faces), "per_landmark": spearman(*landmarks), **figures}
-
-
-def _warning(confidence: NDArray[np.float64], errors: NDArray[np.float64]) -> dict[str, Any]:
-    """`reliability` in percent."""
-    known = asdict(reliability(confidence, errors))
-    left_out = [{**part, "error": 100 * part["error"]} for part in known["rejections"]]
-    return {"above": 100 * LARGE_ERROR, "share": known["large"], "auc": known["auc"], "left_out": left_out}
-
-
-_PAIRS = 20_000
-"""Pairs of views aligned at once."""
 
 
 def check_same(dataset: LandmarkDataset, predictions: Predictions) -> None:
@@ -380,3 +434,125 @@ def check_same(dataset: LandmarkDataset, predictions: Predictions) -> None:
             f"the predictions are of other images than the labels of {dataset.root}: {len(different)} differ, "
             f"the first is {predictions.images[i]} against {dataset.images[i]}"
         )
+
+
+def _banded(errors: NDArray[np.float64], bands: NDArray[np.intp], units: Names) -> BandedError:
+    means: BinSummary = bin_summary(errors, bands)
+    return BandedError(means.bins, means.bin_mean, means.bin_std, means.image_mean, _intervals(errors, bands, units))
+
+
+def _intervals(errors: NDArray[np.float64], bands: NDArray[np.intp], units: Names) -> Intervals:
+    columns = np.where(bands[:, None] == np.arange(len(YAW_BINS)), errors[:, None], np.nan)
+    columns = np.concatenate([columns, errors[:, None]], axis=1)
+    enough = [len(np.unique(units[np.isfinite(column)])) > 1 for column in columns.T]
+    if not enough[-1]:
+        return Intervals(dict.fromkeys(YAW_BINS), None, None)
+    means = bootstrap_means(columns, units)
+    ends = [_ends(means[:, i]) if known else None for i, known in enumerate(enough)]
+    with_faces = np.isfinite(columns[:, :-1]).any(axis=0)
+    # A resample that misses a band altogether has no mean of the bands.
+    bin_mean = _ends(means[:, :-1][:, with_faces].mean(axis=1)) if with_faces.any() else None
+    return Intervals(dict(zip(YAW_BINS, ends, strict=False)), bin_mean, ends[-1])
+
+
+def _ends(means: ArrayLike) -> Interval:
+    ends = interval(means)
+    return None if ends is None else list(ends)
+
+
+def _count(detected: NDArray[np.bool_]) -> DetectionCount:
+    return DetectionCount(int(detected.sum()), int((~detected).sum()))
+
+
+def _ground_truth_error(
+    dataset: LandmarkDataset, predictions: Predictions, aligned: NDArray[np.float64] | None, units: Names
+) -> GroundTruthError:
+    """The means; ``aligned`` is what `gte_errors` gives."""
+    detected, corners = predictions.detected, dataset.scheme.interocular
+    if aligned is None or corners is None or not detected.any():
+        return GroundTruthError(None, None, None, None)
+    pred, truth = predictions.points_px[detected], dataset.points_px[detected]
+    several = len(np.unique(units[detected])) > 1
+    return GroundTruthError(
+        aligned_z=float(100 * aligned[detected].mean()),
+        raw=float(100 * gte(pred, truth, corners, align_z=False).mean()),
+        similarity=float(100 * gte_similarity(pred, truth, corners).mean()),
+        interval=_ends(bootstrap_means(100 * aligned[detected, None], units[detected])[:, 0]) if several else None,
+    )
+
+
+def _cross_view_error(dataset: LandmarkDataset, predictions: Predictions) -> CrossViewError | None:
+    if dataset.subjects is None or dataset.scheme.interocular is None or not dataset.has_depth:
+        return None
+    pairs = view_pairs(dataset.subjects)
+    pairs = pairs[predictions.detected[pairs[:, 0]]]
+    if not len(pairs):
+        return None
+    # In blocks: a subject of many views has very many pairs.
+    sums = [
+        cvgtce(predictions.points_px, dataset.points_px, block, dataset.scheme.interocular).sum()
+        for block in np.array_split(pairs, len(pairs) // _PAIRS_AT_ONCE + 1)
+    ]
+    return CrossViewError(float(100 * np.sum(sums) / len(pairs)), len(pairs))
+
+
+def _interocular_errors(dataset: LandmarkDataset, predictions: Predictions) -> NDArray[np.float64] | None:
+    """(F,) `nme_interocular`; None for a scheme without eye corners, or if those of a face lie one behind the other."""
+    corners = dataset.scheme.interocular
+    if corners is None:
+        return None
+    a, b = (dataset.points_px[:, i, :2] for i in corners)
+    if not (a != b).any(axis=1).all():
+        return None
+    return face_errors(dataset, predictions, lambda p, t: nme_interocular(p, t, corners))
+
+
+def _percentiles(errors: NDArray[np.float64] | None) -> Percentiles:
+    if errors is None or not np.isfinite(errors).any():
+        return Percentiles(None, None)
+    known = np.sort(100 * errors[np.isfinite(errors)])
+    places = np.array([0.5, 0.95]) * (len(errors) - 1)
+    # As numpy interpolates; beyond the last face detected there is no number.
+    values = np.interp(places, np.arange(len(known)), known, right=np.nan).tolist()
+    return Percentiles(*(None if np.isnan(value) else value for value in values))
+
+
+def _distribution(errors: NDArray[np.float64] | None, thresholds: tuple[float, ...]) -> Distribution | None:
+    if errors is None or not len(errors):
+        return None
+    percent = 100 * errors
+    at = np.linspace(0, max(thresholds), CED_STEPS + 1)
+    return Distribution(
+        at=[round(float(t), 6) for t in at],
+        share=[round(float(share), 6) for share in ced_curve(percent, at)],
+        auc={f"{t:g}": auc(percent, t) for t in thresholds},
+        failure_rate={f"{t:g}": failure_rate(percent, t) for t in thresholds},
+    )
+
+
+def _head_pose(dataset: LandmarkDataset, predictions: Predictions) -> PoseErrors | None:
+    template, detected = dataset.scheme.template, predictions.detected
+    if dataset.pose_deg is None or template is None or not detected.any():
+        return None
+    front = np.array(template)
+    poses = [head_pose(points, front) for points in predictions.points_px[detected]]
+    measured = np.array([(pose.pitch_deg, pose.yaw_deg, pose.roll_deg) for pose in poses])
+    errors = head_pose_mae(measured, dataset.pose_deg[detected])
+    return errors if errors.faces else None
+
+
+def _confidence(predictions: Predictions, errors: NDArray[np.float64]) -> Confidence:
+    """Of (F, N) errors of the landmarks, percent."""
+    known = predictions.detected & np.isfinite(predictions.confidence).all(axis=1)
+    if not known.any():
+        return Confidence(None, None, None, None)
+    confidence, errors = predictions.confidence[known].astype(np.float64), errors[known]
+    faces = confidence.mean(axis=1), errors.mean(axis=1)
+    landmarks = confidence.ravel(), errors.ravel()
+    by = deciles(*landmarks, DECILES) if confidence.size >= DECILES else None
+    return Confidence(
+        per_face=spearman(*faces),
+        per_landmark=spearman(*landmarks),
+        faces=reliability(*faces),
+        landmarks=LandmarkReliability(**vars(reliability(*landmarks)), deciles=by),
+    )

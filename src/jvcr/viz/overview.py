@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from jvcr.files import replacing
 from jvcr.inference.face import Face
 from jvcr.scheme import LandmarkScheme
 from jvcr.viz.landmarks import PAPER, VIEWS, caption, draw_faces, draw_views
@@ -65,36 +63,6 @@ def overview(
             panels.append(np.concatenate([draw_views(face, size, scheme, title, _TWO_SIDES), cloud]))
     total = max(rows, 3 * size)
     return np.concatenate([_padded(part, total) for part in (picture, *panels)], axis=1)
-
-
-def write_overview(
-    path: str | Path,
-    image: NDArray[np.uint8],
-    faces: Sequence[Face],
-    scheme: LandmarkScheme | None = None,
-    volumes: NDArray[np.floating] | None = None,
-) -> None:
-    """Writes `overview` to a file, whole or not at all.
-
-    Args:
-        path: its suffix, .jpg, .png or .webp, is the format.
-        image: (h, w, 3) RGB.
-        faces: what was found in it.
-        scheme: as in `jvcr.viz.landmarks.draw_faces`.
-        volumes: as in `overview`.
-
-    Raises:
-        ValueError: the suffix is not a format that can be written.
-        OSError: the file cannot be written.
-    """
-    path = Path(path)
-    options = {".jpg": [cv2.IMWRITE_JPEG_QUALITY, 92], ".png": [], ".webp": [cv2.IMWRITE_WEBP_QUALITY, 90]}
-    if path.suffix.lower() not in options:
-        raise ValueError(f"{path} must end in one of {', '.join(options)}")
-    drawn = cv2.cvtColor(overview(image, faces, scheme, volumes), cv2.COLOR_RGB2BGR)
-    _, data = cv2.imencode(path.suffix.lower(), drawn, options[path.suffix.lower()])
-    with replacing(path) as temporary:
-        temporary.write_bytes(data.tobytes())
 
 
 def _scaled(face: Face, across: float, down: float) -> Face:

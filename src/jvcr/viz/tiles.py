@@ -13,11 +13,15 @@ from jvcr.files import replacing
 from jvcr.geometry.crop import Crop
 from jvcr.geometry.warp import warp_crop
 from jvcr.scheme import LandmarkScheme
+from jvcr.viz.landmarks import draw_landmarks
 
 TRUE_COLOR, PREDICTED_COLOR = (60, 220, 60), (255, 70, 70)
+"""Of landmarks that are compared, RGB."""
+
+QUALITY = {".png": None, ".jpg": cv2.IMWRITE_JPEG_QUALITY, ".webp": cv2.IMWRITE_WEBP_QUALITY}
+"""Formats of pictures, by the suffix of the file, and OpenCV's setting for how exact they are."""
 
 _MARGIN = 1.3
-_SUBPIXEL_BITS = 4
 _CAPTION = 16
 _BACKGROUND = 30
 
@@ -29,7 +33,7 @@ def face_tile(
     caption: str = "",
     size: int = 240,
 ) -> NDArray[np.uint8]:
-    """A face cut out of its image, its landmarks drawn over it.
+    """(size, size, 3) uint8 RGB: a face cut out of its image, its landmarks drawn over it.
 
     Args:
         image: (height, width, 3) uint8 RGB.
@@ -38,21 +42,20 @@ def face_tile(
         scheme: the lines between them.
         caption: written along the upper edge.
         size: of the tile, pixels.
-
-    Returns:
-        (size, size, 3) uint8 RGB.
     """
-    crop = Crop.around_landmarks(np.concatenate([points[:, :2] for points, _ in layers]), _MARGIN)
+    crop = tile_crop([points for points, _ in layers])
     tile = warp_crop(image, crop, size)
     to_tile = cv2.invertAffineTransform(crop.crop_to_image_matrix(size))
     for points, color in layers:
-        xy = points[:, :2] @ to_tile[:, :2].T + to_tile[:, 2]
-        fixed = np.round(xy * 2**_SUBPIXEL_BITS).astype(np.int32)
-        for a, b in scheme.edges:
-            cv2.line(tile, fixed[a].tolist(), fixed[b].tolist(), color, 1, cv2.LINE_AA, _SUBPIXEL_BITS)
-        for point in fixed:
-            cv2.circle(tile, point.tolist(), size // 10, color, cv2.FILLED, cv2.LINE_AA, _SUBPIXEL_BITS)
+        places = np.column_stack([points[:, :2] @ to_tile[:, :2].T + to_tile[:, 2], np.zeros(len(points))])
+        colors = np.tile(np.array(color, np.uint8), (len(points), 1))
+        draw_landmarks(tile, places, colors, scheme.edges, extent=size * 0.69)
     return captioned(tile, caption)
+
+
+def tile_crop(landmarks: Sequence[NDArray[np.floating]]) -> Crop:
+    """What a tile shows of an image: all of these landmarks (N, 2 or 3), and a little around them."""
+    return Crop.around_landmarks(np.concatenate([points[:, :2] for points in landmarks]), _MARGIN)
 
 
 def captioned(tile: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
@@ -78,12 +81,23 @@ def tile_sheet(tiles: Sequence[NDArray[np.uint8]], columns: int) -> NDArray[np.u
     return np.vstack([np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)])
 
 
-def write_picture(path: str | Path, picture: NDArray[np.uint8]) -> None:
+def write_picture(path: str | Path, picture: NDArray[np.uint8], quality: int = 95) -> None:
     """Writes (height, width, 3) uint8 RGB as an image file; one that is there stays whole until the new one is.
 
+    Args:
+        path: its suffix, .png, .jpg or .webp, is the format.
+        picture: RGB.
+        quality: of .jpg and .webp, up to 100.
+
     Raises:
-        OSError: it could not be written, or not in the format of that suffix.
+        ValueError: the suffix is not a format that can be written.
+        OSError: the file cannot be written.
     """
+    suffix = Path(path).suffix.lower()
+    if suffix not in QUALITY:
+        raise ValueError(f"{path} must end in one of {', '.join(QUALITY)}")
+    setting = QUALITY[suffix]
+    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    _, data = cv2.imencode(suffix, bgr, [] if setting is None else [setting, quality])
     with replacing(path) as temporary:
-        if not cv2.imwrite(str(temporary), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
-            raise OSError(f"{path} could not be written as a picture")
+        temporary.write_bytes(data.tobytes())

@@ -14,7 +14,7 @@ from jvcr.geometry.crop import Crop
 from jvcr.geometry.warp import warp_crop
 from jvcr.inference.face import Face
 from jvcr.scheme import LandmarkScheme
-from jvcr.viz.landmarks import PAPER, draw_landmarks, turbo
+from jvcr.viz.landmarks import INK, PAPER, SUBPIXEL_BITS, draw_landmarks, fixed_point, turbo
 
 TURN_DEG, TILT_DEG = 26.0, 16.0
 """How far the cube is turned about its upright axis, and how far it is looked at from above."""
@@ -39,7 +39,6 @@ class Example:
     """A face and what the network saw in it.
 
     Attributes:
-        name: of its image.
         image: (h, w, 3) RGB.
         face: its landmarks, in pixels of that image.
         volume: (D, H, W) the estimated volume, in the unit frame of the crop (z, y, x).
@@ -47,7 +46,6 @@ class Example:
         scheme: what the landmarks are.
     """
 
-    name: str
     image: NDArray[np.uint8]
     face: Face
     volume: NDArray[np.floating]
@@ -63,15 +61,12 @@ class Example:
 def draw_compact_volume(
     points_unit: NDArray[np.floating], shape: tuple[int, int, int], sigma: float = 1.0
 ) -> NDArray[np.float32]:
-    """The compact volume of landmarks: in each voxel the largest of their Gaussians (Eq. 1-2, with a peak of 1).
+    """(D, H, W) the compact volume of landmarks: in each voxel the largest of their Gaussians (Eq. 1-2, peak 1).
 
     Args:
         points_unit: (N, 3) landmarks x, y, z in the unit frame.
         shape: depth, height and width of the volume, voxels.
         sigma: size of the Gaussian, voxels.
-
-    Returns:
-        (D, H, W) 0 to 1.
     """
     squares = []
     for axis, cells in zip((2, 1, 0), shape, strict=True):
@@ -85,15 +80,12 @@ def draw_compact_volume(
 
 
 def render_volume(volume: NDArray[np.floating], size: int, axes: bool = False) -> NDArray[np.uint8]:
-    """A volume in three dimensions: a cloud as dense as its voxels' values, warm where near the camera, cold where far.
+    """(size, size, 3) RGB: a cloud as dense as the values of the voxels, warm where near the camera, cold where far.
 
     Args:
         volume: (D, H, W), z, y, x; negative values count as 0.
         size: width and height of the picture, pixels.
         axes: whether the cube's edges are named w, h and d.
-
-    Returns:
-        (size, size, 3) RGB.
     """
     fine = size * _FINER
     canvas = np.full((fine, fine, 3), PAPER, np.uint8)
@@ -119,17 +111,7 @@ def render_volume(volume: NDArray[np.floating], size: int, axes: bool = False) -
 def draw_shape(
     points_unit: NDArray[np.floating], scheme: LandmarkScheme, size: int, axes: bool = False
 ) -> NDArray[np.uint8]:
-    """Landmarks in three dimensions, seen as `render_volume` shows the volume.
-
-    Args:
-        points_unit: (N, 3) landmarks in the unit frame.
-        scheme: the lines between them.
-        size: width and height of the picture, pixels.
-        axes: whether the cube's edges are named x, y and z.
-
-    Returns:
-        (size, size, 3) RGB.
-    """
+    """(size, size, 3) RGB: landmarks (N, 3) in the unit frame, seen as `render_volume` shows the volume."""
     fine = size * _FINER
     canvas = np.full((fine, fine, 3), PAPER, np.uint8)
     _draw_cube(canvas, front=False)
@@ -142,18 +124,14 @@ def draw_shape(
 
 
 def draw_photo(example: Example, size: int) -> NDArray[np.uint8]:
-    """The face cut out of its image, with its landmarks on it, as far as the network's crop reaches.
-
-    Returns:
-        (size, size, 3) RGB.
-    """
+    """(size, size, 3) RGB: the face cut out of its image, with its landmarks, as far as the network's crop reaches."""
     fine = size * _FINER
     canvas = warp_crop(example.image, example.crop, fine)
     to_tile = cv2.invertAffineTransform(example.crop.crop_to_image_matrix(fine))
     points = example.face.points.astype(np.float64)
     places = np.column_stack([points[:, :2] @ to_tile[:, :2].T + to_tile[:, 2], points[:, 2]])
     colors = turbo(example.points_unit[:, 2], (-0.75, 0.75))
-    draw_landmarks(canvas, places, colors, example.scheme.edges, fine * 0.7, outline=(24, 26, 31))
+    draw_landmarks(canvas, places, colors, example.scheme.edges, fine * 0.7, outline=INK)
     return _reduced(canvas, size)
 
 
@@ -161,14 +139,7 @@ def volume_figure(example: Example, size: int = 480) -> NDArray[np.uint8]:
     """Fig. 2 of one face, with what it starts from and what the network makes of it.
 
     Four pictures: the image with its landmarks, (a) the landmarks in 3D, (b) their compact volume by Eq. 1-2, and (c)
-    the volume that the network estimated from the image.
-
-    Args:
-        example: the face.
-        size: of each picture, pixels.
-
-    Returns:
-        (height, 4 * size and the gaps between, 3) RGB.
+    the volume that the network estimated from the image; each ``size`` pixels wide.
     """
     points = example.points_unit
     ideal = draw_compact_volume(points, example.volume.shape)
@@ -178,7 +149,7 @@ def volume_figure(example: Example, size: int = 480) -> NDArray[np.uint8]:
         (render_volume(ideal, size, axes=True), "(b) their compact volume, Eq. 1-2"),
         (render_volume(example.volume, size, axes=True), "(c) estimated volume"),
     ]
-    return _row([np.vstack([picture, _caption(text, size)]) for picture, text in parts], size // 24)
+    return _joined([np.vstack([picture, _caption(text, size)]) for picture, text in parts], size // 24, axis=1)
 
 
 def examples_figure(examples: Sequence[Example], columns: int = 6, size: int = 300) -> NDArray[np.uint8]:
@@ -189,9 +160,6 @@ def examples_figure(examples: Sequence[Example], columns: int = 6, size: int = 3
         columns: so many stand side by side; further ones follow below.
         size: of each picture, pixels.
 
-    Returns:
-        (height, width, 3) RGB.
-
     Raises:
         ValueError: there is no face, or columns is below 1.
     """
@@ -199,13 +167,13 @@ def examples_figure(examples: Sequence[Example], columns: int = 6, size: int = 3
         raise ValueError(f"expected at least one face and one column, got {len(examples)} and {columns}")
     columns = min(columns, len(examples))
     gap = size // 24
-    stacks = [
-        _column([draw_photo(e, size), render_volume(e.volume, size), draw_shape(e.points_unit, e.scheme, size)], gap)
-        for e in examples
-    ]
+    stacks = []
+    for e in examples:
+        rows = draw_photo(e, size), render_volume(e.volume, size), draw_shape(e.points_unit, e.scheme, size)
+        stacks.append(_joined(rows, gap, axis=0))
     stacks += [np.full_like(stacks[0], 255)] * (-len(stacks) % columns)
-    blocks = [_row(stacks[i : i + columns], gap) for i in range(0, len(stacks), columns)]
-    return _column(blocks, 3 * gap)
+    blocks = [_joined(stacks[i : i + columns], gap, axis=1) for i in range(0, len(stacks), columns)]
+    return _joined(blocks, 3 * gap, axis=0)
 
 
 def _view() -> NDArray[np.float64]:
@@ -231,7 +199,8 @@ def _draw_cube(canvas: NDArray[np.uint8], front: bool) -> None:
     for a in range(8):
         for b in range(a + 1, 8):
             if (corners[a] != corners[b]).sum() == 1 and (farthest not in (a, b)) == front:
-                _line(canvas, places[a], places[b], _FRAME)
+                ends = fixed_point(places[[a, b], :2])
+                cv2.line(canvas, ends[0], ends[1], _FRAME, _FINER, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
 def _name_edges(canvas: NDArray[np.uint8], names: tuple[str, str, str]) -> None:
@@ -243,13 +212,6 @@ def _name_edges(canvas: NDArray[np.uint8], names: tuple[str, str, str]) -> None:
         (width, height), _ = cv2.getTextSize(name, cv2.FONT_HERSHEY_SIMPLEX, scale, round(2 * scale))
         place = round(x - width / 2), round(y + height / 2)
         cv2.putText(canvas, name, place, cv2.FONT_HERSHEY_SIMPLEX, scale, _INK, round(2 * scale), cv2.LINE_AA)
-
-
-def _line(
-    canvas: NDArray[np.uint8], a: NDArray[np.float64], b: NDArray[np.float64], color: tuple[int, int, int]
-) -> None:
-    ends = [tuple(np.rint(p[:2] * 16).astype(int).tolist()) for p in (a, b)]
-    cv2.line(canvas, ends[0], ends[1], color, _FINER, cv2.LINE_AA, 4)
 
 
 def _add_spot(
@@ -280,11 +242,9 @@ def _caption(text: str, width: int) -> NDArray[np.uint8]:
     return strip
 
 
-def _row(parts: Sequence[NDArray[np.uint8]], gap: int) -> NDArray[np.uint8]:
-    between = np.full((len(parts[0]), gap, 3), 255, np.uint8)
-    return np.hstack([p for part in parts for p in (between, part)][1:])
-
-
-def _column(parts: Sequence[NDArray[np.uint8]], gap: int) -> NDArray[np.uint8]:
-    between = np.full((gap, parts[0].shape[1], 3), 255, np.uint8)
-    return np.vstack([p for part in parts for p in (between, part)][1:])
+def _joined(parts: Sequence[NDArray[np.uint8]], gap: int, axis: int) -> NDArray[np.uint8]:
+    """Pictures below (axis 0) or beside (axis 1) each other, with white between them."""
+    shape = list(parts[0].shape)
+    shape[axis] = gap
+    between = np.full(shape, 255, np.uint8)
+    return np.concatenate([p for part in parts for p in (between, part)][1:], axis=axis)
