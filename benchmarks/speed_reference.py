@@ -19,8 +19,8 @@ from jvcr.files import replacing
 from jvcr.model import JVCR
 from jvcr.model.config import PAPER
 from jvcr.scheme import FACE68
-from jvcr.weights.onnx import export_onnx
 from jvcr.weights.header import WeightsHeader
+from jvcr.weights.onnx import export_onnx
 
 IMAGE_SIZE, OUTPUTS = 120, 62
 

@@ -12,14 +12,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Task:
-    """Something to time.
-
-    Attributes:
-        subject: what it is part of, such as "face" or "photo".
-        threads: how many processor threads it uses.
-        batch: how many faces it does at once.
-        run: does it once, and gives the seconds of each of its parts by name.
-    """
+    """Something to time, part of a subject such as "face" or "photo"; ``run`` gives seconds of each of its parts."""
 
     subject: str
     threads: int
@@ -65,9 +58,6 @@ def side_by_side(
         repeats: rounds that count.
         warm_up: rounds before them, which do not.
         advance: called with 1 after each round.
-
-    Returns:
-        A timing for each part of each task, in their order.
     """
     seconds: dict[tuple[int, str], list[float]] = {}
     before = cv2.getNumThreads()

@@ -63,9 +63,6 @@ def mediapipe_mesh(frame: NDArray[np.uint8]) -> Callable[[], dict[str, float]] |
     """MediaPipe's face mesh on a frame of a video: the ``run`` of a task, or why there is none.
 
     It follows the face from one call to the next, without detecting it anew, and takes as many threads as it likes.
-
-    Args:
-        frame: (h, w, 3) RGB with one face.
     """
     try:
         import mediapipe

@@ -24,22 +24,14 @@ TOGETHER, DRAWING = "together", "drawing"
 
 
 class StageClock:
-    """A landmarker whose calls tell how long each of their stages took.
+    """A landmarker whose calls tell how long each of their stages took; none may have more than ``most_faces``."""
 
-    Args:
-        weights: as of `Landmarker`.
-        threads: as of `Landmarker`.
-        detector: what finds the faces; None where boxes are always given.
-        most_faces: as many go through the network at once; no call may have more.
-    """
-
-    def __init__(self, weights: str | Path, threads: int, detector: Detector | None, most_faces: int) -> None:
+    def __init__(self, weights: str | Path, threads: int, detector: Detector, most_faces: int) -> None:
         self.landmarker = Landmarker(weights, threads, max_batch=most_faces)
         self._marks: list[float] = []
         network = self.landmarker._network
         network.run = self._marked(network.run)  # type: ignore[method-assign]
-        if detector is not None:
-            self.landmarker.detector = self._marked(detector)
+        self.landmarker.detector = self._marked(detector)
 
     def _marked(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, noting when it begins and when it is done."""

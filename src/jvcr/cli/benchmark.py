@@ -121,7 +121,7 @@ def _measure(
     Args:
         weights: as of `jvcr.Landmarker`.
         frame: (h, w, 3) RGB, uint8, one frame of a video.
-        box: (4,) x0, y0, x1, y1 in pixels around the landmarks of the frame's face.
+        box: (4,) around the landmarks of the frame's face.
         photo: an image file, as bytes, with one or more faces.
         peers: ONNX files to time beside ours, by name.
         threads: each number of threads to time everything with.
@@ -138,7 +138,7 @@ def _measure(
     from jvcr.cli.progress import counting
     from jvcr.files import sha256
     from jvcr.inference.image import read_image
-    from jvcr.weights import find_weights
+    from jvcr.weights.header import find_weights
 
     path = find_weights(weights, ".onnx")
     pixels = read_image(photo)

@@ -144,14 +144,7 @@ def synthetic_face(index: int, seed: int = 0, size: int = 160, views: int = 1) -
     Yaws are spread evenly over -90 to 90 degrees, also over few faces; pitch and roll are -25 to 25. At another size
     the same face is larger, and so are its labels.
 
-    Args:
-        index: from 0.
-        seed: of the set.
-        size: side of the image, pixels.
-        views: faces of one subject; they follow each other.
-
-    Raises:
-        ValueError: a number is out of range.
+    Of ``views`` faces that follow each other all show one subject. A number that is out of range is a ValueError.
 
     Example:
         >>> face = synthetic_face(3)
@@ -245,16 +238,13 @@ def make_synthetic(
     All is written beside ``out`` first and then renamed: a folder of that name is a whole set.
 
     Args:
-        out: the folder; it must not exist or be empty.
+        out: the folder, which is given back; it must not exist or be empty.
         faces: how many.
         seed: another one gives other faces.
         size: side of the images, pixels; None for 160 in the layout "folder" and 450, as published, in the others.
         layout: see above.
         views: pictures of each subject, from different sides; ``faces`` must be a multiple of it.
         advance: called with 1 after each face.
-
-    Returns:
-        The folder.
 
     Raises:
         ValueError: an argument is out of range, or ``out`` is a file or a folder with something in it.

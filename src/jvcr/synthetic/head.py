@@ -58,12 +58,7 @@ class HeadModel:
     landmark_expression_basis: Floats
 
     def vertices_um(self, shape: ArrayLike, expression: ArrayLike) -> NDArray[np.float32]:
-        """(V, 3) float32 vertices of a head, micrometres.
-
-        Args:
-            shape: (199,) parameters of the shape.
-            expression: (29,) parameters of the expression.
-        """
+        """(V, 3) float32 vertices of a head, micrometres, of (199,) parameters of shape and (29,) of expression."""
         a, b = np.asarray(shape, np.float32), np.asarray(expression, np.float32)
         flat = self.mean_um.ravel() + a @ self.shape_basis.reshape(SHAPE_MODES, -1)
         flat += b @ self.expression_basis.reshape(EXPRESSION_MODES, -1)

@@ -27,20 +27,15 @@ IRISES: tuple[Colour, ...] = ((0.25, 0.14, 0.07), (0.42, 0.27, 0.12), (0.30, 0.4
 class Look:
     """Everything about a picture that is not geometry.
 
+    Lengths are in units of the template; strengths are 0 to 1.
+
     Attributes:
-        skin: colour of the skin.
-        lips: colour of the lips.
         hair: colour of hair, brows and beard.
-        iris: colour of the eyes.
-        shirt: colour of the shirt.
         hair_style: `BALD`, `SHORT` or `LONG`.
-        hairline: moves the hairline up, units of the template.
-        hair_thickness: of the hair on the skull, units of the template.
-        brow_thickness: half of it, units of the template.
-        brow_strength: 0 to 1.
-        beard: 0 to 1.
-        blush: 0 to 1.
-        gaze: movement of the iris, right and up, units of the template.
+        hairline: moves the hairline up.
+        hair_thickness: of the hair on the skull.
+        brow_thickness: half of it.
+        gaze: movement of the iris, right and up.
         light: direction to the light, a unit vector, x right, y up, z towards the camera.
         ambient: light from everywhere.
         sun: strength of the light from its direction.

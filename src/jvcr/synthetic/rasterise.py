@@ -60,25 +60,7 @@ def rasterise(
     gy = (x[before] - x[after]) / area
     g = (x[after] * y[before] - x[before] * y[after]) / area
 
-    # One entry for each row of pixels that a triangle crosses ...
-    rows = (last - first)[numbers].astype(np.intp) + 1
-    of = np.repeat(np.arange(len(numbers)), rows)
-    row = _counting(rows) + first[numbers].astype(np.intp)[of]
-    left, right = np.zeros(len(of)), np.full(len(of), width - 1.0)
-    for i in range(3):
-        slope, rest = gx[i, of], gy[i, of] * row + g[i, of]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            crossing = -rest / slope
-        left = np.where(slope > 0, np.maximum(left, crossing), left)
-        right = np.where(slope < 0, np.minimum(right, crossing), right)
-        right = np.where((slope == 0) & (rest < 0), -1, right)
-    start = np.ceil(left - 1e-9)
-    lengths = np.maximum(np.floor(right + 1e-9) - start + 1, 0).astype(np.intp)
-
-    # ... and one for each pixel of these.
-    span = np.repeat(np.arange(len(of)), lengths)
-    column = _counting(lengths) + start.astype(np.intp)[span]
-    row, of = row[span], of[span]
+    of, row, column = _covered_pixels(gx, gy, g, first[numbers], last[numbers], width)
     plane = (gx * z).sum(0), (gy * z).sum(0), (g * z).sum(0)
     near = plane[0][of] * column + plane[1][of] * row + plane[2][of]
     low, high = (float(z.min()), float(z.max())) if len(numbers) else (0.0, 1.0)
@@ -97,6 +79,34 @@ def rasterise(
     depth = np.full(height * width, -np.inf, np.float32)
     depth[seen] = plane[0][winner] * px + plane[1][winner] * py + plane[2][winner]
     return Surface(triangle.reshape(height, width), depth.reshape(height, width), weights.reshape(height, width, 3))
+
+
+def _covered_pixels(
+    gx: NDArray[np.float64],
+    gy: NDArray[np.float64],
+    g: NDArray[np.float64],
+    first: NDArray[np.float64],
+    last: NDArray[np.float64],
+    width: int,
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """Triangle, row and column of each pixel within each triangle, whose rows are ``first`` to ``last``."""
+    # One entry for each row of pixels that a triangle crosses ...
+    rows = (last - first).astype(np.intp) + 1
+    of = np.repeat(np.arange(len(rows)), rows)
+    row = _counting(rows) + first.astype(np.intp)[of]
+    left, right = np.zeros(len(of)), np.full(len(of), width - 1.0)
+    for i in range(3):
+        slope, rest = gx[i, of], gy[i, of] * row + g[i, of]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            crossing = -rest / slope
+        left = np.where(slope > 0, np.maximum(left, crossing), left)
+        right = np.where(slope < 0, np.minimum(right, crossing), right)
+        right = np.where((slope == 0) & (rest < 0), -1, right)
+    start = np.ceil(left - 1e-9)
+    lengths = np.maximum(np.floor(right + 1e-9) - start + 1, 0).astype(np.intp)
+    # ... and one for each pixel of these.
+    span = np.repeat(np.arange(len(of)), lengths)
+    return of[span], row[span], _counting(lengths) + start.astype(np.intp)[span]
 
 
 def _counting(lengths: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -66,6 +66,9 @@ def test_labels_by_hand_and_what_hides_landmarks(folder):
     np.savez(folder / "landmarks.npz", **FACE, hand=hand[:, :5])
     with pytest.raises(ValueError, match="hand_px must have one entry an image"):
         read_folder(folder)
+    np.savez(folder / "landmarks.npz", **FACE, occlusion=occlusion[0])
+    with pytest.raises(ValueError, match=r"'occlusion' should be numbers on 2 axes"):
+        read_folder(folder)
 
 
 def test_entries_that_cannot_be_used_are_left_out_and_named(folder):

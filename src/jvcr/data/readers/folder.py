@@ -21,7 +21,9 @@ MANIFEST = "landmarks.npz"
 TABLE = "landmarks.csv"
 
 _TEXTS = ("split", "source", "subject")
-_NUMBERS = ("yaw_deg", "pose_deg", "box_xyxy", "hand", "occlusion")
+_NUMBERS = {"points": 3, "yaw_deg": 1, "pose_deg": 2, "box_xyxy": 2, "hand": 3, "occlusion": 2}
+"""Arrays of numbers, and how many axes they have."""
+
 _AXES = "xyz"
 _POSE, _BOX = ("pitch_deg", "yaw_deg", "roll_deg"), ("box_x0", "box_y0", "box_x1", "box_y1")
 
@@ -71,6 +73,8 @@ def read_folder(root: str | Path, scheme: LandmarkScheme = FACE68, strict: bool 
     skipped: list[Skipped] = []
     columns = _checked(path, load_arrays(path)) if present[0] == MANIFEST else _read_table(path, scheme, skipped)
     images = np.char.replace(_texts(path, columns["image"]), "\\", "/")  # type: ignore[arg-type]
+    with np.errstate(over="ignore"):  # what no longer fits is found later
+        points = columns["points"].astype(np.float32)
 
     def column(name: str, kind: type) -> Any:
         return columns[name].astype(kind) if name in columns else None
@@ -78,7 +82,7 @@ def read_folder(root: str | Path, scheme: LandmarkScheme = FACE68, strict: bool 
     dataset = LandmarkDataset(
         root=root,
         images=images,
-        points_px=scheme.completed(columns["points"].astype(np.float32)),
+        points_px=scheme.completed(points),
         sources=column("source", str) if "source" in columns else np.full(len(images), ""),
         splits=column("split", str),
         yaw_deg=_yaw(columns, len(images)),
@@ -97,16 +101,14 @@ def _checked(path: Path, columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[
     for key in ("image", "points"):
         if key not in columns:
             raise ValueError(f"{path} has no array {key!r}: a landmark folder needs 'image' and 'points'")
-    if columns["image"].ndim != 1 or columns["points"].dtype.kind not in "fiu":
-        raise ValueError(
-            f"{path}: 'image' should be a list of paths and 'points' numbers, got an image array of shape "
-            f"{columns['image'].shape} and points of type {columns['points'].dtype}"
-        )
+    if columns["image"].ndim != 1:
+        raise ValueError(f"{path}: 'image' should be a list of paths, got shape {columns['image'].shape}")
     if len(columns["image"]) == 0:
         raise ValueError(f"{path} names no image")
-    for key in _NUMBERS:
-        if key in columns and columns[key].dtype.kind not in "fiu":
-            raise ValueError(f"{path}: {key!r} should be numbers, got type {columns[key].dtype}")
+    for key in _NUMBERS.keys() & columns.keys():
+        array, axes = columns[key], _NUMBERS[key]
+        if array.dtype.kind not in "fiu" or array.ndim != axes:
+            raise ValueError(f"{path}: {key!r} should be numbers on {axes} axes, got {array.dtype} {array.shape}")
     return columns
 
 
