@@ -76,14 +76,7 @@ def make_app(called: str | None = None) -> App:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command and exits.
-
-    Args:
-        arguments: of the command line; None takes those of the process.
-
-    Raises:
-        SystemExit: always, with the exit code.
-    """
+    """Runs the command of these arguments, or of those of the process, and exits."""
     sys.exit(_run(arguments))
 
 
@@ -110,7 +103,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except (ValueError, OSError, ImportError, FloatingPointError, MemoryError) as error:
         if os.environ.get(DEBUG_VARIABLE):
             raise
-        print(f"jvcr: {_told(error)}", file=sys.stderr)
+        print(f"jvcr: {_one_line(error)}", file=sys.stderr)
         return 1
 
 
@@ -122,7 +115,7 @@ def _called(arguments: Sequence[str]) -> str | None:
     return words[0] if words and words[0] in _COMMANDS else None
 
 
-def _told(error: BaseException) -> str:
+def _one_line(error: BaseException) -> str:
     """One line on an error, and the way out of it."""
     cause: BaseException | None = error
     while cause is not None:

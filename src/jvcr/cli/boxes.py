@@ -18,7 +18,7 @@ BOX_COLUMNS = ("image", "x0", "y0", "x1", "y1")
 
 
 class BoxFile:
-    """Boxes of faces, read from a file.
+    """Boxes of the faces of photos, read from a file: .json is JSON, anything else CSV.
 
     CSV, with a line for each face; other columns are left alone::
 
@@ -31,10 +31,6 @@ class BoxFile:
 
     An image is named by its path as given to the command, by its path within the folder given, or, where that is clear,
     by its file name alone.
-
-    Args:
-        path: the file; .json is JSON, anything else CSV.
-        photos: the photos whose boxes will be asked for.
 
     Raises:
         OSError: the file cannot be read.

@@ -35,9 +35,7 @@ def find_photos(sources: Iterable[Path], out: Path) -> list[Photo]:
     ``a.jpg`` and ``a.png`` do, the later ones get a number. A file that is met twice is taken once. In folders, files
     and folders with a leading dot are left out, and so is the output folder.
 
-    Args:
-        sources: files and folders. A file need not exist: it is for the one who reads it to complain.
-        out: the output folder.
+    A file need not exist: it is for the one who reads it to complain.
 
     Raises:
         ValueError: a folder holds no image.
@@ -85,15 +83,9 @@ def real_path(path: Path) -> Path:
 def prepare_output(out: Path, photos: Sequence[Photo], suffixes: Sequence[str], keep: Iterable[Path] = ()) -> None:
     """Makes the output folder and sees to it, before any work is done, that results can be written and harm nothing.
 
-    Args:
-        out: the output folder.
-        photos: whose results will be written there.
-        suffixes: of their result files.
-        keep: more files that must not be overwritten.
-
     Raises:
         OSError: the folder cannot be made or written to.
-        ValueError: a result would overwrite a photo or a file to keep.
+        ValueError: a photo's result, of one of the suffixes, would overwrite a photo or a file to keep.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)

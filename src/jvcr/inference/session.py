@@ -54,14 +54,7 @@ class OnnxNetwork:
         self.info = _read_info(self._session, self.path)
 
     def run(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Landmarks and volumes of crops.
-
-        Args:
-            crops: (n, S, S, 3) RGB.
-
-        Returns:
-            coordinates: (n, N, 3) in the unit frame.
-            volume: (n, D, H, W).
+        """Landmarks (n, N, 3) in the unit frame, and volumes (n, D, H, W), of crops (n, S, S, 3) RGB.
 
         Raises:
             ValueError: the network gave something that is not finite: its weights are damaged.

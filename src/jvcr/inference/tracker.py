@@ -76,11 +76,7 @@ class TrackedFace(Face):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TrackedFace:
-        """A face from what `to_dict` gave.
-
-        Raises:
-            ValueError: as `Face.from_dict`, or there is no id.
-        """
+        """A face from what `to_dict` gave; refused with a ValueError as by `Face.from_dict`, or without an id."""
         if not isinstance(data.get("id"), int):
             raise ValueError(f"a tracked face needs a whole number as id, got {data.get('id')!r}")
         return _with_id(Face.from_dict(data), data["id"])
@@ -171,16 +167,14 @@ class Tracker:
         self._last_id = 0
 
     def __call__(self, frame: NDArray[np.uint8], time_s: float) -> list[TrackedFace]:
-        """The faces of the next frame.
+        """The faces that are followed into the next frame, in the order of their identities.
+
+        Their ``score`` is the detector's where it saw them in this frame, else None.
 
         Args:
             frame: (h, w, 3) RGB; its size may change from frame to frame, and is then taken for the same view at
                 another resolution.
             time_s: when it was taken, seconds; frames need not come at a steady rate.
-
-        Returns:
-            The faces that are followed, in the order of their identities; no face is an empty list. Their ``score`` is
-            the detector's where it saw them in this frame, else None.
 
         Raises:
             ValueError: the frame cannot be used (`ImageError`), or its time is not later than that of the one before.
@@ -221,8 +215,8 @@ class Tracker:
         for track in tracks:
             if track not in inside:
                 self._lose(track)
-        found = self.landmarker(image, [_box(track.face) for track in inside], "landmarks") if inside else []
-        for track, face in zip(inside, found, strict=True):
+        faces = self.landmarker(image, [_box(track.face) for track in inside], "landmarks") if inside else []
+        for track, face in zip(inside, faces, strict=True):
             if self._is_face(face) and 1 / _LARGEST_CHANGE <= _size(face) / _size(track.face) <= _LARGEST_CHANGE:
                 track.move(face, self._time_s)
                 self._tracks.append(track)

@@ -36,11 +36,7 @@ _FIELD_BYTES = 1024
 
 
 class Intake:
-    """Reads bodies, and counts the bytes of all that are arriving: many slow senders may come at the same time.
-
-    Args:
-        limits: for length and time.
-    """
+    """Reads bodies, and counts the bytes of all that are arriving: many slow senders may come at the same time."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -52,10 +48,7 @@ class Intake:
         Args:
             request: its body is read here.
             field: name of the form's field.
-            most: how many images there may be; a raw body is one.
-
-        Returns:
-            At least one image; none is empty.
+            most: how many images there may be; there is at least one, and none is empty.
 
         Raises:
             RefusedError: 400, 408, 413, 415, 422 or 503, and why.

@@ -10,11 +10,7 @@ _SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75
 
 
 class Metrics:
-    """Counters of one service.
-
-    Args:
-        waiting: tells how many images wait for a thread.
-    """
+    """Counters of one service, of which ``waiting`` tells how many images wait for a thread."""
 
     def __init__(self, waiting: Callable[[], int]) -> None:
         self.registry = CollectorRegistry()

@@ -47,12 +47,7 @@ class _Alarm:
 
 
 class _PatientProtocol(H11Protocol):
-    """HTTP/1.1 that hangs up on who keeps it waiting: connections are few.
-
-    Args:
-        limits: for the time.
-        kwargs: of uvicorn.
-    """
+    """HTTP/1.1 that hangs up on who keeps it waiting: connections are few."""
 
     def __init__(self, *, limits: Limits, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -135,10 +130,7 @@ def make_server(app: FastAPI, limits: Limits) -> uvicorn.Server:
 
 
 def run(app: FastAPI, host: str, port: int, limits: Limits) -> int:
-    """Serves until it is interrupted or asked to end; what has been taken is finished.
-
-    Returns:
-        The exit code.
+    """Serves until it is interrupted or asked to end; what has been taken is finished. Gives the exit code.
 
     Raises:
         OSError: the address cannot be listened at.

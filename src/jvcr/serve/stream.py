@@ -48,8 +48,8 @@ async def serve_stream(
         socket: not accepted yet. Refused connections are accepted, too: browsers show the code and the reason of a
             closing frame, but nothing of a refused handshake.
         landmarker: finds the faces and their landmarks.
-        workers: do the work.
-        metrics: count it.
+        workers: their threads do it.
+        metrics: count frames and faces.
         limits: for the frames, their time, and how many connections there are.
         token: must be in the header Authorization or in the first message, as ``{"token": TOKEN}``.
     """

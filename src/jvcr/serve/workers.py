@@ -16,11 +16,7 @@ Result = TypeVar("Result")
 
 
 class Workers:
-    """A fixed number of threads and a bounded queue before them. Its methods are for one event loop.
-
-    Args:
-        threads: how many images are worked on at the same time.
-        limits: how many more may wait, and how long.
+    """So many threads, one for each image in work, and a bounded queue before them. Its methods are for one event loop.
 
     Attributes:
         streams: how many WebSocket connections give them work.
@@ -39,11 +35,7 @@ class Workers:
         return max(0, self._taken - self.threads)
 
     def check_room(self, tasks: int = 1) -> None:
-        """Sees to it that so many tasks can be taken.
-
-        Raises:
-            RefusedError: 503, with the seconds after which the queue will have gone down.
-        """
+        """Refuses so many tasks (503) where the queue has no room for them, and says when it will have."""
         if self._taken + tasks > self.threads + self.limits.max_waiting:
             seconds = max(1, math.ceil(self._taken * self._mean_seconds / self.threads))
             raise RefusedError(503, f"too many images are waiting; come again in {seconds} s", retry_after=seconds)

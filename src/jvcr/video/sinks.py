@@ -39,13 +39,7 @@ class Sink(Protocol):
 
 
 def open_sink(path: Path, scheme: LandmarkScheme, fps: float) -> Sink:
-    """A file of a suffix of `OUTPUT_SUFFIXES`.
-
-    Args:
-        path: of the file; one that is there is overwritten.
-        scheme: of the faces.
-        fps: frames a second of an annotated video.
-    """
+    """What writes a file of this suffix; an annotated video has so many frames a second."""
     if path.suffix.lower() == ".mp4":
         return _AnnotatedVideo(path, scheme, fps)
     return _JsonLines(path) if path.suffix.lower() == ".jsonl" else _CsvTable(path, scheme.num_landmarks)

@@ -52,8 +52,8 @@ class PictureSequence:
         fps: frames a second.
 
     Attributes:
-        fps: frames a second.
-        total: how many frames there should be.
+        fps: frames a second, on average, as far as is known.
+        total: how many frames there should be; None where that is not known.
         files: what is read, and so must not be overwritten.
         unreadable: how many frames have been missing so far, or could not be read.
     """
@@ -93,16 +93,7 @@ class PictureSequence:
 
 
 class Capture:
-    """A video file or a camera, by OpenCV.
-
-    Args:
-        source: the file, or the number of the camera.
-
-    Attributes:
-        fps: frames a second on average, as far as is known.
-        total: how many frames the file says it has; None where that is not known.
-        files: what is read, and so must not be overwritten.
-        unreadable: how many frames so far could not be read.
+    """A video file, or the camera of a number, by OpenCV; its attributes are those of a `PictureSequence`.
 
     Raises:
         ValueError: OpenCV cannot open it.
@@ -126,10 +117,7 @@ class Capture:
         self.unreadable = 0
 
     def frames(self, start_s: float = 0.0, stop_s: float = math.inf) -> Iterator[Frame]:
-        """The frames from one time on, up to another; those that cannot be read are counted and left out.
-
-        Those before the start are decoded too, so that numbers and times stay exact.
-        """
+        """As of a `PictureSequence`; those before the start are decoded too, so that numbers and times stay exact."""
         began_s = time.monotonic()
         number, last_s, missed, readable = -1, -math.inf, 0, 0
         most = _MOST_MISSED_OF_CAMERA if self._camera else _MOST_MISSED

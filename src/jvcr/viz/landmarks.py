@@ -45,9 +45,6 @@ def draw_faces(
         faces: what to draw, in pixels of that image.
         scheme: says which landmarks lines join; None takes the built-in scheme that the faces name, and draws dots
             alone if there is none of that name.
-
-    Returns:
-        (h, w, 3) RGB.
     """
     canvas = np.ascontiguousarray(image).copy()
     for number, face in enumerate(faces, 1):
@@ -84,9 +81,6 @@ def draw_views(
         scheme: as in `draw_faces`.
         title: written into the upper left corner.
         views: name of each, and by how many degrees the head is turned in it.
-
-    Returns:
-        (len(views) * size, size, 3) RGB.
     """
     points = _upright(face)
     points = points - (points.min(0) + points.max(0)) / 2
@@ -227,16 +221,7 @@ def write_text(
     color: tuple[int, int, int],
     outline: tuple[int, int, int] | None = None,
 ) -> None:
-    """Writes a line of text onto a picture, in place.
-
-    Args:
-        canvas: (h, w, 3) RGB.
-        text: what to write.
-        place: x, y of its lower left corner, pixels.
-        size: of the letters, in OpenCV's unit.
-        color: RGB.
-        outline: colour of a rim around the letters; None for none.
-    """
+    """Writes a line of text onto an RGB picture, in place: from its lower left corner on, in OpenCV's unit of size."""
     thickness = max(1, round(size * 1.6))
     if outline is not None:
         cv2.putText(canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, outline, thickness + 2, cv2.LINE_AA)
