@@ -49,11 +49,7 @@ def read_aflw2000(
     Faces are in the order of their file names. The set has no splits, no parts and no face boxes: the published figures
     take the box of the true landmarks. Images are only checked to be there.
 
-    Args:
-        root: the folder.
-        annotation: which labels.
-        strict: stop at files that cannot be used, instead of leaving them out and naming them in ``problems``.
-        advance: called with 1 after each face.
+    Arguments are those of `jvcr.data.readers.read_dataset`.
 
     Raises:
         FileNotFoundError: there is no such folder, or it has no re-annotation and that is asked for.

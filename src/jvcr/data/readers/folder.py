@@ -163,7 +163,7 @@ def _texts(path: Path, values: NDArray[Any]) -> Names:
 
 def _read_table(path: Path, scheme: LandmarkScheme, skipped: list[Skipped]) -> dict[str, NDArray[Any]]:
     """The columns of a CSV file as `read_folder` names them; lines that cannot be read are added to ``skipped``."""
-    values: dict[str, list[Any]] = {"image": [], "points": [], "line": []}
+    rows: list[dict[str, Any]] = []
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
@@ -171,35 +171,27 @@ def _read_table(path: Path, scheme: LandmarkScheme, skipped: list[Skipped]) -> d
             points = scheme.num_landmarks if f"x{scheme.num_landmarks - 1}" in header else scheme.num_base_landmarks
             _check_header(path, header, points)
             coordinates = [f"{axis}{i}" for i in range(points) for axis in _AXES]
-            texts = [name for name in _TEXTS if name in header]
-            groups = {"pose_deg": _POSE, "box_xyxy": _BOX}
-            numbers = {key: names for key, names in groups.items() if set(names) <= set(header)}
-            if "yaw_deg" in header:
-                numbers["yaw_deg"] = ("yaw_deg",)
+            groups = {"yaw_deg": ("yaw_deg",), "pose_deg": _POSE, "box_xyxy": _BOX}
+            known = {key: names for key, names in groups.items() if set(names) <= set(header)}
             for row in reader:
                 try:
                     if None in row or None in row.values():
                         raise ValueError(f"has not {len(header)} cells")
                     if not row["image"]:
                         raise ValueError("names no image")
-                    line = [_number(row, name) for name in coordinates]
-                    others = {key: [_number(row, name, np.nan) for name in names] for key, names in numbers.items()}
+                    values: dict[str, Any] = {"points": [_number(row, name) for name in coordinates]}
+                    values |= {key: [_number(row, name, np.nan) for name in names] for key, names in known.items()}
                 except ValueError as error:
                     skipped.append(Skipped(f"line {reader.line_num}: {error}"))
                     continue
-                values["image"].append(row["image"].strip())
-                values["line"].append(reader.line_num)
-                values["points"].append(line)
-                for key, numbers_of_row in others.items():
-                    values.setdefault(key, []).append(numbers_of_row)
-                for name in texts:
-                    values.setdefault(name, []).append(row[name].strip())
+                texts = {name: row[name].strip() for name in ("image", *_TEXTS) if name in header}
+                rows.append({"line": reader.line_num, **texts, **values})
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} is damaged or not a CSV file: {error}") from error
-    if not values["image"]:
+    if not rows:
         first = f"; {skipped[0].text}" if skipped else ""
         raise ValueError(f"{path} has no line that can be used{first}")
-    columns = {key: np.array(value) for key, value in values.items()}
+    columns = {key: np.array([row[key] for row in rows]) for key in rows[0]}
     columns["points"] = columns["points"].reshape(-1, points, 3)
     if "yaw_deg" in columns:
         columns["yaw_deg"] = columns["yaw_deg"][:, 0]

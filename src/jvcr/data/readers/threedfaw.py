@@ -44,10 +44,7 @@ def read_3dfaw(
     out and counted in ``notes``. The sign of z is not documented; it is taken so that the tips of the noses lie
     nearer to the camera than the ends of the jaws, as in most faces they must, and z gets the mean 0. Yaw is unknown.
 
-    Args:
-        root: the folder.
-        strict: stop at faces that cannot be used, instead of leaving them out and naming them in ``problems``.
-        advance: called with 1 after each face.
+    Arguments are those of `jvcr.data.readers.read_dataset`.
 
     Raises:
         FileNotFoundError: there is no such folder.

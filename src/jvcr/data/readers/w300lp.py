@@ -60,7 +60,7 @@ def read_300wlp(
         leave_out: parts that are not read, such as "IBUG"; its mirrored images neither. "IBUG_Flip" is the mirrored
             images alone.
         hold_out: parts that make up the split "val", mirrored images included; all others are "train".
-        strict: stop at files that cannot be used, instead of leaving them out and naming them in ``problems``.
+        strict: as of `jvcr.data.readers.read_dataset`.
         advance: called with 1 after each face.
 
     Raises:
