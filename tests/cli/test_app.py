@@ -12,7 +12,7 @@ import jvcr
 from jvcr import cli
 from jvcr.cli import app as cli_app
 
-SOURCE = Path(__file__).resolve().parents[1] / "src"
+SOURCE = Path(__file__).resolve().parents[2] / "src"
 
 
 def run(*arguments):

@@ -491,7 +491,7 @@ def test_the_page_is_made_of_its_own_files(client):
 
 def test_health_scheme_and_description(client, landmarker):
     health = client.get("/healthz").json()
-    assert (health["status"], health["weights"], health["points"]) == ("ok", "tiny", 68)
+    assert (health["status"], health["weights"], health["num_landmarks"]) == ("ok", "tiny", 68)
     assert client.get("/v1/scheme").json() == json.loads(json.dumps(landmarker.scheme.to_dict()))
     described = client.get("/openapi.json").json()
     assert described["info"]["version"] == health["version"]

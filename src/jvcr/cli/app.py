@@ -28,7 +28,7 @@ _COMMANDS = {
     "video": "Follow the faces of a video: their 3D landmarks in every frame, each face under a number that stays.",
     "serve": "Serve landmarks over HTTP, and a page to look at them.",
     "evaluate": "Measure the landmarks on faces whose true landmarks are known.",
-    "benchmark": "Measure where the time goes on this machine: each stage, the networks, other models beside them.",
+    "benchmark": "Measure where the time goes on this machine: each stage, the network, other models beside it.",
     "train": "Train a network by a recipe: the volume and the coordinates each for itself, then both jointly.",
     "export": "Turn torch weights into an ONNX file, and compare the two in numbers.",
     "import-weights": "Turn the checkpoint that the paper's authors released into weights of this package.",

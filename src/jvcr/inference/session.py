@@ -139,13 +139,13 @@ def _check_shapes(session: onnxruntime.InferenceSession, info: WeightsHeader) ->
         if name not in shapes:
             raise ValueError(f"its network has no {name!r}, only {', '.join(sorted(shapes))}")
         # A side that ONNX leaves open is a name or None.
-        batch, *found = shapes[name]
+        batch, *given = shapes[name]
         if isinstance(batch, int):
             raise ValueError(f"its {name!r} is for batches of {batch} only: export it with an open batch size")
-        if len(found) != len(sides) or any(
-            isinstance(f, int) and s is not None and f != s for f, s in zip(found, sides, strict=True)
+        if len(given) != len(sides) or any(
+            isinstance(f, int) and s is not None and f != s for f, s in zip(given, sides, strict=True)
         ):
             raise ValueError(
-                f"its {name!r} is (batch, {', '.join(map(str, found))}), which does not fit the scheme "
+                f"its {name!r} is (batch, {', '.join(map(str, given))}), which does not fit the scheme "
                 f"{info.scheme.name!r} of {points} landmarks and images of {size} pixels that it names"
             )

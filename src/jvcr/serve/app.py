@@ -202,7 +202,8 @@ def make_app(
     @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz", response_model=Health, summary="Whether the service answers")
     async def health() -> Health:
-        return Health(status="ok", version=version, weights=landmarker.weights, points=landmarker.scheme.num_landmarks)
+        landmarks = landmarker.scheme.num_landmarks
+        return Health(status="ok", version=version, weights=landmarker.weights, num_landmarks=landmarks)
 
     @app.get("/v1/scheme", summary="What the landmarks are: their lines, names and groups")
     async def scheme() -> JSONResponse:

@@ -23,7 +23,7 @@ class Metrics:
             registry=self.registry,
         )
         self.images = Counter("jvcr_images", "Images and frames looked at.", registry=self.registry)
-        self.faces = Counter("jvcr_faces", "Faces found.", registry=self.registry)
+        self.faces = Counter("jvcr_faces", "Faces detected.", registry=self.registry)
         self.streams = Gauge("jvcr_streams", "Open WebSocket connections.", registry=self.registry)
         Gauge("jvcr_waiting_images", "Images that wait for a thread.", registry=self.registry).set_function(waiting)
 

@@ -17,7 +17,7 @@ class FaceAnswer(BaseModel):
         "the landmarks at 0. An integer is a pixel's centre."
     )
     box: Annotated[list[float], Field(min_length=4, max_length=4)] = Field(
-        description="x0, y0, x1, y1 in pixels: where the face was found."
+        description="x0, y0, x1, y1 in pixels: where the face was detected."
     )
     score: float | None = Field(description="The detector's certainty that this is a face, 0 to 1.", ge=0, le=1)
     confidence: list[float] = Field(
@@ -73,4 +73,4 @@ class Health(BaseModel):
     status: str
     version: str
     weights: str
-    points: int
+    num_landmarks: int
