@@ -270,3 +270,39 @@ def _write_tiny_network(
         helper.set_model_props(model, {"jvcr": text})
     onnx.save(model, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def face_folder(tmp_path_factory):
+    """16 pictures of dots where the landmarks are: 12 to train on, 4 to validate."""
+    from jvcr.scheme import FACE68
+
+    root = tmp_path_factory.mktemp("faces")
+    rng = np.random.default_rng(0)
+    template = np.array(FACE68.template)
+    points, names = [], []
+    for i in range(16):
+        p = template * rng.uniform(14, 20) + [48, 48, 0] + rng.normal(0, 3, 3) * [1, 1, 0]
+        image = np.full((96, 100, 3), 60, np.uint8)
+        for x, y, _ in p:
+            cv2.circle(image, (round(x), round(y)), 1, (200, 220, 240), -1)
+        names.append(f"{i:02d}.png")
+        cv2.imwrite(str(root / names[-1]), image)
+        points.append(p - [0, 0, p[:, 2].mean()])
+    np.savez(
+        root / "landmarks.npz",
+        image=np.array(names),
+        points=np.array(points, np.float32),
+        split=np.array(["train"] * 12 + ["val"] * 4),
+        source=np.array(["a", "b"] * 8),
+        yaw_deg=np.zeros(16, np.float32),
+    )
+    return root
+
+
+@pytest.fixture
+def faces(face_folder):
+    """The data set of `face_folder`."""
+    from jvcr.data import read_folder
+
+    return read_folder(face_folder)

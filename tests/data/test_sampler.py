@@ -1,5 +1,7 @@
 """Which faces a step sees, and that the workers do not change it."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -41,7 +43,7 @@ def test_workers_and_the_first_step_do_not_change_the_examples(faces):
     inline = list(training_batches(examples, sampler, 0, 4, workers=0))
     late = list(training_batches(examples, sampler, 2, 4, workers=1))
     for batch, batch_2 in zip(inline[2:], late, strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(batch, batch_2, strict=True))
+        assert all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(batch, batch_2, strict=True))
 
 
 def test_weights_travel_with_the_faces(faces):
@@ -51,7 +53,7 @@ def test_weights_travel_with_the_faces(faces):
     (batch,) = training_batches(examples, sampler, 3, 4, workers=0)
     assert batch.sample_weight.tolist() == sampler.step(3).tolist()
     assert (batch.pixels.shape, batch.pixels.dtype) == ((6, 32, 32, 3), torch.uint8)
-    assert batch.points_unit.shape == (6, 68, 3)
+    assert batch.points_unit.shape == (6, 68, 3) and batch.hand_unit.isnan().all()
     assert Examples(faces, 32, None, 5, False).sample_weight.tolist() == [1.0] * len(faces)
 
 
@@ -72,7 +74,7 @@ def test_input_is_rgb_in_0_1():
 
 def test_crops_go_by_the_rule_and_are_stretched(faces):
     plain, other = (Examples(faces, 32, None, 5, False, *how) for how in ((), ("width", True)))
-    points, (pixels_2, points_2, _) = plain[0, 0].points_unit, other[0, 0]
+    points, (pixels_2, points_2, *_) = plain[0, 0].points_unit, other[0, 0]
     extent = np.ptp(faces.points_px[0][:, :2], axis=0)
     # The crop of the width: as much smaller as the face is higher than wide.
     assert np.ptp(points_2[:, 0]) == pytest.approx(2 / 1.25, rel=1e-4)
@@ -92,3 +94,22 @@ def test_rare_faces_have_their_share_of_every_batch():
     # A source without any, or a share too small for one face, is drawn as ever.
     none = StepSampler(sources, {"a": 6.0, "b": 2.0}, 8, 0, np.zeros(60, bool), 0.5)
     np.testing.assert_array_equal(none.step(3), StepSampler(sources, {"a": 6.0, "b": 2.0}, 8, 0).step(3))
+
+
+def test_labels_by_hand_travel_with_the_faces(faces):
+    hand = faces.points_px[..., :2] + np.float32(1)
+    occlusion = np.zeros(hand.shape[:2], np.int8)
+    occlusion[:, 4] = 1
+    labelled = dataclasses.replace(faces, hand_px=hand, occlusion=occlusion)
+    _, points, by_hand, _ = Examples(labelled, 32, None, 5, False)[2, 0]
+    assert np.flatnonzero(np.isnan(by_hand[:, 0])).tolist() == [4]
+    moved = np.delete(by_hand - points[:, :2], 4, axis=0)
+    np.testing.assert_allclose(moved, np.broadcast_to(moved[0], moved.shape), atol=1e-5)
+    assert moved[0, 0] == moved[0, 1] > 0
+
+
+def test_a_batch_larger_than_its_source_goes_round_several_times():
+    sampler = StepSampler(np.full(3, "a"), {}, batch_size=8, seed=1)
+    drawn = np.concatenate([sampler.step(i) for i in range(6)])
+    assert all(sorted(drawn[3 * r : 3 * r + 3]) == [0, 1, 2] for r in range(16))
+    np.testing.assert_array_equal(sampler.step(0), drawn[:8])  # also after others

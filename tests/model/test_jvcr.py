@@ -100,7 +100,7 @@ def test_configuration_round_trip():
         (lambda: VoxelConfig(inner_channels=(64, 64, 64, 30)), "multiple of 4, got 30"),
         (lambda: NetworkConfig(voxel=VoxelConfig(depths=(1, 32))), "cube"),
         (lambda: NetworkConfig(coordinate=CoordinateConfig(channels=(2,) * 7)), "halved 7 times"),
-        (lambda: NetworkConfig(num_landmarks=0), "points"),
+        (lambda: NetworkConfig(num_landmarks=0), "num_landmarks"),
         (lambda: RefinementConfig(patches=(5, 4)), "odd number of cells on each side, got 4"),
         (lambda: RefinementConfig(channels=0), "at least 1, got 0"),
         (lambda: NetworkConfig(refinement=RefinementConfig(patches=(5, 3, 3))), "2 sizes of maps"),

@@ -10,6 +10,7 @@ from jvcr.training.aperture_loss import (
     MOST,
     ApertureLoss,
     inverse_frequency_weights,
+    labelled_apertures,
     rare_apertures,
     weighted_faces,
 )
@@ -110,3 +111,30 @@ def test_on_faces():
     order = torch.tensor(FACE68.mirror.copy())
     mirrored = loss(points[:, order] * flip, truth[:, order] * flip, torch.ones(1))
     assert mirrored.item() == pytest.approx(value.item(), rel=1e-5)
+
+
+def test_labels_by_hand_are_the_truth_of_an_aperture():
+    points = torch.tensor(slits(0.3, 0.3, 0.3), dtype=torch.float32)
+    hand = torch.full((3, 5, 2), float("nan"))
+    hand[0] = torch.tensor(slits(0.1)[0, :, :2])  # closed further than the fitted landmarks say
+    hand[1] = hand[0]
+    hand[1, 3] = float("nan")  # one landmark of the contour could not be seen
+    shown = [points.numpy(), hand.numpy()]
+    loss = ApertureLoss(SLIT, LossRecipe(coordinate="l1", aperture_fitted=0.0), *shown)
+    predicted = points.clone().requires_grad_()
+    value = loss(predicted, points, torch.ones(3), hand)
+    # Of the three faces one counts; its vectors are 0.4 too long in y, right in x.
+    assert value.item() == pytest.approx(0.2 / 3, rel=1e-5)
+    (gradient,) = torch.autograd.grad(value, predicted)
+    assert gradient.isfinite().all() and (gradient[1:] == 0).all() and gradient[0, 3, 1] > 0
+    aperture, by_hand = labelled_apertures(*shown, SLIT.contours[0])
+    np.testing.assert_allclose(aperture, [0.1, 0.3, 0.3], rtol=1e-5)
+    assert by_hand.tolist() == [True, False, False]
+
+
+def test_rare_faces_are_rare_by_hand():
+    """A closed eye that the fitted landmarks have open."""
+    points = slits(*np.linspace(0.3, 0.4, 100))
+    hand = np.full((100, 5, 2), np.nan)
+    hand[50] = slits(0.01)[0, :, :2]
+    assert rare_apertures(points, SLIT, hand)[50] and not rare_apertures(points, SLIT)[50]

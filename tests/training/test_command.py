@@ -1,6 +1,7 @@
 """``jvcr train`` and ``jvcr export`` as a user calls them."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -144,6 +145,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(recipe, face_folder, tmp_path):
 
 
 def test_faces_that_cannot_be_used_are_left_out_and_told(recipe, face_folder, tmp_path, capsys):
+    face_folder = shutil.copytree(face_folder, tmp_path / "faces")
     path = face_folder / "landmarks.npz"
     with np.load(path) as file:
         columns = dict(file)

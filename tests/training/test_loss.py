@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from jvcr.model import JVCR, RefinementConfig, gaussian_volume
-from jvcr.scheme import FACE66
+from jvcr.scheme import FACE66, FACE68, LandmarkScheme
 from jvcr.training.aperture_loss import ApertureLoss
-from jvcr.training.loss import JVCRLoss, coordinate_loss, voxel_loss
+from jvcr.training.loss import JVCRLoss, coordinate_loss, hand_loss, outline, voxel_loss
 from jvcr.training.recipe import LossRecipe
 
 
@@ -94,3 +94,30 @@ def test_stage_2_trains_g_by_the_coordinates(tiny_config):
     losses = JVCRLoss(network, LossRecipe())(torch.rand(2, 3, 32, 32), points, "joint")
     (gradient,) = torch.autograd.grad(losses.coordinate, [network.voxel.heads[-1].weight])
     assert gradient.abs().max() > 0
+
+
+def test_labels_by_hand_count_where_there_are_any():
+    """Two faces of four landmarks, the last of them on the outline."""
+    points = torch.zeros(2, 4, 3, requires_grad=True)
+    hand = torch.full((2, 4, 2), float("nan"))
+    hand[0, 1], hand[1, 3] = torch.tensor([0.6, -0.2]), torch.tensor([9.0, 9.0])
+    inner = torch.tensor([True, True, True, False])
+    loss = hand_loss(points, hand, inner, LossRecipe(coordinate="l1"))
+    assert loss.item() == pytest.approx(0.8 / (2 * 2 * 3))
+    (gradient,) = torch.autograd.grad(loss, points)
+    assert gradient.isfinite().all() and gradient.abs().sum(dim=(1, 2))[1] == 0
+    assert hand_loss(points, torch.full_like(hand, float("nan")), inner, LossRecipe()).item() == 0
+    assert outline(FACE68) == tuple(range(17)) and outline(LandmarkScheme("dots", 3)) == ()
+
+
+def test_labels_by_hand_reach_the_coordinate_loss(tiny_config):
+    torch.manual_seed(0)
+    network = JVCR(tiny_config).eval()
+    image, points = torch.rand(2, 3, 32, 32), torch.rand(2, tiny_config.num_landmarks, 3) - 0.5
+    hand = points[..., :2] + 0.1
+    recipe = LossRecipe(coordinate="l1", hand_weight=0.5)
+    with torch.no_grad():
+        without = JVCRLoss(network, recipe)(image, points, "joint")
+        losses = JVCRLoss(network, recipe)(image, points, "joint", hand_unit=hand)
+        expected = 0.5 * (network(image).points[..., :2] - hand).abs().mean()
+    torch.testing.assert_close(losses.coordinate - without.coordinate, expected)

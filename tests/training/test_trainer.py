@@ -16,7 +16,8 @@ from jvcr.cli.train import validation_metrics
 from jvcr.model import RefinementConfig
 from jvcr.scheme import FACE66, FACE68
 from jvcr.training import trainer as loop
-from jvcr.training.checkpoint import CHECKPOINT, LOG, WEIGHTS, differences
+from jvcr.training.checkpoint import CHECKPOINT, LOG, WEIGHTS, RunState, differences
+from jvcr.training.optim import Schedule
 from jvcr.training.recipe import Recipe
 from jvcr.training.trainer import Trainer
 from jvcr.weights.safetensors import load_network, read_header
@@ -69,7 +70,7 @@ def changed(recipe, **parts):
 def test_rare_apertures_reach_the_sampler_and_the_loss(tiny_recipe, faces, tmp_path):
     run = trainer(changed(tiny_recipe, data={"rare_share": 0.5}, loss={"aperture_weight": 2.0}), faces, tmp_path)
     assert run.sampler.rare.any() and run.sampler.rare_share == 0.5
-    assert run.learner.loss.module.apertures.contours == FACE68.contours
+    assert len(run.learner.loss.module.apertures.weights) == len(FACE68.contours)
     without = trainer(changed(tiny_recipe, loss={"aperture_weight": 0.0}), faces, tmp_path)
     assert without.learner.loss.module.apertures is None and without.examples.sample_weight.all()
     assert trainer(tiny_recipe, faces, tmp_path).sampler.rare is None
@@ -80,9 +81,9 @@ def test_apertures_count_on_the_sources_named(tiny_recipe, faces, tmp_path):
     run = trainer(tiny_recipe, faces, tmp_path / "run")
     loss, seen, drawn = run.learner.loss, [], []
 
-    def noting(image, points_unit, stage, sample_weight):
+    def noting(image, points_unit, stage, sample_weight, hand_unit):
         seen.append(sample_weight)
-        return loss(image, points_unit, stage, sample_weight)
+        return loss(image, points_unit, stage, sample_weight, hand_unit)
 
     noting.train = loss.train
     run.learner.loss = noting
@@ -403,3 +404,35 @@ def test_without_validation_the_last_weights_are_kept(tiny_recipe, faces, tmp_pa
     for name, value in last.items():
         assert torch.equal(kept[name], value), name
     assert not (tmp_path / "metrics.jsonl").exists()
+
+
+def test_a_run_ends_by_the_clock(tiny_recipe, faces, tmp_path):
+    """It is validated and saved as at the end of its stages, and finished."""
+    recipe = changed(tiny_recipe, stages={"separate": 0.0, "joint": 1e6, "minutes": 0.02}, validate_epochs=1e6)
+    run = trainer(recipe, faces, tmp_path / "run")
+    outcome = run.run()
+    assert outcome.finished and 0 < outcome.steps < 1000 and outcome.seconds >= 1.2
+    assert outcome.best["nme"] > 0 and outcome.weights.is_file()
+    # A resumed run has no more time, or what is added to it.
+    longer = changed(recipe, stages={"minutes": 0.03})
+    again = trainer(longer, faces, tmp_path / "run")
+    again.resume()
+    assert again.state.step == outcome.steps and again.run().steps > outcome.steps
+
+
+def test_the_rate_falls_by_the_clock():
+    recipe = Recipe.from_dict(
+        {
+            "name": "x",
+            "batch_size": 10,
+            "stages": {"separate": 0, "joint": 100, "minutes": 10},
+            "optimizer": {"learning_rate": 1.0, "schedule": "trapezoid", "decay_epochs": 2},
+        }
+    )
+    schedule = Schedule(recipe, 100)
+    assert schedule.expected_epochs(RunState()) == 100
+    half = RunState(step=30, seconds=330.0, reading=30.0)  # 0.1 steps a second for 270 seconds more
+    assert schedule.expected_epochs(half) == pytest.approx(5.7)
+    assert schedule.learning_rate(half) == 1.0
+    assert schedule.learning_rate(RunState(step=52, seconds=550.0, reading=30.0)) == pytest.approx(0.25)
+    assert schedule.is_over(601) and not schedule.is_over(599)

@@ -63,6 +63,11 @@ class StepSampler:
             parts += [(members[~rare], count - rares), (members[rare], rares)] if rares else [(members, count)]
         return [(members, count) for members, count in parts if count]
 
+    @cached_property
+    def _orders(self) -> list[dict[int, NDArray[np.intp]]]:
+        """Per stream: the orders of its faces in the rounds of the latest step."""
+        return [{} for _ in self._streams]
+
     @property
     def _of_sources(self) -> list[tuple[NDArray[np.intp], int]]:
         """As `_streams`, without regard to rare faces."""
@@ -81,8 +86,14 @@ class StepSampler:
         for stream, (members, count) in enumerate(self._streams):
             position = np.arange(number * count, (number + 1) * count)
             rounds, places = np.divmod(position, len(members))
-            orders = {r: np.random.default_rng([self.seed, stream, int(r)]).permutation(members) for r in set(rounds)}
-            faces += [orders[r][p] for r, p in zip(rounds, places, strict=True)]
+            # Shuffling anew at every step would take longer than all else that it does here.
+            known = self._orders[stream]
+            orders = {
+                r: known[r] if r in known else np.random.default_rng([self.seed, stream, r]).permutation(members)
+                for r in set(rounds.tolist())
+            }
+            self._orders[stream] = orders
+            faces += [orders[r][p] for r, p in zip(rounds.tolist(), places, strict=True)]
         return np.array(faces)
 
     def examples(self, number: int, rank: int = 0, ranks: int = 1) -> list[tuple[int, int]]:
@@ -110,16 +121,18 @@ def check_sources(key: str, named: Iterable[str], sources: Names, remedy: str) -
 
 
 class Batch(NamedTuple):
-    """Faces as the loss takes them: tensors, a row for each. A single face is the same in NumPy, without the first axis.
+    """Faces as the loss takes them: tensors, a row for each; or one face, in NumPy and without the first axis.
 
     Attributes:
         pixels: (b, size, size, 3) uint8 RGB.
         points_unit: (b, N, 3) float32 landmarks in the unit frame.
-        sample_weight: (b,) float32, how much the face's apertures count in the loss.
+        hand_unit: (b, N, 2) float32 labels by hand, in the unit frame, of landmarks that could be seen; NaN elsewhere.
+        sample_weight: (b,) float32, how much the face's fitted apertures count in the loss.
     """
 
     pixels: Any
     points_unit: Any
+    hand_unit: Any
     sample_weight: Any
 
 
@@ -134,7 +147,7 @@ class Examples(Dataset):
         in_memory: keep the decoded images.
         rule: what the size of the crops goes by.
         stretch: whether their pixels are stretched to the full range.
-        sample_weight: (F,) how much each face's apertures count in the loss; None is 1 for all.
+        sample_weight: (F,) how much each face's fitted apertures count in the loss; None is 1 for all.
     """
 
     def __init__(
@@ -151,6 +164,7 @@ class Examples(Dataset):
         self.dataset, self.size, self.augmentation, self.seed = dataset, size, augmentation, seed
         self.rule, self.stretch = rule, stretch
         self.sample_weight = np.ones(len(dataset), np.float32) if sample_weight is None else sample_weight
+        self.hand_px = dataset.seen_by_hand()
         self._images: list[NDArray[np.uint8]] | None = None
         self._in_memory = in_memory
 
@@ -181,10 +195,9 @@ class Examples(Dataset):
         face, drawing = key
         image = self._images[face] if self._images is not None else self.dataset.read_image(face)
         rng = np.random.default_rng([self.seed, 7, drawing])
-        points = self.dataset.points_px[face]
-        scheme, how = self.dataset.scheme, self.augmentation
-        pixels, points_unit = make_example(image, points, self.size, scheme, how, rng, self.rule, self.stretch)
-        return Batch(pixels, points_unit, self.sample_weight[face])
+        points, hand = self.dataset.points_px[face], None if self.hand_px is None else self.hand_px[face]
+        how = (self.size, self.dataset.scheme, self.augmentation, rng, self.rule, self.stretch)
+        return Batch(*make_example(image, points, *how, hand), self.sample_weight[face])
 
 
 def collate(faces: Sequence[Batch]) -> Batch:
@@ -211,9 +224,18 @@ class _Keys:
 
 
 def training_batches(
-    examples: Examples, sampler: StepSampler, first: int, last: int, workers: int, rank: int = 0, ranks: int = 1
+    examples: Examples,
+    sampler: StepSampler,
+    first: int,
+    last: int,
+    workers: int,
+    rank: int = 0,
+    ranks: int = 1,
+    pinned: bool = False,
 ) -> DataLoader:
     """A loader of the `Batch` of each step from ``first`` to ``last`` (excluded), of this rank's faces.
+
+    ``pinned`` puts them where a GPU can fetch them while it computes.
 
     With workers, OpenCV is limited to one thread in this process too: a forked worker would wait for ever for the
     threads that it did not inherit.
@@ -226,6 +248,7 @@ def training_batches(
         num_workers=workers,
         collate_fn=collate,
         prefetch_factor=8 if workers else None,
+        pin_memory=pinned,
     )
 
 

@@ -3,6 +3,8 @@
 from jvcr.model.config import (
     AUTHORS,
     COMPACT,
+    LARGE,
+    NANO,
     PAPER,
     PRESETS,
     CoordinateConfig,
@@ -20,6 +22,8 @@ __all__ = [
     "AUTHORS",
     "COMPACT",
     "JVCR",
+    "LARGE",
+    "NANO",
     "PAPER",
     "PRESETS",
     "CoordinateConfig",

@@ -226,18 +226,48 @@ COMPACT = NetworkConfig(
     voxel=VoxelConfig(
         image_size=128,
         channels=48,
-        inner_channels=(64, 64, 64),
+        inner_channels=(64, 64),
         depths=(1, 4, 32),
-        levels=3,
+        levels=2,
         stride=8,
         unit="plain",
     ),
-    coordinate=CoordinateConfig(channels=(8, 24, 48, 96), features=256),
+    coordinate=CoordinateConfig(channels=(8, 16, 32, 64), features=256),
     refinement=RefinementConfig(patches=(5, 3)),
 )
-"""The network that ships: 128x128 images, three hourglasses on 16x16 maps, volumes of 32x32 x 1, 4, 32, refinement."""
+"""128x128 images, three hourglasses on 16x16 maps, volumes of 32x32 x 1, 4, 32, refinement."""
+
+NANO = NetworkConfig(
+    voxel=VoxelConfig(
+        image_size=128,
+        channels=32,
+        inner_channels=(48, 48),
+        depths=(4, 32),
+        levels=2,
+        stride=8,
+        unit="plain",
+    ),
+    coordinate=CoordinateConfig(channels=(8, 12, 24, 48), features=128),
+    refinement=RefinementConfig(patches=(5, 3), channels=6, features=128),
+)
+"""For small machines: 128x128 images, two narrow hourglasses on 16x16 maps, volumes of 32x32 x 4, 32, refinement."""
+
+LARGE = NetworkConfig(
+    voxel=VoxelConfig(
+        image_size=160,
+        channels=64,
+        inner_channels=(96, 96),
+        depths=(1, 4, 10, 40),
+        levels=2,
+        stride=8,
+        unit="plain",
+    ),
+    coordinate=CoordinateConfig(channels=(16, 32, 64), features=256),
+    refinement=RefinementConfig(patches=(7, 5)),
+)
+"""The most accurate: 160x160 images, four hourglasses on 20x20 maps, volumes of 40x40 x 1, 4, 10, 40, refinement."""
 
 AUTHORS = NetworkConfig(num_landmarks=71, voxel=VoxelConfig(image_mean=0.0), crop="width", stretch=True)
 """The paper's network as its authors released it: for 71 landmarks, with their crop and their pixels."""
 
-PRESETS = {"paper": PAPER, "compact": COMPACT, "authors": AUTHORS}
+PRESETS = {"paper": PAPER, "nano": NANO, "compact": COMPACT, "large": LARGE, "authors": AUTHORS}

@@ -2,7 +2,9 @@
 
 A network that learns from all faces alike finds every eye about as open as the usual one. So faces with rare apertures
 can be drawn more often (`rare_apertures`), and the error across an aperture can count beside that of the landmarks,
-more where the aperture is rare, and only where it was labelled by hand (`ApertureLoss`).
+more where the aperture is rare (`ApertureLoss`). Where people labelled the whole of a contour, it is their aperture
+that counts: a fitted face model hardly closes an eye. Their labels have no depth, but to an image taken from afar the
+vectors across an aperture are the same whichever way the face looks.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from torch import Tensor, nn
 
 from jvcr.data.dataset import LandmarkDataset
 from jvcr.data.sampler import check_sources
-from jvcr.geometry.aperture import contour_aperture
+from jvcr.geometry.aperture import contour_aperture, contour_width
 from jvcr.scheme import LandmarkScheme
 from jvcr.training.recipe import LossRecipe
 
@@ -35,26 +37,53 @@ MOST = 20.0
 """No weight is greater than this."""
 
 
-def rare_apertures(points_px: NDArray[np.floating], scheme: LandmarkScheme) -> NDArray[np.bool_]:
+def labelled_apertures(
+    points: NDArray[np.floating], hand: NDArray[np.floating] | None, contour: Sequence[int]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """One aperture of all faces, and where it is that of labels by hand.
+
+    Args:
+        points: (F, N, 3) landmarks in any frame of equal axes; their apertures are those in space.
+        hand: (F, N, 2) labels by hand in the same frame, NaN where there are none; None without any. Where the whole
+            contour is labelled, its mean width across is theirs, over the distance of the corners in space.
+        contour: the landmarks around the aperture, in order, from one corner over the other one.
+
+    Returns:
+        (F,) ratios, 0 is closed; and (F,) whether they are the hand labels'.
+    """
+    contour, half = list(contour), len(contour) // 2
+    aperture = contour_aperture(points[:, contour])
+    if hand is None:
+        return aperture, np.zeros(len(points), bool)
+    across = np.linalg.norm(hand[:, contour[1:half]] - hand[:, contour[:half:-1]], axis=-1).mean(axis=1)
+    width = contour_width(points[:, contour])
+    labelled = np.isfinite(hand[:, contour]).all(axis=(1, 2)) & (width > 0)
+    return np.where(labelled, across / np.where(width > 0, width, 1), aperture), labelled
+
+
+def rare_apertures(
+    points_px: NDArray[np.floating], scheme: LandmarkScheme, hand_px: NDArray[np.floating] | None = None
+) -> NDArray[np.bool_]:
     """Faces that one of the scheme's apertures sets apart: among the `RARE` narrowest or widest of all.
 
     Args:
-        points_px: (F, N, 3) landmarks; apertures are those in space, whichever way a face looks.
+        points_px: (F, N, 3) landmarks.
         scheme: its `contours` have the apertures; without any, no face is rare.
+        hand_px: (F, N, 2) labels by hand; see `labelled_apertures`.
 
     Returns:
         (F,)
     """
     rare = np.zeros(len(points_px), bool)
     for contour in scheme.contours:
-        aperture = contour_aperture(points_px[:, list(contour)])
+        aperture, _ = labelled_apertures(points_px, hand_px, contour)
         low, high = np.nanquantile(aperture, (RARE, 1 - RARE))
         rare |= (aperture < low) | (aperture > high)
     return rare
 
 
 def weighted_faces(faces: LandmarkDataset, sources: Sequence[str]) -> NDArray[np.bool_]:
-    """(F,) whose apertures count: the faces of the sources named, or all if none is.
+    """(F,) whose fitted apertures count: the faces of the sources named, or all if none is.
 
     Raises:
         ValueError: the faces have no such source.
@@ -76,45 +105,93 @@ class ApertureLoss(nn.Module):
 
     Args:
         scheme: its `contours` have the apertures.
-        recipe: L1 or squared, and the balance.
-        points: (F, N, 3) landmarks of the training faces whose apertures count, in any frame of equal axes.
+        recipe: L1 or squared, the balance, and what fitted apertures count.
+        points: (F, N, 3) landmarks of the training faces, in any frame of equal axes.
+        hand: (F, N, 2) their labels by hand in the same frame, NaN where there are none; None without any.
+        weighted: (F,) whose fitted apertures count; None for all.
     """
 
-    def __init__(self, scheme: LandmarkScheme, recipe: LossRecipe, points: NDArray[np.floating]) -> None:
+    weights: Tensor
+    """(C, `BINS`) how much apertures of each contour count."""
+    widest: Tensor
+    """(C,) the upper end of the bins' range."""
+    pairs: Tensor
+    """(2, P) landmarks that face each other, of all contours."""
+    corners: Tensor
+    """(2, C) landmarks at each contour's corners."""
+    of_contour: Tensor
+    """(P,) the contour of each pair."""
+    mean: Tensor
+    """(P, C) each pair's part of its contour's mean."""
+
+    def __init__(
+        self,
+        scheme: LandmarkScheme,
+        recipe: LossRecipe,
+        points: NDArray[np.floating],
+        hand: NDArray[np.floating] | None = None,
+        weighted: NDArray[np.bool_] | None = None,
+    ) -> None:
         super().__init__()
-        self.contours, self.squared = scheme.contours, recipe.coordinate == "l2"
-        apertures = [contour_aperture(points[:, list(contour)]) for contour in self.contours]
-        tables = [
-            inverse_frequency_weights(aperture[np.isfinite(aperture)], recipe.aperture_balance)
-            for aperture in apertures
-        ]
-        self.widest = [widest for widest, _ in tables]
-        self.weights: Tensor
-        self.register_buffer("weights", torch.tensor(np.array([w for _, w in tables])), persistent=False)
+        self.squared, self.fitted = recipe.coordinate == "l2", recipe.aperture_fitted
+        fitted = np.ones(len(points), bool) if weighted is None else weighted
+        tables = []
+        for contour in scheme.contours:
+            aperture, by_hand = labelled_apertures(points, hand, contour)
+            known = np.isfinite(aperture) & (by_hand | (fitted & (self.fitted > 0)))
+            tables.append(inverse_frequency_weights(aperture[known], recipe.aperture_balance))
+        halves = [len(contour) // 2 for contour in scheme.contours]
+        pairs = [torch.tensor([c[1:h], c[:h:-1]]) for c, h in zip(scheme.contours, halves, strict=True)]
+        of_contour = torch.repeat_interleave(torch.arange(len(pairs)), torch.tensor([p.shape[1] for p in pairs]))
+        share = F.one_hot(of_contour).to(torch.float32)
+        buffers = {
+            "weights": torch.tensor(np.array([w for _, w in tables])),
+            "widest": torch.tensor([widest for widest, _ in tables]),
+            "pairs": torch.cat(pairs, dim=1),
+            "corners": torch.tensor([[c[0], c[h]] for c, h in zip(scheme.contours, halves, strict=True)]).T,
+            "of_contour": of_contour,
+            "mean": share / share.sum(dim=0),
+        }
+        for name, value in buffers.items():
+            self.register_buffer(name, value, persistent=False)
 
     def forward(
         self,
         points_unit: Float[Tensor, "batch points 3"],
         truth_unit: Float[Tensor, "batch points 3"],
         sample_weight: Float[Tensor, " batch"],
+        hand_unit: Float[Tensor, "batch points 2"] | None = None,
     ) -> Float[Tensor, ""]:
         """The error, averaged over all faces of the batch, pairs and axes.
 
         Args:
             points_unit: the network's landmarks.
             truth_unit: the true ones.
-            sample_weight: how much each face counts, 0 for one that does not: the fewer do, the less they change.
+            sample_weight: how much each face's fitted apertures count, 0 for one whose do not: the fewer do, the less
+                they change.
+            hand_unit: the labels by hand, NaN where there are none: where all of a contour is labelled they are the
+                truth in x and y, whatever ``sample_weight`` says of the face.
         """
         error = F.mse_loss if self.squared else F.l1_loss
-        of_pairs = []
-        for contour, widest, weights in zip(self.contours, self.widest, self.weights, strict=True):
-            half = len(contour) // 2
-            across, truth = (p[:, contour[1:half]] - p[:, contour[:half:-1]] for p in (points_unit, truth_unit))
-            width = (truth_unit[:, contour[0]] - truth_unit[:, contour[half]]).norm(dim=-1)
-            aperture = truth.norm(dim=-1).mean(dim=1) / width.clamp(min=1e-6)
-            weight = weights[(aperture / widest * BINS).long().clamp(0, BINS - 1)] * sample_weight
-            of_pairs.append(error(across, truth, reduction="none").mean(dim=-1) * weight[:, None])
-        return torch.cat(of_pairs, dim=1).mean()
+        across, truth = (p[:, self.pairs[0]] - p[:, self.pairs[1]] for p in (points_unit, truth_unit))
+        width = (truth_unit[:, self.corners[0]] - truth_unit[:, self.corners[1]]).norm(dim=-1).clamp(min=1e-6)
+        of_pairs = error(across, truth, reduction="none").mean(dim=-1)
+        weight = self._rare(truth, width) * (sample_weight * self.fitted)[:, None]
+        if hand_unit is not None:
+            drawn = hand_unit[:, self.pairs[0]] - hand_unit[:, self.pairs[1]]
+            known = hand_unit.isfinite().all(dim=-1)
+            unknown = (~known[:, self.pairs].all(dim=1)).to(self.mean.dtype) @ self.mean  # of each contour, a share
+            by_hand = ((unknown == 0) & known[:, self.corners].all(dim=1))[:, self.of_contour]
+            drawn = drawn.where(by_hand[..., None], 0.0)  # a NaN would pass through what it is multiplied by
+            of_pairs = torch.where(by_hand, error(across[..., :2], drawn, reduction="none").mean(dim=-1), of_pairs)
+            weight = torch.where(by_hand, self._rare(drawn, width), weight)
+        return (of_pairs * weight).mean()
+
+    def _rare(self, across: Tensor, width: Tensor) -> Tensor:
+        """(batch, P) how much each pair counts by how rare its contour's aperture is."""
+        aperture = across.norm(dim=-1) @ self.mean.to(across.dtype) / width
+        bins = (aperture / self.widest.to(across.dtype) * BINS).long().clamp(0, BINS - 1)
+        return self.weights.gather(1, bins.T).T[:, self.of_contour]
 
 
 def inverse_frequency_weights(apertures: NDArray[np.floating], balance: float) -> tuple[float, NDArray[np.float32]]:

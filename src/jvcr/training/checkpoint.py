@@ -18,7 +18,7 @@ from jvcr.model.config import NetworkConfig
 from jvcr.model.jvcr import JVCR
 from jvcr.scheme import LandmarkScheme
 from jvcr.training.recipe import Recipe, flat
-from jvcr.weights.header import find_weights
+from jvcr.weights.header import WeightsHeader, find_weights
 from jvcr.weights.safetensors import load_network, read_header
 
 CHECKPOINT = "last.pt"
@@ -27,6 +27,7 @@ LOG = "metrics.jsonl"
 
 FREE_TO_CHANGE = {
     "stages.joint",
+    "stages.minutes",
     "optimizer.decay_epochs",
     "workers",
     "validate_epochs",
@@ -42,13 +43,15 @@ class RunState:
 
     Attributes:
         step: steps done.
-        seconds: time spent training, validation and earlier sittings included.
+        seconds: time spent, with reading images, validation and earlier sittings.
+        reading: how much of it went by before the first step of each sitting.
         best: the validation figures of the weights kept.
         pretrained: what the weights were that the run began with; None for random ones.
     """
 
     step: int = 0
     seconds: float = 0.0
+    reading: float = 0.0
     best: dict[str, float] | None = None
     pretrained: dict[str, Any] | None = None
 
@@ -146,6 +149,20 @@ def _logged_step(line: str) -> float:
         return float(json.loads(line)["step"])
     except (json.JSONDecodeError, KeyError, TypeError):
         return math.inf
+
+
+def weights_header(recipe: Recipe, scheme: LandmarkScheme, state: RunState, faces: int) -> WeightsHeader:
+    """What a weight file made now would say of itself; ``faces`` are those trained on."""
+    training = {
+        "recipe": {k: v for k, v in recipe.to_dict().items() if k != "network"},
+        "faces_seen": state.step * recipe.batch_size,
+        "minutes": round(state.seconds / 60, 1),
+        "train_faces": faces,
+        "val": state.best or {},
+    }
+    if state.pretrained:
+        training["pretrained"] = state.pretrained
+    return WeightsHeader(recipe.name, recipe.network.to_dict(), scheme, training)
 
 
 def load_pretrained(weights: str, network: JVCR, scheme: LandmarkScheme) -> tuple[dict[str, Any], list[str]]:

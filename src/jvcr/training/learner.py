@@ -2,21 +2,68 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 
 from jvcr.data.sampler import Batch, to_input
 from jvcr.model.jvcr import JVCR
+from jvcr.scheme import LandmarkScheme
 from jvcr.training.aperture_loss import ApertureLoss
 from jvcr.training.distributed import Ranks, StoppedByAnother, synchronise_batch_norms
 from jvcr.training.ema import RunningAverage
-from jvcr.training.loss import JVCRLoss, Losses, Stage
+from jvcr.training.loss import JVCRLoss, Losses, Stage, outline
 from jvcr.training.optim import make_optimizer
 from jvcr.training.recipe import Recipe
+
+STEPS_AHEAD = 25
+"""An accelerator computes up to this many steps before the processor asks it for their losses, and waits for them."""
+
+
+class LossReport:
+    """The losses of the steps, over all processes, read from where they were computed every few steps.
+
+    Args:
+        ranks: the processes.
+        every: steps.
+
+    Attributes:
+        latest: those that were read last.
+    """
+
+    def __init__(self, ranks: Ranks, every: int) -> None:
+        self.ranks, self.every = ranks, every
+        self.latest: Losses | None = None
+        self._pending: list[tuple[int, Tensor]] = []
+
+    def add(self, step: int, losses: Losses) -> None:
+        """Takes in the losses of a step; those of the first are read at once.
+
+        Raises:
+            FloatingPointError: those that are read are not finite.
+            StoppedByAnother: likewise, on all processes but the first.
+        """
+        self._pending.append((step, torch.stack([v.detach() for v in losses])))
+        if self.latest is None or len(self._pending) >= self.every:
+            self.read()
+
+    def read(self) -> None:
+        """Reads all that has not been read; raises as `add`."""
+        if not self._pending:
+            return
+        steps, losses = zip(*self._pending, strict=True)
+        self._pending = []
+        means = (self.ranks.summed(torch.stack(losses)) / self.ranks.total).cpu()
+        self.latest = Losses(*means[-1])
+        if wrong := (~means[:, 0].isfinite()).nonzero().flatten().tolist():
+            if not self.ranks.is_first:
+                raise StoppedByAnother("the first process tells of the loss")
+            raise FloatingPointError(
+                f"the loss is {float(means[wrong[0], 0])} at step {steps[wrong[0]]}: start again with a lower "
+                f"optimizer.learning_rate, or with optimizer.max_grad_norm"
+            )
 
 
 class Learner:
@@ -24,6 +71,7 @@ class Learner:
 
     Args:
         recipe: what it is and how it learns.
+        scheme: what its landmarks are.
         apertures: the error across apertures, where the loss counts it.
         fabric: where it learns, launched.
 
@@ -31,20 +79,25 @@ class Learner:
         network: whose weights the optimiser moves.
     """
 
-    def __init__(self, recipe: Recipe, apertures: ApertureLoss | None, fabric: Fabric) -> None:
+    def __init__(self, recipe: Recipe, scheme: LandmarkScheme, apertures: ApertureLoss | None, fabric: Fabric) -> None:
         self.recipe, self.fabric, self.ranks = recipe, fabric, Ranks(fabric)
+        self.on_gpu = fabric.device.type == "cuda"
         self.network = network = JVCR(recipe.network)
         network.voxel.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        network.coordinate.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        if self.on_gpu:
+            torch.backends.cudnn.benchmark = True  # batches are all of one size
+        else:  # cuDNN takes 3D maps as they are
+            network.coordinate.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         if self.ranks.total > 1 and recipe.sync_batch_norm:
-            synchronise_batch_norms(network, fabric.device.type == "cuda")
+            synchronise_batch_norms(network, self.on_gpu)
         self.frozen: list[nn.Module] = [part for name in recipe.frozen if (part := getattr(network, name)) is not None]
         for part in self.frozen:
             part.requires_grad_(False)
-        loss = JVCRLoss(network, recipe.loss, apertures)
-        self.loss, self.optimizer = fabric.setup(loss, make_optimizer(network, recipe.optimizer))
+        loss = JVCRLoss(network, recipe.loss, apertures, outline(scheme))
+        self.loss, self.optimizer = fabric.setup(loss, make_optimizer(network, recipe.optimizer, fused=self.on_gpu))
         decay = recipe.optimizer.ema_decay
         self.average = RunningAverage(network, decay) if decay else None
+        self.report = LossReport(self.ranks, STEPS_AHEAD if self.on_gpu else 1)
 
     @property
     def averaged_network(self) -> JVCR:
@@ -56,39 +109,41 @@ class Learner:
         if self.average is not None:
             self.average.restart()
 
-    def step(self, batch: Batch, stage: Stage, learning_rate: float) -> Losses:
-        """One step of the optimiser: this process's part of the batch in, the losses of the whole batch out.
+    def step(self, batch: Batch, number: int, stage: Stage, learning_rate: float) -> Losses:
+        """One step of the optimiser, on this process's part of the batch.
+
+        Returns:
+            The losses of the whole batch; on a GPU those of one of the steps before, which is quicker.
 
         Raises:
             FloatingPointError: the loss is not finite.
             StoppedByAnother: likewise, on all processes but the first.
         """
-        batch = self.fabric.to_device(batch)
+        pixels, points_unit, hand_unit, sample_weight = self.fabric.to_device(batch)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.loss.train()
         for part in self.frozen:
             part.eval()
-        losses = self.loss(to_input(batch.pixels), batch.points_unit, stage, batch.sample_weight)
-        means = self.ranks.summed(torch.stack([v.detach() for v in losses])) / self.ranks.total
-        if not math.isfinite(total := float(means[0])):
-            if not self.ranks.is_first:
-                raise StoppedByAnother("the first process tells of the loss")
-            raise FloatingPointError(
-                f"the loss is {total}: start again with a lower optimizer.learning_rate, or with "
-                f"optimizer.max_grad_norm"
-            )
+        losses = self.loss(to_input(pixels), points_unit, stage, sample_weight, hand_unit)
+        self.report.add(number, losses)
         self.fabric.backward(losses.total)
         if greatest := self.recipe.optimizer.max_grad_norm:
-            self.fabric.clip_gradients(self.loss, self.optimizer, max_norm=greatest)
+            # Whether the norm is finite a GPU would have to be waited for; the loss will tell.
+            self.fabric.clip_gradients(self.loss, self.optimizer, max_norm=greatest, error_if_nonfinite=not self.on_gpu)
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.average is not None:
             self.average.update_parameters(self.network)
-        return Losses(*means)
+        assert self.report.latest is not None
+        return self.report.latest
 
-    def share_statistics(self) -> None:
-        """Where each process has its own batch norms: gives all of them the mean of their running statistics."""
+    def settle(self) -> None:
+        """Makes sure, before weights are measured or kept, that all losses so far were finite.
+
+        Where each process has its own batch norms, all get the mean of their running statistics.
+        """
+        self.report.read()
         if self.ranks.total > 1 and not self.recipe.sync_batch_norm:
             for network in {id(n): n for n in (self.network, self.averaged_network)}.values():
                 self.ranks.average_buffers(network)

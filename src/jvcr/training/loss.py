@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from jvcr.model.heatmap import gaussian_volume
 from jvcr.model.jvcr import JVCR
+from jvcr.scheme import LandmarkScheme
 from jvcr.training.aperture_loss import ApertureLoss
 from jvcr.training.recipe import LossRecipe
 
@@ -43,11 +46,20 @@ class JVCRLoss(nn.Module):
         network: G, P and, if it has one, R.
         recipe: which losses.
         apertures: the error across apertures, where it counts beside that of the landmarks.
+        outline: landmarks that people label elsewhere than they are in space: labels by hand say nothing of them.
     """
 
-    def __init__(self, network: JVCR, recipe: LossRecipe, apertures: ApertureLoss | None = None) -> None:
+    inner: Tensor
+    """(N,) the other landmarks."""
+
+    def __init__(
+        self, network: JVCR, recipe: LossRecipe, apertures: ApertureLoss | None = None, outline: Sequence[int] = ()
+    ) -> None:
         super().__init__()
         self.network, self.recipe, self.apertures = network, recipe, apertures
+        inner = torch.ones(network.config.num_landmarks, dtype=torch.bool)
+        inner[list(outline)] = False
+        self.register_buffer("inner", inner, persistent=False)
 
     def forward(
         self,
@@ -55,6 +67,7 @@ class JVCRLoss(nn.Module):
         points_unit: Float[Tensor, "batch points 3"],
         stage: Stage,
         sample_weight: Float[Tensor, " batch"] | None = None,
+        hand_unit: Float[Tensor, "batch points 2"] | None = None,
     ) -> Losses:
         """The losses of one batch.
 
@@ -62,7 +75,8 @@ class JVCRLoss(nn.Module):
             image: as the network takes them.
             points_unit: the true landmarks, unit frame.
             stage: which of the two.
-            sample_weight: how much each face's apertures count beside the recipe's weight; None is 1 for all.
+            sample_weight: how much each face's fitted apertures count beside the recipe's weight; None is 1 for all.
+            hand_unit: labels by hand of what could be seen, unit frame, NaN where there are none; None without any.
         """
         config, recipe = self.network.config, self.recipe
         truths = [
@@ -81,8 +95,28 @@ class JVCRLoss(nn.Module):
             coordinate = coordinate_loss(output.coarse_points, points_unit, recipe) + coordinate
         if self.apertures is not None:
             weight = points_unit.new_ones(len(points_unit)) if sample_weight is None else sample_weight
-            coordinate = coordinate + recipe.aperture_weight * self.apertures(output.points, points_unit, weight)
+            across = self.apertures(output.points, points_unit, weight, hand_unit)
+            coordinate = coordinate + recipe.aperture_weight * across
+        if recipe.hand_weight and hand_unit is not None:
+            coordinate = coordinate + recipe.hand_weight * hand_loss(output.points, hand_unit, self.inner, recipe)
         return Losses(voxel + recipe.coordinate_weight * coordinate, voxel, coordinate)
+
+
+def outline(scheme: LandmarkScheme) -> tuple[int, ...]:
+    """The landmarks along the jaw: people label them where they see the face's edge, not where they are in space."""
+    return tuple(sorted(i for name, group in scheme.groups.items() if "jaw" in name.split("_") for i in group))
+
+
+def hand_loss(points_unit: Tensor, hand_unit: Tensor, inner: Tensor, recipe: LossRecipe) -> Tensor:
+    """Error against the labels by hand, (batch, N, 2), NaN where there are none; averaged over all inner landmarks.
+
+    Those without a label have no error: the fewer are labelled, the less they count.
+    """
+    labelled = hand_unit.isfinite().all(dim=-1, keepdim=True) & inner[:, None]
+    error = F.mse_loss if recipe.coordinate == "l2" else F.l1_loss
+    # A NaN would pass through what it is multiplied by.
+    sizes = error(points_unit[..., :2], hand_unit.where(labelled, 0.0), reduction="none") * labelled
+    return sizes.sum() / (2 * len(sizes) * inner.sum())
 
 
 def voxel_loss(volume: Tensor, truth: Tensor, points: int, recipe: LossRecipe) -> Tensor:

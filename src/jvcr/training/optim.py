@@ -7,26 +7,28 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from jvcr.training.checkpoint import RunState
 from jvcr.training.loss import Stage
 from jvcr.training.recipe import OptimizerRecipe, Recipe
 
 
-def make_optimizer(network: nn.Module, recipe: OptimizerRecipe) -> torch.optim.Optimizer:
+def make_optimizer(network: nn.Module, recipe: OptimizerRecipe, fused: bool = False) -> torch.optim.Optimizer:
     """The recipe's optimiser; weight decay acts on kernels and matrices, not on biases and batch norms.
 
-    What needs no gradient is left out.
+    What needs no gradient is left out. ``fused`` moves all weights in one go, on accelerators.
     """
     learning = [p for p in network.parameters() if p.requires_grad]
     matrices, vectors = [p for p in learning if p.ndim > 1], [p for p in learning if p.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     if recipe.name == "rmsprop":
         return torch.optim.RMSprop(groups, lr=recipe.learning_rate)
-    return (torch.optim.Adam if recipe.name == "adam" else torch.optim.AdamW)(groups, lr=recipe.learning_rate)
+    kind = torch.optim.Adam if recipe.name == "adam" else torch.optim.AdamW
+    return kind(groups, lr=recipe.learning_rate, fused=fused or None)
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """A run's stages in steps, counted from 0.
+    """A run's stages in steps, counted from 0, and by the clock, if the recipe limits the time.
 
     Attributes:
         recipe: says how many epochs.
@@ -55,16 +57,26 @@ class Schedule:
         """The stage a step belongs to."""
         return "separate" if step < self.separate_steps else "joint"
 
-    def learning_rate(self, step: int) -> float:
-        """The learning rate of a step."""
-        return learning_rate(
-            self.recipe.optimizer, step / self.steps_per_epoch, self.total_steps / self.steps_per_epoch
-        )
+    def learning_rate(self, state: RunState) -> float:
+        """The learning rate of the next step."""
+        return learning_rate(self.recipe.optimizer, state.step / self.steps_per_epoch, self.expected_epochs(state))
+
+    def expected_epochs(self, state: RunState) -> float:
+        """Epochs of the whole run: those of both stages, or as many as the rate so far lets expect in its minutes."""
+        epochs, limit = self.total_steps / self.steps_per_epoch, 60 * self.recipe.stages.minutes
+        if not limit or not state.step:
+            return epochs
+        training = max(state.seconds - state.reading, 1e-3)
+        left = max(limit - state.seconds, 0) * state.step / training
+        return min(epochs, (state.step + left) / self.steps_per_epoch)
+
+    def is_over(self, seconds: float) -> bool:
+        """Whether the recipe's minutes have passed."""
+        return bool(self.recipe.stages.minutes) and seconds > 60 * self.recipe.stages.minutes
 
     def validates(self, done: int) -> bool:
         """Whether the weights are validated after so many steps."""
-        every = max(1, round(self.recipe.validate_epochs * self.steps_per_epoch))
-        return done % every == 0 or done == self.total_steps
+        return done % max(1, round(self.recipe.validate_epochs * self.steps_per_epoch)) == 0
 
     def check(self) -> None:
         """Refuses stages without a step.

@@ -73,12 +73,16 @@ class StageRecipe:
     Attributes:
         separate: stage 1, G on images and P on ground-truth volumes, each for itself.
         joint: stage 2, P on G's last volume, gradients through both.
+        minutes: time after which the run is at its end, if the stages are not over before; 0 sets no limit. Reading the
+            images counts. The schedule of the learning rate ends with it: of a trapezoid the fall begins as many epochs
+            before the end as the rate so far lets expect. Such a run cannot be repeated to the digit.
     """
 
     __pydantic_config__: ClassVar = STRICT
 
     separate: float = 15.0
     joint: float = 10.0
+    minutes: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -94,12 +98,17 @@ class LossRecipe:
         coordinate_weight: lambda.
         aperture_weight: how much the vectors between landmarks that face each other across an aperture, as upper and
             lower lid do, count in L_coord beside the landmarks: their error, reduced alike, times this is added. It
-            is counted of the network's last landmarks only: of R's where there is R, of P's otherwise.
-        aperture_sources: the sources on whose faces it counts; empty is all. Where lids were never labelled by hand,
-            they teach nothing but what a fitted model takes for usual. The mean is over all faces of a batch, so the
-            fewer of these are in it (``data.source_shares``), the less it counts.
+            is counted of the network's last landmarks only: of R's where there is R, of P's otherwise. Where people
+            labelled all of a contour and could see it, their labels are the truth of these vectors, in x and y;
+            elsewhere the fitted landmarks are.
+        aperture_fitted: how much an aperture without labels by hand counts beside one with them. It teaches little but
+            what a fitted model takes for usual.
+        aperture_sources: the sources on whose faces such a fitted aperture counts; empty is all. The mean is over all
+            faces of a batch, so the fewer count (``data.source_shares``), the less they do.
         aperture_balance: how much more an aperture counts the rarer it is, from 0, all alike, to 1, all parts of its
             range alike (`jvcr.training.aperture_loss.ApertureLoss`).
+        hand_weight: how much the error against labels by hand counts in L_coord, in x and y, where landmarks could be
+            seen; the outline of the jaw is left out, since people label it where they see it.
         peak: height of the Gaussians in the ground truth: 1, or Eq. 1's 1 / (2 pi sigma^2). Confidences are read off
             the volume as shares of 1, and so need 1.
         centre: where they lie: "exact", at the landmarks, or "towards-origin", in whole voxels and one to two voxels
@@ -112,8 +121,10 @@ class LossRecipe:
     coordinate: Literal["l2", "l1"] = "l2"
     coordinate_weight: float = 10.0
     aperture_weight: float = 0.0
+    aperture_fitted: float = 1.0
     aperture_sources: tuple[str, ...] = ()
     aperture_balance: float = 0.0
+    hand_weight: float = 0.0
     peak: float = 1.0
     centre: Literal["exact", "towards-origin"] = "exact"
 

@@ -24,6 +24,7 @@ from jvcr.training.checkpoint import (
     fingerprint,
     load_pretrained,
     read_checkpoint,
+    weights_header,
     write_checkpoint,
 )
 from jvcr.training.distributed import Ranks
@@ -34,7 +35,6 @@ from jvcr.training.processes import Processes, precision
 from jvcr.training.progress import Progress
 from jvcr.training.recipe import Recipe
 from jvcr.training.validation import Metrics, Validation
-from jvcr.weights.header import WeightsHeader
 from jvcr.weights.safetensors import save_weights
 
 
@@ -43,10 +43,10 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-        finished: False if it was stopped before its last step.
+        finished: False if it was stopped before its end.
         steps: steps done.
         faces: faces seen.
-        seconds: time spent training, validation and earlier sittings included.
+        seconds: time spent, with reading images, validation and earlier sittings.
         best: the validation figures of the weights kept, percent.
         weights: where they are.
     """
@@ -99,8 +99,9 @@ class Trainer:
         self.schedule, self.sampler = Schedule(recipe, len(train)), _sampler(recipe, train)
         self.examples = _examples(recipe, train, weighted.astype(np.float32))
         self.validation = None if val is None else Validation(_examples(recipe, val), metrics, self.ranks)
-        apertures = ApertureLoss(self.scheme, recipe.loss, train.points_px[weighted]) if counts else None
-        self.learner = Learner(recipe, apertures, fabric)
+        hand = self.examples.hand_px
+        apertures = ApertureLoss(self.scheme, recipe.loss, train.points_px, hand, weighted) if counts else None
+        self.learner = Learner(recipe, self.scheme, apertures, fabric)
         self.log, self.state = RunLog(out / LOG), RunState()
 
     def run(self) -> Outcome:
@@ -114,36 +115,38 @@ class Trainer:
         schedule.check()
         progress = Progress(last, enabled=self.ranks.is_first)
         with progress, Interrupt(progress.note_interrupt) as interrupt:
+            begun = time.monotonic() - state.seconds
             self._prepare(progress)
-            loader = training_batches(
-                self.examples, self.sampler, state.step, last, self.recipe.workers, self.ranks.rank, self.ranks.total
-            )
-            batches, saved = _timed(loader), time.monotonic()
-            started = saved - state.seconds
-            while state.step < last:
+            batches, saved = _timed(self._loader()), time.monotonic()
+            state.reading += saved - begun - state.seconds
+            finished = state.step >= last
+            while not finished:
                 batch, waited, error = next(batches)
-                is_due = time.monotonic() - saved > 60 * self.recipe.checkpoint_minutes
-                stop, save = self.ranks.agreed(error, interrupt.requested, is_due)
+                now = time.monotonic()
+                is_due, is_over = now - saved > 60 * self.recipe.checkpoint_minutes, schedule.is_over(now - begun)
+                stop, save, finished = self.ranks.agreed(error, interrupt.requested, is_due, is_over)
                 if stop or save:
                     self.save()
                     saved = time.monotonic()
                 if stop:
+                    finished = False
                     break
                 assert batch is not None  # all have agreed that none has an error
                 stage = schedule.stage(state.step)
                 if state.step == schedule.separate_steps:
                     self.learner.restart_average()
-                losses = self.learner.step(batch, stage, schedule.learning_rate(state.step))
+                losses = self.learner.step(batch, state.step, stage, schedule.learning_rate(state))
                 state.step += 1
-                state.seconds = time.monotonic() - started
+                state.seconds = time.monotonic() - begun
                 progress.step(state.step, stage, losses, self.recipe.batch_size, waited)
-                if schedule.validates(state.step):
+                finished = finished or state.step == last
+                if finished or schedule.validates(state.step):
                     self._validate(progress)
-                    state.seconds = time.monotonic() - started
-                if state.step == last:
+                    state.seconds = time.monotonic() - begun
+                if finished:
                     self.save()
         faces = state.step * self.recipe.batch_size
-        return Outcome(state.step >= last, state.step, faces, state.seconds, state.best or {}, self.out / WEIGHTS)
+        return Outcome(finished, state.step, faces, state.seconds, state.best or {}, self.out / WEIGHTS)
 
     def _prepare(self, progress: Progress) -> None:
         """Gives the network the weights it begins with, and reads the images."""
@@ -161,14 +164,17 @@ class Trainer:
                 with self.ranks.together(), progress.reading(what, len(examples)) as advance:
                     examples.load(advance)
 
+    def _loader(self) -> Iterable[Batch]:
+        first, last, workers = self.state.step, self.schedule.total_steps, self.recipe.workers
+        where = self.ranks.rank, self.ranks.total, self.learner.on_gpu
+        return training_batches(self.examples, self.sampler, first, last, workers, *where)
+
     def _validate(self, progress: Progress) -> None:
-        """Measures the weights and keeps them if they are the best so far; with nothing to measure on, the last."""
+        """Measures the weights and keeps them if they are the best so far."""
         state = self.state
         if self.validation is None:
-            if state.step == self.schedule.total_steps:
-                self._keep_weights()
-            return
-        self.learner.share_statistics()
+            return  # each checkpoint keeps the weights
+        self.learner.settle()
         figures = self.validation(self.learner.averaged_network)
         entry = {"step": state.step, "epoch": state.step / self.schedule.steps_per_epoch, "val": figures}
         with self.ranks.together():
@@ -183,30 +189,20 @@ class Trainer:
             self._keep_weights()
 
     def _keep_weights(self) -> None:
-        self.learner.share_statistics()
         with self.ranks.together():
             if self.ranks.is_first:
-                save_weights(self.out / WEIGHTS, self.learner.averaged_network, self.header())
-
-    def header(self) -> WeightsHeader:
-        """What a weight file made now would say of itself."""
-        training = {
-            "recipe": {k: v for k, v in self.recipe.to_dict().items() if k != "network"},
-            "faces_seen": self.state.step * self.recipe.batch_size,
-            "minutes": round(self.state.seconds / 60, 1),
-            "train_faces": len(self.examples),
-            "val": self.state.best or {},
-        }
-        if self.state.pretrained:
-            training["pretrained"] = self.state.pretrained
-        return WeightsHeader(self.recipe.name, self.recipe.network.to_dict(), self.scheme, training)
+                header = weights_header(self.recipe, self.scheme, self.state, len(self.examples))
+                save_weights(self.out / WEIGHTS, self.learner.averaged_network, header)
 
     def save(self) -> None:
         """Writes the checkpoint: everything that is needed to go on as if never stopped.
 
-        All processes have to call it; the first one writes.
+        With nothing to validate on, its weights are those that are kept. All processes have to call it; the first one
+        writes.
         """
-        self.learner.share_statistics()
+        self.learner.settle()
+        if self.validation is None:
+            self._keep_weights()
         with self.ranks.together():
             if self.ranks.is_first:
                 content = {
@@ -238,13 +234,13 @@ class Trainer:
                 self.log.forget_after(self.state.step)
 
 
-def _timed(loader: Iterable[Batch]) -> Iterator[tuple[Batch | None, float, Exception | None]]:
+def _timed(batches: Iterable[Batch]) -> Iterator[tuple[Batch | None, float, Exception | None]]:
     """The batches, the seconds waited for each, and in place of a batch what went wrong with it."""
-    batches = iter(loader)
+    iterator = iter(batches)
     while True:
         asked, batch, error = time.monotonic(), None, None
         try:
-            batch = next(batches)
+            batch = next(iterator)
         except Exception as failed:
             error = failed
         yield batch, time.monotonic() - asked, error
@@ -263,7 +259,7 @@ def _check_landmarks(recipe: Recipe, train: LandmarkDataset, val: LandmarkDatase
 
 def _sampler(recipe: Recipe, train: LandmarkDataset) -> StepSampler:
     share = recipe.data.rare_share
-    rare = rare_apertures(train.points_px, train.scheme) if share else None
+    rare = rare_apertures(train.points_px, train.scheme, train.seen_by_hand()) if share else None
     return StepSampler(train.sources, recipe.data.source_shares, recipe.batch_size, recipe.seed, rare, share)
 
 
