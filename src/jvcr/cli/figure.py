@@ -148,9 +148,8 @@ def _examples(
 ) -> tuple[list[Example], list[str]]:
     """A face of each photograph with what the network saw, and why others have none."""
     from jvcr.cli.boxes import BoxFile
-    from jvcr.cli.photos import find_photos
+    from jvcr.cli.photos import find_photos, look_at
     from jvcr.cli.progress import counting
-    from jvcr.inference.image import read_image
     from jvcr.inference.landmarker import Landmarker
     from jvcr.viz.volume import Example
 
@@ -162,18 +161,16 @@ def _examples(
     found: list[Example] = []
     missing: list[str] = []
     with counting("photographs", len(photos), enabled=len(photos) > 1) as advance:
-        for photo in photos:
+        for photo, result, problem in look_at(landmarker, photos, file, box_kind, volumes=True):
             advance(1)
-            try:
-                image = read_image(photo.path)
-                faces, volumes, crops = landmarker.volumes(image, None if file is None else file.of(photo), box_kind)
-            except (OSError, ValueError) as error:
-                missing.append(str(error) if str(photo.path) in str(error) else f"{photo.path}: {error}")
+            faces = result.faces
+            if problem:
+                missing.append(problem)
                 continue
             if len(faces) < number:
                 few = "no face" if not faces else f"no face {number}, only {len(faces)}"
                 missing.append(f"{photo.path}: {few} {'found' if file is None else f'in {boxes}'}")
                 continue
             i = number - 1
-            found.append(Example(image, faces[i], volumes[i], crops[i], landmarker.scheme))
+            found.append(Example(result.image, faces[i], result.volumes[i], result.crops[i], landmarker.scheme))
     return found, missing

@@ -1,12 +1,17 @@
-"""Many photographs: which files they are, and where their results go."""
+"""Many photographs: which files they are, what is in them, and where their results go."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jvcr.cli.boxes import BoxFile
+    from jvcr.inference.landmarker import BoxKind, Landmarker, Result
 
 
 @dataclass(frozen=True)
@@ -100,3 +105,30 @@ def prepare_output(out: Path, photos: Sequence[Photo], suffixes: Sequence[str], 
                 raise ValueError(
                     f"the result {target} would overwrite an input file of that name: choose another --out"
                 )
+
+
+def look_at(
+    landmarker: Landmarker, photos: Sequence[Photo], boxes: BoxFile | None, box_kind: BoxKind, volumes: bool
+) -> Iterator[tuple[Photo, Result, str]]:
+    """Each photo, what became of it (`Landmarker.results`), and why it could not be used; "" if it could."""
+    results = landmarker.results(
+        (photo.path for photo in photos),
+        # Also where the file says nothing of a photo it is read: that it cannot be is said first.
+        None if boxes is None else (boxes.of(photo) if photo in boxes else [] for photo in photos),
+        box_kind,
+        volumes=volumes,
+        on_error="yield",
+    )
+    for photo, result in zip(photos, results, strict=True):
+        problem = ""
+        if result.error is not None:
+            problem = _with_path(result.error, photo.path)
+        elif boxes is not None and photo not in boxes:
+            problem = f"{boxes.path} has no boxes for {photo.path}"
+        yield photo, result, problem
+
+
+def _with_path(error: Exception, path: Path) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{path}: {error.strerror[0].lower()}{error.strerror[1:]}"
+    return str(error) if str(path) in str(error) else f"{path}: {error}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from jvcr.cli.photos import Photo, find_photos, prepare_output
+from jvcr.cli.photos import Photo, find_photos, look_at, prepare_output
 from jvcr.cli.progress import count, counting
 
 if TYPE_CHECKING:
@@ -177,20 +177,10 @@ def predict_photos(
     """
     from jvcr.inference.parallel import parallel_map
 
-    results = landmarker.results(
-        (photo.path for photo in photos),
-        None if boxes is None else (boxes.of(photo) if photo in boxes else [] for photo in photos),
-        box_kind,
-        volumes=write_plot,
-        on_error="yield",
-    )
-
-    def write(pair: tuple[Photo, Result]) -> Outcome:
-        photo, result = pair
-        if result.error is not None:
-            return Outcome(photo, problem=_with_path(result.error, photo.path))
-        if boxes is not None and photo not in boxes:
-            return Outcome(photo, problem=f"{boxes.path} has no boxes for {photo.path}")
+    def write(looked: tuple[Photo, Result, str]) -> Outcome:
+        photo, result, problem = looked
+        if problem:
+            return Outcome(photo, problem=problem)
         try:
             _write(photo, result, out, write_json, write_plot, landmarker)
         except OSError as error:
@@ -199,7 +189,8 @@ def predict_photos(
             return Outcome(photo, problem=f"{photo.path}: its result cannot be written: {error}")
         return Outcome(photo, tuple(result.faces))
 
-    return parallel_map(write, zip(photos, results, strict=True), landmarker.threads)
+    looked = look_at(landmarker, photos, boxes, box_kind, volumes=write_plot)
+    return parallel_map(write, looked, landmarker.threads)
 
 
 def _write(photo: Photo, result: Result, out: Path, as_json: bool, as_plot: bool, landmarker: Landmarker) -> None:
@@ -216,12 +207,6 @@ def _write(photo: Photo, result: Result, out: Path, as_json: bool, as_plot: bool
     if as_plot:
         picture = overview(result.image, result.faces, landmarker.scheme, result.volumes)
         write_picture(photo.target(out, ".png"), picture)
-
-
-def _with_path(error: Exception, path: Path) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{path}: {error.strerror[0].lower()}{error.strerror[1:]}"
-    return str(error) if str(path) in str(error) else f"{path}: {error}"
 
 
 def _add_rows(table: Table, outcome: Outcome) -> None:
