@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from jvcr.cli import main
+from jvcr.cli.data import synthetic
+from jvcr.data.readers.folder import read_folder
 
 
 def run(capsys, *arguments):
@@ -77,3 +79,13 @@ def test_basis_wants_an_npz(tmp_path, capsys):
     code, _, told = run(capsys, "basis", tmp_path, "--out", tmp_path / "basis.npy")
     assert code == 1
     assert "must end in .npz" in told
+
+
+def test_synthetic_writes_a_set_and_says_what_it_is(tmp_path, capsys):
+    assert synthetic(out=tmp_path / "set", faces=2, seed=1, size=48, views=2) == 0
+    printed = capsys.readouterr().out
+    assert "2 synthetic faces in" in printed and "nothing about real faces" in printed
+    dataset = read_folder(tmp_path / "set")
+    assert len(dataset) == 2
+    assert dataset.read_image(0).shape == (48, 48, 3)
+    assert len(set(np.load(tmp_path / "set" / "landmarks.npz")["subject"].tolist())) == 1

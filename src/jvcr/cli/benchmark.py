@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from cyclopts import Parameter
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from jvcr.benchmark.clock import Task
     from jvcr.inference.detector import Detector
 
 FORMAT = 2
@@ -77,19 +78,15 @@ def benchmark(
 
     from rich.console import Console
 
+    from jvcr.benchmark.models import mediapipe_mesh
     from jvcr.benchmark.report import conclusion_lines, header_lines, tables, write_results
-    from jvcr.inference.image import read_image
 
     numbers, batches = _thread_numbers(threads), sorted(set(batch))
     if repeats < 1 or not batches or batches[0] < 1:
         raise ValueError(f"--repeats and --batch are numbers from 1 on, got {repeats} and {batch}")
-    frame, box = _drawn_frame()
-    if image is None:
-        photo = _as_jpeg(frame)
-    else:
-        read_image(image)  # says what is wrong with the file, by its name
-        photo = image.read_bytes()
-    results = _measure(weights, frame, box, photo, _by_name(against), numbers, batches, repeats)
+    pictures = _pictures(image)
+    peers = _by_name(against)
+    results = _measure(weights, pictures, peers, mediapipe_mesh(pictures.frame), numbers, batches, repeats)
     results["command"] = shlex.join(["jvcr", *sys.argv[1:]])
     output = Console(highlight=False, soft_wrap=True)
     for line in header_lines(results):
@@ -106,79 +103,86 @@ def benchmark(
     return 0
 
 
+class _Pictures(NamedTuple):
+    """What is timed on.
+
+    Attributes:
+        photo: an image file, as bytes, with one or more faces.
+        pixels: the same decoded, (h, w, 3) uint8 RGB.
+        frame: a frame of a video, (h, w, 3) uint8 RGB, with one drawn head.
+        box: (4,) around that head's landmarks.
+    """
+
+    photo: bytes
+    pixels: NDArray[np.uint8]
+    frame: NDArray[np.uint8]
+    box: NDArray[np.float32]
+
+
+def _pictures(image: Path | None) -> _Pictures:
+    import cv2
+    import numpy as np
+
+    from jvcr.inference.image import read_image
+    from jvcr.synthetic.dataset import synthetic_face
+
+    face = synthetic_face(DRAWN_FACE, size=FRAME_HEIGHT)
+    beside = (FRAME_WIDTH - FRAME_HEIGHT) // 2
+    frame = np.asarray(cv2.copyMakeBorder(face.draw()[0], 0, 0, beside, beside, cv2.BORDER_REFLECT_101), np.uint8)
+    points = face.points_px[:, :2] + np.array([beside, 0], np.float32)
+    box = np.concatenate([points.min(0), points.max(0)])
+    if image is None:
+        photo = cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))[1].tobytes()
+        return _Pictures(photo, read_image(photo), frame, box)
+    pixels = read_image(image)  # says what is wrong with the file, by its name
+    return _Pictures(image.read_bytes(), pixels, frame, box)
+
+
 def _measure(
     weights: str,
-    frame: NDArray[np.uint8],
-    box: NDArray[np.floating],
-    photo: bytes,
+    pictures: _Pictures,
     peers: dict[str, Path],
+    mesh: Callable[[], dict[str, float]] | str,
     threads: list[int],
     batches: list[int],
     repeats: int,
 ) -> dict[str, Any]:
-    """Times the stages, our network and other models in one run; the results as docs/benchmark.md describes them.
-
-    Args:
-        weights: as of `jvcr.Landmarker`.
-        frame: (h, w, 3) RGB, uint8, one frame of a video.
-        box: (4,) around the landmarks of the frame's face.
-        photo: an image file, as bytes, with one or more faces.
-        peers: ONNX files to time beside ours, by name.
-        threads: each number of threads to time everything with.
-        batches: each number of faces to run through the network at once.
-        repeats: how often each is timed.
-    """
+    """Times the stages, our network, ``peers`` and MediaPipe's mesh; the results as docs/benchmark.md has them."""
     from datetime import UTC, datetime
 
-    from jvcr.benchmark.clock import Task, side_by_side
+    from jvcr.benchmark.clock import side_by_side
     from jvcr.benchmark.machine import machine, versions
-    from jvcr.benchmark.models import NETWORK, PEER, mediapipe_mesh, model_task
     from jvcr.benchmark.report import conclusions
     from jvcr.benchmark.stages import StageClock
     from jvcr.cli.progress import counting
     from jvcr.files import sha256
-    from jvcr.inference.image import read_image
     from jvcr.weights.header import find_weights
 
     path = find_weights(weights, ".onnx")
-    pixels = read_image(photo)
-    notes: list[str] = []
-    landmarker = StageClock(path, threads[0], _detector(threads[0], box, notes), most_faces=1).landmarker
-    faces = len(landmarker(photo))
-    if not faces:
-        raise ValueError("no face was found in the image: give another --image, or none for a drawn one")
-    mesh = mediapipe_mesh(frame)
-    if isinstance(mesh, str):
-        notes.append(f"{mesh}: not timed")
     computer = machine()
+    notes = [f"{mesh}: not timed"] if isinstance(mesh, str) else []
     if (computer["load_average"] or 0) > BUSY * computer["available_cores"]:
         notes.append(
             f"the machine was busy when it began (load {computer['load_average']:g}): long tasks are interrupted "
             "more often than short ones, and only the fastest runs compare well"
         )
-    tasks: list[Task] = []
-    for number in threads:
-        clock = StageClock(path, number, _detector(number, box, []), max(faces, *batches))
-        tasks += [clock.photo(photo, pixels), clock.frame(frame, box)]
-        for size in batches:
-            tasks += [clock.faces(frame, box, size), model_task(NETWORK, "whole", path, number, size)]
-        tasks += [model_task(PEER, name, file, number) for name, file in peers.items()]
-        if not isinstance(mesh, str):
-            tasks.append(Task(PEER, number, 1, mesh))
+    detector = _detector(threads[0], pictures.box, notes)
+    landmarker = StageClock(path, threads[0], detector, most_faces=1).landmarker
+    faces = len(landmarker(pictures.photo))
+    if not faces:
+        raise ValueError("no face was found in the image: give another --image, or none for a drawn one")
+    tasks = [task for n in threads for task in _tasks(path, pictures, peers, mesh, n, batches, faces)]
     with counting("rounds", WARM_UP + repeats) as advance:
         timings = side_by_side(tasks, repeats, WARM_UP, advance)
+    num_landmarks = landmarker.scheme.num_landmarks
     return {
         "format": FORMAT,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": computer,
         "versions": versions(),
-        "weights": {
-            "name": landmarker.weights,
-            "num_landmarks": landmarker.scheme.num_landmarks,
-            "sha256": sha256(path),
-        },
-        "photo": {"width": pixels.shape[1], "height": pixels.shape[0], "faces": faces},
-        "frame": {"width": frame.shape[1], "height": frame.shape[0]},
+        "weights": {"name": landmarker.weights, "num_landmarks": num_landmarks, "sha256": sha256(path)},
+        "photo": {"width": pictures.pixels.shape[1], "height": pictures.pixels.shape[0], "faces": faces},
+        "frame": {"width": FRAME_WIDTH, "height": FRAME_HEIGHT},
         "threads": threads,
         "batches": batches,
         "repeats": repeats,
@@ -186,6 +190,32 @@ def _measure(
         "notes": notes,
         **conclusions(timings),
     }
+
+
+def _tasks(
+    path: Path,
+    pictures: _Pictures,
+    peers: dict[str, Path],
+    mesh: Callable[[], dict[str, float]] | str,
+    threads: int,
+    batches: list[int],
+    faces: int,
+) -> Iterator[Task]:
+    """All that is timed with a number of threads; the photo shows so many faces."""
+    from jvcr.benchmark.clock import Task
+    from jvcr.benchmark.models import NETWORK, PEER, model_task
+    from jvcr.benchmark.stages import StageClock
+
+    clock = StageClock(path, threads, _detector(threads, pictures.box, []), max(faces, *batches))
+    yield clock.photo(pictures.photo, pictures.pixels)
+    yield clock.frame(pictures.frame, pictures.box)
+    for batch in batches:
+        yield clock.faces(pictures.frame, pictures.box, batch)
+        yield model_task(NETWORK, "whole", path, threads, batch)
+    for name, file in peers.items():
+        yield model_task(PEER, name, file, threads)
+    if not isinstance(mesh, str):
+        yield Task(PEER, threads, 1, mesh)
 
 
 def _detector(threads: int, box: NDArray[np.floating], notes: list[str]) -> Detector:
@@ -223,23 +253,3 @@ def _thread_numbers(threads: Sequence[str]) -> list[int]:
     if not numbers:
         raise ValueError('--threads needs a number or "all"')
     return sorted(set(numbers))
-
-
-def _drawn_frame() -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """A frame of a video with one drawn head, and the box around its landmarks."""
-    import cv2
-    import numpy as np
-
-    from jvcr.synthetic.dataset import synthetic_face
-
-    face = synthetic_face(DRAWN_FACE, size=FRAME_HEIGHT)
-    beside = (FRAME_WIDTH - FRAME_HEIGHT) // 2
-    frame = cv2.copyMakeBorder(face.draw()[0], 0, 0, beside, beside, cv2.BORDER_REFLECT_101)
-    points = face.points_px[:, :2] + np.array([beside, 0], np.float32)
-    return np.asarray(frame, dtype=np.uint8), np.concatenate([points.min(0), points.max(0)])
-
-
-def _as_jpeg(image: NDArray[np.uint8]) -> bytes:
-    import cv2
-
-    return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 SHEET, REPORT = "contact-sheet.jpg", "check.json"
 
 _SHEET_FACES, _SHEET_FINDINGS, _SHEET_COLUMNS, _SHEET_TILE = 48, 16, 8, 200
-_FINDINGS_TOLD = 20
+_FINDINGS_SHOWN = 20
 
 
 def check(
@@ -128,8 +128,8 @@ def describe(folder: Path, report: DatasetCheck) -> list[str]:
 
 
 def _listed(texts: list[str] | tuple[str, ...]) -> list[str]:
-    more = [f"  ... and {len(texts) - _FINDINGS_TOLD:,} more"] if len(texts) > _FINDINGS_TOLD else []
-    return [f"  {text}" for text in texts[:_FINDINGS_TOLD]] + more
+    more = [f"  ... and {len(texts) - _FINDINGS_SHOWN:,} more"] if len(texts) > _FINDINGS_SHOWN else []
+    return [f"  {text}" for text in texts[:_FINDINGS_SHOWN]] + more
 
 
 def contact_sheet(dataset: LandmarkDataset, report: DatasetCheck):  # type: ignore[no-untyped-def]
