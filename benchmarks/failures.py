@@ -4,7 +4,7 @@
     python benchmarks/failures.py pictures --out docs/pictures
 
 ``worst`` writes sheets of the faces with the largest errors into --out, each face plain and with its landmarks: green
-what the label says, red what was found. Photographs belong to their data set: keep --out outside of the repository.
+what the label says, red what was predicted. Photographs belong to their data set: keep --out outside of the repository.
 With --table the rows between its markers become these faces; what was written about a face that is still among them
 stays, and others say "not looked at yet".
 
@@ -25,26 +25,22 @@ from jvcr.data.readers.folder import read_folder
 from jvcr.evaluation.metrics import nme_2d
 from jvcr.evaluation.predictions import Predictions, landmark_box, predict
 from jvcr.evaluation.summary import face_errors
-from jvcr.files import replacing
-from jvcr.geometry.crop import Crop
 from jvcr.geometry.warp import warp_crop
 from jvcr.inference import Landmarker
 from jvcr.scheme import FACE68
 from jvcr.synthetic.dataset import synthetic_face
 from jvcr.synthetic.head import head_model
 from jvcr.synthetic.modes import EXPRESSION_MODES, Expression
-from jvcr.viz.tiles import PREDICTED_COLOR, TRUE_COLOR, captioned, face_tile, tile_sheet, write_picture
+from jvcr.viz.tiles import PREDICTED_COLOR, TRUE_COLOR, captioned, face_tile, tile_crop, tile_sheet, write_picture
 
 START, END = "<!-- worst: benchmarks/failures.py -->", "<!-- end of worst -->"
 NEW = "not looked at yet"
 SHEET_FACES, SHEET_COLUMNS, SHEET_TILE = 6, 4, 400
-MARGIN = 1.3
-"""Of a tile around the landmarks, as `face_tile` has it."""
-
 PERSON, SIZE, TILE = 2, 256, 180
 """Of the pictures: which drawn head, the side of its image, the side of a tile."""
 
-QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 82]
+QUALITY = 82
+"""Of the pictures, which are in the repository."""
 
 
 # -- the worst faces of a data set
@@ -55,19 +51,18 @@ def worst(options):
     place = np.arange(len(whole)) if whole.splits is None else np.flatnonzero(whole.splits == options.split)
     dataset = whole.select(place)
     if options.predictions is None:
-        found = predict(Landmarker(options.weights, threads=options.threads), dataset, options.box)
+        made = predict(Landmarker(options.weights, threads=options.threads), dataset, options.box)
     else:
-        found = Predictions.load(options.predictions)
-    errors = 100 * face_errors(dataset, found)
+        made = Predictions.load(options.predictions)
+    errors = 100 * face_errors(dataset, made)
     order = [int(i) for i in np.argsort(-errors, kind="stable") if np.isfinite(errors[i])][: options.count]
     tiles, rows = [], []
     for i in order:
-        image, label, points = dataset.read_image(i), dataset.points_px[i], found.points_px[i]
-        about = int(place[i]), str(dataset.sources[i]), float(dataset.yaw_deg[i]), float(errors[i])
-        rows.append((*about, float(found.confidence[i].mean())))
-        crop = Crop.around_landmarks(np.concatenate([label[:, :2], points[:, :2]]), MARGIN)
-        caption = "{}  {}  yaw {:.0f}  {:.1f} %".format(*about)
-        tiles.append(captioned(warp_crop(image, crop, SHEET_TILE), caption))
+        image, label, points = dataset.read_image(i), dataset.points_px[i], made.points_px[i]
+        face = int(place[i]), str(dataset.sources[i]), float(dataset.yaw_deg[i]), float(errors[i])
+        rows.append((*face, float(made.confidence[i].mean())))
+        caption = "{}  {}  yaw {:.0f}  {:.1f} %".format(*face)
+        tiles.append(captioned(warp_crop(image, tile_crop([label, points]), SHEET_TILE), caption))
         tiles.append(face_tile(image, ((label, TRUE_COLOR), (points, PREDICTED_COLOR)), dataset.scheme, "", SHEET_TILE))
     step = 2 * SHEET_FACES
     for number, first in enumerate(range(0, len(tiles), step), 1):
@@ -164,11 +159,8 @@ def pictures(options):
             layers = ((points, TRUE_COLOR), (face.points, PREDICTED_COLOR))
             text = f"{caption}: {error:.1f} %, {face.confidence.mean():.2f}"
             tiles.append(face_tile(image, layers, FACE68, text, TILE))
-        done, data = cv2.imencode(".jpg", cv2.cvtColor(tile_sheet(tiles, len(tiles)), cv2.COLOR_RGB2BGR), QUALITY)
-        assert done
-        with replacing(options.out / f"{name}.jpg") as temporary:
-            temporary.write_bytes(data.tobytes())
-        total += data.size
+        write_picture(options.out / f"{name}.jpg", tile_sheet(tiles, len(tiles)), QUALITY)
+        total += (options.out / f"{name}.jpg").stat().st_size
     print(f"{len(PICTURES)} pictures in {options.out}, {total / 1000:.0f} kB")
 
 

@@ -28,31 +28,38 @@ START, END = "<!-- figures: benchmarks/model_card.py -->", "<!-- end of figures 
 BOXES = {"truth": "true boxes", "detector": "detected boxes"}
 
 
-def measured(landmarker, dataset, rule, passes, what):
+def measured(landmarker, dataset, box, passes, what):
     """The summary of one run."""
     landmarker.passes = passes
-    with running_total(f"{what}, {BOXES[rule]}, {passes} pass{'es' * (passes > 1)}", len(dataset)) as done:
-        return summarise(dataset, predict(landmarker, dataset, rule, done))
+    with running_total(f"{what}, {BOXES[box]}, {passes} pass{'es' * (passes > 1)}", len(dataset)) as done:
+        return summarise(dataset, predict(landmarker, dataset, box, done))
 
 
-def row(name, nme, gte="", found=""):
-    """A row of the first table."""
-    bands = [figure(nme["bins"][band]) for band in YAW_BINS]
-    mean = with_interval(nme["image_mean"], nme["intervals"]["image_mean"])
-    return "| " + " | ".join([name, *bands, figure(nme["bin_mean"]), mean, gte, found]) + " |"
+def row(name, nme, *more):
+    """A row of a table of errors."""
+    bands = [figure(nme.bins[band]) for band in YAW_BINS]
+    mean = with_interval(nme.image_mean, nme.intervals.image_mean)
+    return cells(name, *bands, figure(nme.bin_mean), mean, *more)
+
+
+def cells(*texts):
+    return f"| {' | '.join(texts)} |"
+
+
+def percent(share):
+    return f"{100 * share:.0f} %"
 
 
 def results(runs):
     """Rows for each run, then for each source of the validation faces."""
     lines = [
-        "| faces, box | NME 0-30° | 30-60° | 60-90° | bin mean | image mean [95 %] | GTE | found |",
+        "| faces, box | NME 0-30° | 30-60° | 60-90° | bin mean | image mean [95 %] | GTE | detected |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, summary in runs.items():
-        gte, found = figure(summary["gte"]["aligned_z"]), f"{summary['found']} / {summary['images']}"
-        lines.append(row(name, summary["nme"], gte, found))
+        lines.append(row(name, summary.nme, figure(summary.gte.aligned_z), f"{summary.detected} / {summary.images}"))
     for name, summary in runs.items():
-        lines += [row(f"{name}: {source}", nme) for source, nme in summary["by_source"].items()]
+        lines += [row(f"{name}: {source}", nme, "", "") for source, nme in summary.by_source.items()]
     return lines
 
 
@@ -62,44 +69,38 @@ def parts(summary):
         "| part of the face | NME 0-30° | 30-60° | 60-90° | bin mean | image mean [95 %] |",
         "|---|---|---|---|---|---|",
     ]
-    return lines + [row(part, nme).removesuffix("|  |  |") + "|" for part, nme in summary["by_region"].items()]
+    return lines + [row(part, nme) for part, nme in summary.by_region.items()]
 
 
 def apertures(summary):
     """Closed eyes and open mouths."""
     lines = [
-        "| in the label | faces | error of the part | on others | opening, true | found | told | others told | AUC |",
+        "| in the label | faces | error of the part | on others | aperture, true | predicted | sensitivity "
+        "| specificity | AUC |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, kind in APERTURES.items():
-        o = summary["openings"][name]
-        told, others = (f"{100 * o[share]:.0f} %" for share in ("told", "others_told"))
-        cells = [f"{o['chosen']} of {o['faces']}", f"{kind.region} {figure(o['error'])}", figure(o["others_error"])]
-        cells += [figure(o[value]) for value in ("truth", "predicted")] + [told, others, figure(o["auc"])]
-        lines.append(f"| {name.replace('_', ' ')} | " + " | ".join(cells) + " |")
+        of = summary.apertures[name]
+        counted, error = f"{of.chosen} of {of.faces}", f"{kind.region} {figure(of.error)}"
+        means = figure(of.others_error), figure(of.truth), figure(of.predicted)
+        shares = percent(of.sensitivity), percent(of.specificity), figure(of.auc)
+        lines.append(cells(name.replace("_", " "), counted, error, *means, *shares))
     return lines
 
 
 def confidence(summary):
     """What leaving out the least confident gets rid of."""
-    faces, landmarks = (summary["confidence"][what]["left_out"] for what in ("faces", "landmarks"))
+    of = summary.confidence
     lines = [
         "| least confident left out | faces below | large errors among them | error of the rest | landmarks below "
         "| large errors among them | error of the rest |",
         "|---|---|---|---|---|---|---|",
     ]
-    for face, landmark in zip(faces, landmarks, strict=True):
-        cells = [f"{100 * face['share']:.0f} %"]
-        for part in (face, landmark):
-            cells += [figure(part["threshold"]), f"{100 * part['found']:.0f} %", figure(part["error"])]
-        lines.append("| " + " | ".join(cells) + " |")
-    ranks = summary["confidence"]
-    per_face, per_landmark = figure(ranks["per_face"]), figure(ranks["per_landmark"])
-    return [
-        *lines,
-        "",
-        f"Rank correlation (Spearman) of confidence and error: {per_face} a face, {per_landmark} a landmark.",
-    ]
+    for face, landmark in zip(of.faces.left_out, of.landmarks.left_out, strict=True):
+        pair = [(figure(part.threshold), percent(part.recall), figure(part.error)) for part in (face, landmark)]
+        lines.append(cells(percent(face.share), *pair[0], *pair[1]))
+    ranks = f"{figure(of.per_face)} a face, {figure(of.per_landmark)} a landmark"
+    return [*lines, "", f"Rank correlation (Spearman) of confidence and error: {ranks}."]
 
 
 def main():
@@ -114,17 +115,17 @@ def main():
     landmarker = Landmarker(options.weights, threads=options.threads)
     val = read_dataset(options.data, landmarker.scheme).split("val")
     runs = {
-        f"{options.data.name} val, {BOXES[rule]}{', 2 passes' * (passes > 1)}": measured(
-            landmarker, val, rule, passes, options.data.name
+        f"{options.data.name} val, {boxes}{', 2 passes' * (passes > 1)}": measured(
+            landmarker, val, box, passes, options.data.name
         )
-        for rule in BOXES
+        for box, boxes in BOXES.items()
         for passes in (1, 2)
     }
     if options.sample is not None:
         sample = read_dataset(options.sample, landmarker.scheme)
-        for rule, boxes in BOXES.items():
+        for box, boxes in BOXES.items():
             name = f"{len(sample)} faces of AFLW2000-3D, {boxes}"
-            runs[name] = measured(landmarker, sample, rule, 1, options.sample.name)
+            runs[name] = measured(landmarker, sample, box, 1, options.sample.name)
     first = next(iter(runs.values()))
     digest = sha256(find_weights(options.weights, ".onnx"))
     lines = [f"Weights {digest[:16]}.", "", *results(runs), "", *parts(first), "", *apertures(first)]

@@ -13,8 +13,8 @@ visible, 1 hidden by something, 2 hidden by the head itself, -1 unknown. Four pr
     both              logistic regression of the last two
 
 What has something to be fitted (usual confidences, thresholds, the regression) is fitted on one half of the validation
-faces and measured on the other, and the other way round. The balanced accuracy is the mean of the shares of hidden and
-of visible landmarks that are told right; 50 % is chance.
+faces and measured on the other, and the other way round. The balanced accuracy is the mean of sensitivity and
+specificity; 50 % is chance.
 """
 
 import argparse
@@ -89,14 +89,14 @@ def logistic(inputs, hidden, rounds=20):
 def best_threshold(scores, hidden):
     """Where the balanced accuracy is highest."""
     order = np.argsort(-scores)
-    told_hidden = np.cumsum(hidden[order]) / hidden.sum()
-    told_visible = 1 - np.cumsum(~hidden[order]) / (~hidden).sum()
-    return scores[order][np.argmax(told_hidden + told_visible)]
+    sensitivity = np.cumsum(hidden[order]) / hidden.sum()
+    specificity = 1 - np.cumsum(~hidden[order]) / (~hidden).sum()
+    return scores[order][np.argmax(sensitivity + specificity)]
 
 
 def balanced_accuracy(scores, hidden, threshold):
-    told = scores >= threshold
-    return (told[hidden].mean() + (~told[~hidden]).mean()) / 2
+    positive = scores >= threshold
+    return (positive[hidden].mean() + (~positive[~hidden]).mean()) / 2
 
 
 def scores(confidence, pose, asked, hidden, fit, measure):
@@ -127,12 +127,12 @@ def answer(question, kinds, confidence, occlusion, pose, halves):
         truth_fit, truth = hidden[fit][asked[fit]], hidden[measure][asked[measure]]
         for name, values in of_measure.items():
             threshold = best_threshold(of_fit[name], truth_fit)
-            told = balanced_accuracy(values, truth, threshold)
-            figures.setdefault(name, []).append((roc_auc(values, truth), told))
+            accuracy = balanced_accuracy(values, truth, threshold)
+            figures.setdefault(name, []).append((roc_auc(values, truth), accuracy))
     print(f"\n{question}: {hidden.sum():,} of {asked.sum():,} landmarks ({100 * hidden.sum() / asked.sum():.1f} %)")
     for name, both in figures.items():
-        area, told = np.mean(both, axis=0)
-        print(f"  {name:16} AUC {area:.3f}   balanced accuracy {100 * told:.1f} %")
+        area, accuracy = np.mean(both, axis=0)
+        print(f"  {name:16} AUC {area:.3f}   balanced accuracy {100 * accuracy:.1f} %")
 
 
 def main():
@@ -155,16 +155,16 @@ def main():
         if missing := [image for image in faces.images.tolist() if image not in of]:
             raise SystemExit(f"{options.predictions} lacks {len(missing)} of {len(faces)} faces, such as {missing[0]}")
         place = np.array([of[image] for image in faces.images.tolist()])
-    found = made.found[place]
-    place, occlusion_val = place[found], occlusion_val[found]
+    detected = made.detected[place]
+    place, occlusion_val = place[detected], occlusion_val[detected]
     confidence, points = made.confidence[place], made.points_px[place]
     scheme = dataset.scheme
 
     yaw_train = yaw_of(dataset.points_px[train], scheme)
     yaw = yaw_of(points, scheme)
     halves = np.array_split(np.random.default_rng(0).permutation(len(points)), 2)
-    about = made.about.get("box", "not stated")
-    print(f"{len(points)} validation faces of known occlusion, {train.sum():,} for training; box: {about}")
+    box = made.metadata.get("box", "not stated")
+    print(f"{len(points)} validation faces of known occlusion, {train.sum():,} for training; box: {box}")
     for question, kinds in QUESTIONS.items():
         table = hidden_by_yaw(occlusion[train], yaw_train, kinds, scheme)
         pose = folded(table[steps(yaw)], yaw, scheme)

@@ -215,7 +215,7 @@ def test_several_data_sets(landmark_folder, aflw2000, monkeypatch, fake_landmark
         def __init__(self, *arguments, **options):
             self.fakes = [fake_landmarker(read_dataset(made.root)) for made in (landmark_folder, aflw2000)]
             self.scheme, self.detector, self.training = self.fakes[0].scheme, None, {}
-            self.threads, self.detect = 1, None
+            self.threads, self.detect = 1, self.fakes[0].detect
 
         def stream(self, images, boxes, box_kind):
             pairs = list(zip(images, boxes, strict=True))
