@@ -129,15 +129,7 @@ def _shaded(
 def _vertex_normals(points: NDArray[np.float32], triangles: NDArray[np.intp]) -> NDArray[np.float32]:
     """(V, 3) unit normals, averaged over the triangles by their area."""
     a, b, c = (points[triangles[:, i]] for i in range(3))
-    u, v = b - a, c - a
-    faces = np.stack(
-        [
-            u[:, 1] * v[:, 2] - u[:, 2] * v[:, 1],
-            u[:, 2] * v[:, 0] - u[:, 0] * v[:, 2],
-            u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0],
-        ],
-        axis=1,
-    )
+    faces = np.cross(b - a, c - a)
     flat = triangles.T.ravel()
     sums = [np.bincount(flat, np.tile(faces[:, i], 3), len(points)) for i in range(3)]
     normals = np.stack(sums, axis=1)
