@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from jvcr.evaluation.metrics import YAW_BINS
-from jvcr.evaluation.paper_tables import TABLES, like_published, protocol_differences
-from jvcr.evaluation.summary import (
+from jvcr.evaluation.figures import (
     AllDetectionCounts,
     BandedError,
     Confidence,
@@ -21,6 +19,8 @@ from jvcr.evaluation.summary import (
     Percentiles,
     Summary,
 )
+from jvcr.evaluation.metrics import YAW_BINS
+from jvcr.evaluation.paper_tables import TABLES, like_published, protocol_differences
 
 
 def counted(*bands, lost=0):

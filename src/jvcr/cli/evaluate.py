@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from jvcr.data.dataset import LandmarkDataset
+    from jvcr.evaluation.figures import Summary
     from jvcr.evaluation.predictions import BoxKind, Predictions
     from jvcr.evaluation.runs import Run
-    from jvcr.evaluation.summary import Summary
     from jvcr.inference.landmarker import Landmarker
 
 PREDICTIONS = "predictions.npz"

@@ -1,7 +1,13 @@
 """The numbers of section IV-C of the paper, as functions of arrays: one row is one face.
 
 Every error is a fraction (0.03, not 3 %); a report multiplies. Points are landmarks in the image frame: pixels,
-x right, y down, z away from the camera.
+x right, y down, z away from the camera. Where nothing else is said,
+
+- ``pred`` and ``truth`` are (F, N, 3) predicted and true landmarks of one shape; (F, N, 2) will do for errors in the
+  image plane;
+- the result is (F,) errors, NaN where the prediction is NaN;
+- ``interocular`` are the landmarks of the outer eye corners;
+- a ValueError says that the shapes differ or are none of these, or of which faces the length that normalises is 0.
 """
 
 from __future__ import annotations
@@ -28,16 +34,6 @@ def nme_2d(pred: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
     The mean distance in x and y over all N landmarks, divided by sqrt(width * height) of the box of the *true*
     landmarks. Hidden landmarks count; nothing is aligned.
 
-    Args:
-        pred: (F, N, 3) or (F, N, 2) predicted landmarks in the image frame, pixels.
-        truth: the true ones, of the same shape.
-
-    Returns:
-        (F,) fractions; NaN where the prediction is NaN.
-
-    Raises:
-        ValueError: the shapes differ or are none of these, or a true face has a box without area.
-
     Example:
         >>> square = np.array([[[0, 0, 0], [10, 0, 0], [10, 10, 0], [0, 10, 0]]])
         >>> nme_2d(square + [3, 4, 50], square)
@@ -47,18 +43,7 @@ def nme_2d(pred: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
 
 
 def landmark_errors(pred: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
-    """The error of each landmark in the image plane: its mean over a face is that face's `nme_2d`.
-
-    Args:
-        pred: (F, N, 3) or (F, N, 2) predicted landmarks in the image frame, pixels.
-        truth: the true ones, of the same shape.
-
-    Returns:
-        (F, N) fractions of sqrt(width * height) of the box of the true landmarks; NaN where the prediction is NaN.
-
-    Raises:
-        ValueError: as `nme_2d`.
-    """
+    """(F, N) error of each landmark in the image plane: its mean over a face is that face's `nme_2d`."""
     p, t = _faces(pred, truth, (2, 3))
     return np.linalg.norm(p[..., :2] - t[..., :2], axis=-1) / _box_size(t)[:, None]
 
@@ -69,21 +54,6 @@ def nme_3d(pred: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
     The mean distance in x, y and z over all N landmarks after each prediction was moved in depth so that its mean z is
     the truth's, divided by sqrt(width * height) of the box of the true landmarks. "3D NME" has no common definition:
     compare it only with figures that say these two things.
-
-    Args:
-        pred: (F, N, 3) predicted landmarks in the image frame, pixels.
-        truth: (F, N, 3) the true ones.
-
-    Returns:
-        (F,) fractions; NaN where the prediction is NaN.
-
-    Raises:
-        ValueError: the shapes differ or are not (F, N, 3), or a true face has a box without area.
-
-    Example:
-        >>> square = np.array([[[0, 0, 0], [10, 0, 0], [10, 10, 0], [0, 10, 0]]])
-        >>> nme_3d(square + [3, 4, 50], square)
-        array([0.5])
     """
     p, t = _faces(pred, truth, (3,))
     return np.linalg.norm(_z_aligned(p - t), axis=-1).mean(axis=1) / _box_size(t)
@@ -94,17 +64,6 @@ def nme_interocular(pred: ArrayLike, truth: ArrayLike, interocular: tuple[int, i
 
     The measure of 300-W and other sets of frontal faces. In a profile the two corners come close to each other in the
     image, and the figure loses its meaning: `nme_2d` is for such faces.
-
-    Args:
-        pred: (F, N, 3) or (F, N, 2) predicted landmarks in the image frame, pixels.
-        truth: the true ones, of the same shape.
-        interocular: the landmarks of the outer eye corners.
-
-    Returns:
-        (F,) fractions; NaN where the prediction is NaN.
-
-    Raises:
-        ValueError: the shapes differ or are none of these, or a face's true eye corners lie on one spot of the image.
 
     Example:
         >>> truth = np.array([[[0, 0, 5], [6, 8, 90]]])
@@ -126,17 +85,11 @@ def gte(
     The mean 3D distance over all N landmarks, divided by the 3D distance of the true outer eye corners.
 
     Args:
-        pred: (F, N, 3) predicted landmarks in the image frame, pixels.
-        truth: (F, N, 3) the true ones.
-        interocular: the landmarks of the outer eye corners.
+        pred: predicted landmarks.
+        truth: the true ones.
+        interocular: the outer eye corners.
         align_z: first move each prediction in depth so that its mean z is the truth's: one image has no absolute depth.
             False measures z as it stands.
-
-    Returns:
-        (F,) fractions; NaN where the prediction is NaN.
-
-    Raises:
-        ValueError: the shapes differ or are not (F, N, 3), or a face's true eye corners lie on one spot.
 
     Example:
         >>> truth = np.array([[[0, 0, 0], [6, 0, 8]]])
@@ -152,17 +105,10 @@ def gte(
 
 
 def similarity_aligned(source: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:
-    """The source of each face, moved onto its target by the similarity of least squared error (Umeyama, 1991).
+    """(F, N, 3) sources, each moved onto its target by the similarity of least squared error (Umeyama, 1991).
 
     Scale, rotation and shift; the rotation is a proper one, never a reflection. For one face it is what
-    `jvcr.geometry.pose.similarity_transform` gives.
-
-    Args:
-        source: (F, N, 3) points.
-        target: (F, N, 3) points, in the same order.
-
-    Returns:
-        (F, N, 3) the moved source; NaN where a face's source or target is NaN.
+    `jvcr.geometry.pose.similarity_transform` gives. NaN where a face's source or target is NaN.
 
     Raises:
         ValueError: the shapes differ or are not (F, N, 3), or the source points of a face all lie on one spot.
@@ -180,29 +126,15 @@ def gte_similarity(pred: ArrayLike, truth: ArrayLike, interocular: tuple[int, in
     """`gte` after each prediction was moved onto the truth by the best similarity: the error of shape alone.
 
     This is no `cvgtce`: that one needs another view of the same face.
-
-    Args:
-        pred: (F, N, 3) predicted landmarks in the image frame, pixels.
-        truth: (F, N, 3) the true ones.
-        interocular: the landmarks of the outer eye corners.
-
-    Returns:
-        (F,) fractions; NaN where the prediction is NaN.
-
-    Raises:
-        ValueError: as `gte` and `similarity_aligned`.
     """
     return gte(similarity_aligned(pred, truth), truth, interocular, align_z=False)
 
 
 def view_pairs(subjects: ArrayLike) -> NDArray[np.intp]:
-    """Every ordered pair of different views of the same face.
+    """(P, 2) every ordered pair of different views of the same face, in rising order: both (i, j) and (j, i) are there.
 
     Args:
         subjects: (F,) names; views of one face have the same, "" has no other view.
-
-    Returns:
-        (P, 2) indices i, j of views, in rising order; both (i, j) and (j, i) are there.
 
     Example:
         >>> view_pairs(["ann", "bob", "ann", ""]).tolist()
@@ -223,22 +155,16 @@ def view_pairs(subjects: ArrayLike) -> NDArray[np.intp]:
 def cvgtce(
     pred: ArrayLike, truth: ArrayLike, pairs: ArrayLike, interocular: tuple[int, int] = (36, 45)
 ) -> NDArray[np.float64]:
-    """Cross view ground truth consistency error of each pair of views (section IV-C, the 3DFAW challenge's).
+    """(P,) cross view ground truth consistency error of pairs of views (section IV-C, the 3DFAW challenge's).
 
     The prediction of one view is moved by the best similarity onto the truth of *another view* of the same face; the
     mean 3D distance is divided by the 3D distance of that view's true outer eye corners.
 
     Args:
-        pred: (F, N, 3) predicted landmarks in the image frame, pixels.
-        truth: (F, N, 3) the true ones.
+        pred: predicted landmarks.
+        truth: the true ones.
         pairs: (P, 2) indices: the view of the prediction, the view of the truth; see `view_pairs`.
-        interocular: the landmarks of the outer eye corners.
-
-    Returns:
-        (P,) fractions; NaN where the prediction is NaN.
-
-    Raises:
-        ValueError: pairs has another shape; else as `gte_similarity`.
+        interocular: the outer eye corners.
     """
     p, t = _faces(pred, truth, (3,))
     views = np.asarray(pairs)
@@ -249,14 +175,9 @@ def cvgtce(
 
 
 def ced_curve(errors: ArrayLike, at: ArrayLike) -> NDArray[np.float64]:
-    """The cumulative error distribution (Fig. 3): which share of the faces has at most this error.
+    """(T,) the cumulative error distribution (Fig. 3): which share of the faces has at most these errors ``at`` (T,).
 
-    Args:
-        errors: (F,) one error a face; NaN, a face not detected, is above every threshold and counts among the faces.
-        at: (T,) thresholds, in the unit of the errors.
-
-    Returns:
-        (T,) shares of all F faces, 0 to 1.
+    A face with the error NaN, not detected, is above every threshold and counts among the faces.
 
     Raises:
         ValueError: there are no faces.
@@ -288,15 +209,7 @@ def auc(errors: ArrayLike, threshold: float) -> float:
 
 
 def failure_rate(errors: ArrayLike, threshold: float) -> float:
-    """The share of faces with an error above a threshold; faces not detected, NaN, are among them.
-
-    Raises:
-        ValueError: there are no faces.
-
-    Example:
-        >>> failure_rate([1.0, 7.0, 9.0, np.nan], 7.0)
-        0.5
-    """
+    """The share of faces with an error above a threshold; faces not detected, NaN, are among them."""
     return float((_errors(errors) > threshold).mean())
 
 
@@ -328,10 +241,6 @@ def head_pose_mae(pred_deg: ArrayLike, truth_deg: ArrayLike, limit_deg: float = 
 
     Raises:
         ValueError: the shapes differ or are not (F, 3).
-
-    Example:
-        >>> head_pose_mae([[1, 2, 3], [0, 100, 0]], [[0, 0, 0], [0, 110, 0]])
-        PoseErrors(pitch=1.0, yaw=2.0, roll=3.0, mean=2.0, faces=1, left_out=1)
     """
     p, t = np.asarray(pred_deg, dtype=np.float64), np.asarray(truth_deg, dtype=np.float64)
     if p.shape != t.shape or p.ndim != 2 or p.shape[1] != 3:
@@ -347,16 +256,10 @@ def head_pose_mae(pred_deg: ArrayLike, truth_deg: ArrayLike, limit_deg: float = 
 
 
 def yaw_bins(yaw_deg: ArrayLike) -> NDArray[np.intp]:
-    """Which of `YAW_BINS` each yaw falls in: [0, 30], (30, 60], (60, 90] of |yaw|.
+    """(F,) which of `YAW_BINS` each yaw, degrees, falls in: [0, 30], (30, 60], (60, 90] of |yaw|; -1 where it is NaN.
 
     The edges are those of the published split of AFLW2000-3D. The few faces turned beyond 90 degrees count with the
     last band, as they do there.
-
-    Args:
-        yaw_deg: (F,) yaw of the ground truth, degrees, either sign.
-
-    Returns:
-        (F,) indices 0, 1 or 2; -1 where the yaw is NaN, that is unknown.
 
     Example:
         >>> yaw_bins([-30, 30.1, 60, -95, np.nan])

@@ -9,55 +9,47 @@ from typing import Any, Literal, TypeAlias
 from rich.markup import escape
 from rich.table import Table
 
+from jvcr.evaluation.figures import Summary
 from jvcr.evaluation.metrics import YAW_BINS
 from jvcr.evaluation.report import figure
-from jvcr.evaluation.summary import Summary
 
 TableName: TypeAlias = Literal["table1", "table2", "table3", "table4"]
 
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """A method's line.
-
-    Attributes:
-        method: its name, with the paper's reference number.
-        values: one for each column, percent; None where it was not published.
-        in_paper: False for figures that are not in the paper's table: published later, or measured again.
-    """
+    """A method's line."""
 
     method: str
+    """With the paper's reference number."""
     values: tuple[float | None, ...]
+    """One for each column, percent; None where it was not published."""
     in_paper: bool = True
+    """False for figures that are not in the paper's table: published later, or measured again."""
 
 
 @dataclass(frozen=True)
 class PublishedTable:
-    """One of the paper's tables and how its figures were made.
-
-    Attributes:
-        title: what it compares.
-        columns: names of its columns.
-        rows: its lines, in its order; those that are not in the paper last.
-        layout: the data set, as `jvcr.data.readers.find_layout` names it.
-        faces: how many faces that set, or part of it, has.
-        split: the part; None for the whole.
-        annotation: of the data set; "" where it has one.
-        box: whose boxes were behind the published figures; None where the paper does not say.
-        trained_on: the training set of the paper's own row, with its size.
-        bands: faces in each yaw band, for the tables that have bands.
-    """
+    """One of the paper's tables and how its figures were made."""
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[PublishedRow, ...]
+    """In the paper's order; those that are not in the paper last."""
     layout: str
+    """The data set, as `jvcr.data.readers.find_layout` names it."""
     faces: int
+    """How many that set, or part of it, has."""
     split: str | None
+    """The part; None for the whole."""
     annotation: str
+    """Of the data set; "" where it has one."""
     box: str | None
+    """Whose boxes were behind the published figures; None where the paper does not say."""
     trained_on: str
+    """The training set of the paper's own row, with its size."""
     bands: tuple[int, ...] = ()
+    """Faces in each yaw band, for the tables that have bands."""
 
 
 _300W_LP = "300W-LP (61,225 images)"

@@ -82,7 +82,7 @@ class Predictions:
         confidence: (F, N) float32, as `Face.confidence`; NaN where not detected.
         box_xyxy: (F, 4) float32, where the landmarker was told to look, pixels; NaN where not detected.
         metadata: how they were made: box source, seconds, and whatever the caller adds; plain data for JSON.
-            `jvcr.evaluation.summary.Metadata` has what ``jvcr evaluate`` writes.
+            `jvcr.evaluation.figures.Metadata` has what ``jvcr evaluate`` writes.
     """
 
     images: Names

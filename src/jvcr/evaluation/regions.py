@@ -101,16 +101,13 @@ class ApertureFigures:
 def apertures(
     points: ArrayLike, contours: Sequence[tuple[int, ...]], labels: ArrayLike | None = None
 ) -> NDArray[np.float64]:
-    """How far each face is open, in the image plane: `contour_aperture` of its widest contour.
+    """(F,) how far each face is open, in the image plane: `contour_aperture` of its widest contour.
 
     Args:
         points: (F, N, 2 or 3) landmarks in the image frame, pixels; x and y count.
         contours: their landmarks, such as those of both eyes.
         labels: (F, N, 2 or 3) where contours are compared in width; ``points`` if None. With it, predictions are
             measured at the very eye that the labels are.
-
-    Returns:
-        (F,) ratios; NaN as `contour_aperture`.
     """
     p = np.asarray(points, dtype=np.float64)[..., :2]
     t = p if labels is None else np.asarray(labels, dtype=np.float64)[..., :2]

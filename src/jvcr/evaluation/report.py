@@ -11,11 +11,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from jvcr.data.dataset import LandmarkDataset
+from jvcr.evaluation.figures import BandedError, Summary
 from jvcr.evaluation.metrics import YAW_BINS
 from jvcr.evaluation.predictions import Predictions
 from jvcr.evaluation.regions import APERTURES, MOST_YAW_DEG
 from jvcr.evaluation.statistics import PairedDifference
-from jvcr.evaluation.summary import BandedError, Summary, face_errors
+from jvcr.evaluation.summary import face_errors
 from jvcr.viz.tiles import PREDICTED_COLOR, TRUE_COLOR, blank_tile, face_tile, tile_sheet
 
 SHARE_SHOWN = 0.1

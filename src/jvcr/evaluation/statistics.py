@@ -25,7 +25,7 @@ _DRAWN_AT_ONCE = 1_000_000
 def bootstrap_means(
     values: ArrayLike, units: ArrayLike | None = None, resamples: int = RESAMPLES, seed: int = 0
 ) -> NDArray[np.float64]:
-    """The means of several quantities over faces drawn again with replacement (Efron, 1979).
+    """(R, K) the means of several quantities over faces drawn again with replacement (Efron, 1979).
 
     Whole units are drawn: faces that show one person, or lie in one photograph, are no independent measurements.
 
@@ -36,10 +36,7 @@ def bootstrap_means(
         seed: of these draws: the same arguments give the same means, and all quantities are of the same draws.
 
     Returns:
-        (R, K) means; NaN where no face of a quantity was drawn.
-
-    Raises:
-        ValueError: values is not (F, K), units is not (F,), there are no faces, or resamples is below 1.
+        NaN where no face of a quantity was drawn.
     """
     v = np.asarray(values, dtype=np.float64)
     if v.ndim != 2 or not len(v) or resamples < 1:
@@ -69,10 +66,7 @@ def interval(means: ArrayLike, confidence: float = CONFIDENCE) -> tuple[float, f
 
     Args:
         means: (R,) of one quantity, as `bootstrap_means` gives them; NaN is left out.
-        confidence: how often the interval should hold the mean.
-
-    Raises:
-        ValueError: the confidence is not between 0 and 1.
+        confidence: how often the interval should hold the mean, between 0 and 1.
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be between 0 and 1, got {confidence}")
@@ -86,23 +80,16 @@ def interval(means: ArrayLike, confidence: float = CONFIDENCE) -> tuple[float, f
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """How two systems differ on the same faces; errors of the first minus those of the second.
-
-    Attributes:
-        faces: faces that both have an error of.
-        mean: mean difference: below 0, the first is better. None, as the next, without faces.
-        low: lower end of the bootstrap interval of the mean.
-        high: upper end.
-        wins: faces on which the first has the smaller error.
-        losses: faces on which the second has.
-        ties: faces on which they are equal.
-    """
+    """How two systems differ on the same faces; errors of the first minus those of the second."""
 
     faces: int
+    """Faces that both have an error of."""
     mean: float | None
+    """Mean difference: below 0, the first is better. None, as the ends of its bootstrap interval, without faces."""
     low: float | None
     high: float | None
     wins: int
+    """Faces on which the first has the smaller error."""
     losses: int
     ties: int
 
@@ -110,16 +97,9 @@ class PairedDifference:
 def paired_difference(
     first: ArrayLike, second: ArrayLike, units: ArrayLike | None = None, resamples: int = 10_000
 ) -> PairedDifference:
-    """The mean difference of two errors of the same faces, with its bootstrap interval of `CONFIDENCE`.
+    """The mean difference of two errors (F,) of the same faces, with its bootstrap interval of `CONFIDENCE`.
 
-    Args:
-        first: (F,) errors of one system; NaN where it has none.
-        second: (F,) errors of another system on the same faces.
-        units: as of `bootstrap_means`.
-        resamples: as of `bootstrap_means`.
-
-    Raises:
-        ValueError: they are not two lists of one length.
+    NaN stands where a system has no error. Units and resamples are those of `bootstrap_means`.
     """
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if a.shape != b.shape or a.ndim != 1:
@@ -164,14 +144,7 @@ def roc_auc(scores: ArrayLike, positive: ArrayLike) -> float | None:
     """How well a score tells positives from the rest: the area under the ROC curve.
 
     That is how often a positive, drawn at random, scores higher than one of the rest; equal scores count half (Hanley
-    and McNeil, 1982).
-
-    Args:
-        scores: (n,) numbers, finite.
-        positive: (n,) true or false.
-
-    Returns:
-        0 to 1, 0.5 for a score that tells nothing; None where all are positive or none is.
+    and McNeil, 1982). None where all are positive or none is.
 
     Example:
         >>> roc_auc([1, 2, 3, 4], [False, True, False, True])
