@@ -435,4 +435,4 @@ def test_the_rate_falls_by_the_clock():
     assert schedule.expected_epochs(half) == pytest.approx(5.7)
     assert schedule.learning_rate(half) == 1.0
     assert schedule.learning_rate(RunState(step=52, seconds=550.0, reading=30.0)) == pytest.approx(0.25)
-    assert schedule.is_over(601) and not schedule.is_over(599)
+    assert schedule.is_over(601.0) and not schedule.is_over(599.0)

@@ -6,7 +6,7 @@ same examples as an uninterrupted one, whatever the number of workers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -103,13 +103,7 @@ class StepSampler:
 
 
 def check_sources(key: str, named: Iterable[str], sources: Names, remedy: str) -> None:
-    """Refuses a recipe's key that names sources which the data does not have.
-
-    Args:
-        key: of the recipe.
-        named: what it names.
-        sources: (F,) source of each face.
-        remedy: what to do about it.
+    """Refuses a recipe's key that names sources which the data does not have, with what to do about it.
 
     Raises:
         ValueError: the data has no such source.
@@ -139,15 +133,8 @@ class Batch(NamedTuple):
 class Examples(Dataset):
     """The crops of a data set by (face, number of the drawing); the second seeds the augmentation.
 
-    Args:
-        dataset: the faces.
-        size: side of the crops, pixels.
-        augmentation: how much to disturb; None for the plain crops, as validation uses them.
-        seed: of the augmentation.
-        in_memory: keep the decoded images.
-        rule: what the size of the crops goes by.
-        stretch: whether their pixels are stretched to the full range.
-        sample_weight: (F,) how much each face's fitted apertures count in the loss; None is 1 for all.
+    Without augmentation they are the plain crops, as validation uses them. ``sample_weight`` is (F,), of each face;
+    None is 1 for all.
     """
 
     def __init__(
@@ -171,12 +158,7 @@ class Examples(Dataset):
     def load(self, progress: Callable[[int], None] | None = None) -> None:
         """Reads every image into memory, if that was asked for: damaged ones are then found before the training starts.
 
-        Args:
-            progress: called with the number of images read so far.
-
-        Raises:
-            FileNotFoundError: an image is missing.
-            ValueError: an image is damaged.
+        ``progress`` is called with the number of images read so far. Raises as `LandmarkDataset.read_image`.
         """
         if not self._in_memory:
             return
@@ -205,24 +187,6 @@ def collate(faces: Sequence[Batch]) -> Batch:
     return Batch(*(torch.from_numpy(np.stack(part)) for part in zip(*faces, strict=True)))
 
 
-@dataclass(frozen=True)
-class _Keys:
-    """Batch sampler for a DataLoader: keys of the steps from ``first`` on, this rank's part of each."""
-
-    sampler: StepSampler
-    first: int
-    last: int
-    rank: int
-    ranks: int
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for step in range(self.first, self.last):
-            yield self.sampler.examples(step, self.rank, self.ranks)
-
-    def __len__(self) -> int:
-        return max(0, self.last - self.first)
-
-
 def training_batches(
     examples: Examples,
     sampler: StepSampler,
@@ -244,7 +208,7 @@ def training_batches(
         cv2.setNumThreads(1)
     return DataLoader(
         examples,
-        batch_sampler=_Keys(sampler, first, last, rank, ranks),
+        batch_sampler=(sampler.examples(step, rank, ranks) for step in range(first, last)),
         num_workers=workers,
         collate_fn=collate,
         prefetch_factor=8 if workers else None,

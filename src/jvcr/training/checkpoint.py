@@ -25,15 +25,8 @@ CHECKPOINT = "last.pt"
 WEIGHTS = "best.safetensors"
 LOG = "metrics.jsonl"
 
-FREE_TO_CHANGE = {
-    "stages.joint",
-    "stages.minutes",
-    "optimizer.decay_epochs",
-    "workers",
-    "validate_epochs",
-    "checkpoint_minutes",
-    "precision",
-}
+FREE_TO_CHANGE = {"stages.joint", "stages.minutes", "optimizer.decay_epochs", "precision"}
+FREE_TO_CHANGE |= {"workers", "validate_epochs", "checkpoint_minutes"}
 """A resumed run may change these keys of its recipe."""
 
 
@@ -63,13 +56,7 @@ def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
 
 
 def read_checkpoint(path: Path, recipe: Recipe, faces: str, precision: str) -> dict[str, Any]:
-    """The content of a checkpoint with which this run can go on.
-
-    Args:
-        path: of the checkpoint.
-        recipe: of this run.
-        faces: the `fingerprint` of its training faces.
-        precision: that it computes in here.
+    """The content of a checkpoint with which a run of this recipe, `fingerprint` of faces and precision can go on.
 
     Raises:
         FileNotFoundError: there is none.
@@ -121,11 +108,7 @@ def fingerprint(dataset: LandmarkDataset) -> str:
 
 @dataclass(frozen=True)
 class RunLog:
-    """A file with one line of JSON for each validation.
-
-    Attributes:
-        path: of the file.
-    """
+    """A file with one line of JSON for each validation."""
 
     path: Path
 
@@ -166,15 +149,10 @@ def weights_header(recipe: Recipe, scheme: LandmarkScheme, state: RunState, face
 
 
 def load_pretrained(weights: str, network: JVCR, scheme: LandmarkScheme) -> tuple[dict[str, Any], list[str]]:
-    """Gives a network the weights of a file.
+    """Gives a network, which is to learn the landmarks of a scheme, the weights of a file of a network of its shape.
 
     A refinement subnetwork that the file lacks stays as it is: a new one moves nothing, so the network begins with what
     the file's does.
-
-    Args:
-        weights: a shipped name or the path of a .safetensors file.
-        network: the network, of the file's shape but for the refinement.
-        scheme: the landmarks it is to learn.
 
     Returns:
         What a weight file says of them: name, SHA-256 and faces seen; and what the user should know of them.

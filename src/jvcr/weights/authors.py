@@ -18,7 +18,7 @@ of one face roughly at best, its size means nothing, and no threshold that suits
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +167,7 @@ def _load(path: Path) -> Mapping[str, Any]:
     scalar = np.float64(0).__reduce__()[0]
     numbers: list[Any] = [np.dtype, scalar, (scalar, "numpy.core.multiarray.scalar")]
     numbers += [type(np.dtype(kind)) for kind in ("f4", "f8", "i8")]
+    entries = " and ".join(PARTS.values())
     try:
         with torch.serialization.safe_globals(numbers):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
@@ -176,17 +177,16 @@ def _load(path: Path) -> Mapping[str, Any]:
             raise ValueError(
                 "it holds more than tensors and numbers, which is not read, as it could run code: "
                 f"{reason.strip() or 'an unknown type'}; is it the released checkpoint? If you trust the file, save "
-                f"its entries {' and '.join(PARTS.values())} alone with torch.save"
+                f"its entries {entries} alone with torch.save"
             ) from error
         raise ValueError(
             f"it is damaged, cut short or no checkpoint of torch ({type(error).__name__}); fetch it again"
         ) from error
     if not isinstance(checkpoint, Mapping) or not all(isinstance(checkpoint.get(e), Mapping) for e in PARTS.values()):
-        has = ", ".join(map(str, list(checkpoint)[:LISTED])) if isinstance(checkpoint, Mapping) else ""
+        has = f" with {_listed(map(str, checkpoint))}" if isinstance(checkpoint, Mapping) and checkpoint else ""
         raise ValueError(
-            f"it is no checkpoint of the authors, which has the entries {' and '.join(PARTS.values())}; this one is a "
-            f"{type(checkpoint).__name__}"
-            + (f" with {has}" + (" ..." if len(checkpoint) > LISTED else "") if has else "")
+            f"it is no checkpoint of the authors, which has the entries {entries}; this one is a "
+            f"{type(checkpoint).__name__}{has}"
         )
     return checkpoint
 
@@ -198,20 +198,19 @@ def _converted(tensors: Mapping[str, Any], entry: str, network: JVCR, part: str)
     given = {str(key).removeprefix(PREFIX): value for key, value in tensors.items()}
     # Versions of torch before 0.4.1 did not count a batch norm's batches, and nothing here goes by the count.
     given = {**{k: torch.tensor(0) for k in keys if k.endswith("num_batches_tracked")}, **given}
-    wrong = [
-        f"{key} is {_shape(given[key])} instead of {_shape(expected[ours])}"
-        for key, ours in keys.items()
-        if key in given and _shape(given[key]) != _shape(expected[ours])
-    ]
-    skipped = {
+    wrong = {
         "missing": [key for key in keys if key not in given],
         "not known": [key for key in given if key not in keys],
-        "of the wrong shape": wrong,
+        "of the wrong shape": [
+            f"{key} is {_shape(given[key])} instead of {_shape(expected[ours])}"
+            for key, ours in keys.items()
+            if key in given and _shape(given[key]) != _shape(expected[ours])
+        ],
     }
-    if any(skipped.values()):
+    if any(wrong.values()):
         raise ValueError(
             f"the tensors of {entry} are not those of the authors' network: "
-            + "; ".join(f"{len(names)} {what}: {_listed(names)}" for what, names in skipped.items() if names)
+            + "; ".join(f"{len(names)} {what}: {_listed(names)}" for what, names in wrong.items() if names)
         )
     # Copies, as tensors of a checkpoint may share memory or be laid out in other ways.
     return {ours: given[key].detach().to(expected[ours].dtype, copy=True).contiguous() for key, ours in keys.items()}
@@ -223,8 +222,9 @@ def _shape(value: object) -> str:
     return "x".join(map(str, value.shape)) or "one number"
 
 
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:LISTED]) + (" ..." if len(names) > LISTED else "")
+def _listed(names: Iterable[str]) -> str:
+    first = list(names)
+    return ", ".join(first[:LISTED]) + (" ..." if len(first) > LISTED else "")
 
 
 def _give_unit_frame(network: JVCR) -> None:

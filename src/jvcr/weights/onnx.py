@@ -7,7 +7,7 @@ import copy
 import io
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,13 +46,7 @@ class _Served(nn.Module):
 
 @dataclass(frozen=True)
 class Comparison:
-    """How far ONNX Runtime's outputs are from torch's.
-
-    Attributes:
-        batch: images in the batch.
-        coordinates: greatest difference of a coordinate, unit frame, over the greatest coordinate (at least 1).
-        volume: greatest difference of a voxel, over the volume's greatest value (at least 1).
-    """
+    """How far ONNX Runtime's outputs are from torch's: the greatest difference over the greatest value, at least 1."""
 
     batch: int
     coordinates: float
@@ -125,13 +119,9 @@ def compare(network: JVCR, path: str | Path, batches: Sequence[int] = (1, 7), se
         coordinates, volume = session.run(["coordinates", "volume"], {"image": image})
         with torch.inference_mode():
             output = network(torch.from_numpy(image))
-        compared.append(
-            Comparison(
-                batch,
-                float(np.abs(coordinates - output.points.numpy()).max() / max(1.0, np.abs(coordinates).max())),
-                float(np.abs(volume - output.volumes[-1].numpy()).max() / max(1.0, np.abs(volume).max())),
-            )
-        )
+        pairs = (coordinates, output.points), (volume, output.volumes[-1])
+        differences = [float(np.abs(a - b.numpy()).max() / max(1.0, np.abs(a).max())) for a, b in pairs]
+        compared.append(Comparison(batch, *differences))
     return compared
 
 
@@ -170,7 +160,7 @@ def _store_half(model: onnx.ModelProto) -> None:
 
 
 @contextlib.contextmanager
-def _quiet(*names: str):  # type: ignore[no-untyped-def]
+def _quiet(*names: str) -> Iterator[None]:
     """The exporter reports every pass it makes; only what goes wrong is of interest here."""
     loggers = [logging.getLogger(n) for n in names]
     levels = [log.level for log in loggers]
