@@ -257,7 +257,7 @@ def test_results_go_on_after_images_that_cannot_be_used(tiny_weights, tmp_path, 
     box = [60, 40, 110, 120]
     images = [path, tmp_path / "none.png", b"no image", path, spot(60, 70), path]
     boxes = [[box], [box], [box], [[900, 900, 950, 950]], [box, box], None]
-    results = list(landmarker.results(images, boxes, volumes=True, on_error="yield"))
+    results = list(landmarker.results(images, boxes, details=True, on_error="yield"))
     assert [len(result.faces) for result in results] == [1, 0, 0, 0, 2, 0]
     kinds = [type(result.error) for result in results if result.error is not None]
     assert kinds == [FileNotFoundError, ImageError, ValueError]
@@ -269,6 +269,7 @@ def test_results_go_on_after_images_that_cannot_be_used(tiny_weights, tmp_path, 
         [len(result.volumes) for result in results] == [len(result.crops) for result in results] == [1, 0, 0, 0, 2, 0]
     )
 
+    assert [result.image.size for result in landmarker.results(images[:1], boxes[:1])] == [0]
     stream = landmarker.stream(images, boxes)
     assert next(stream) == faces
     with pytest.raises(FileNotFoundError):

@@ -161,7 +161,7 @@ def _examples(
     found: list[Example] = []
     missing: list[str] = []
     with counting("photographs", len(photos), enabled=len(photos) > 1) as advance:
-        for photo, result, problem in look_at(landmarker, photos, file, box_kind, volumes=True):
+        for photo, result, problem in look_at(landmarker, photos, file, box_kind, details=True):
             advance(1)
             faces = result.faces
             if problem:

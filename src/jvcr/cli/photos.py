@@ -108,7 +108,7 @@ def prepare_output(out: Path, photos: Sequence[Photo], suffixes: Sequence[str], 
 
 
 def look_at(
-    landmarker: Landmarker, photos: Sequence[Photo], boxes: BoxFile | None, box_kind: BoxKind, volumes: bool
+    landmarker: Landmarker, photos: Sequence[Photo], boxes: BoxFile | None, box_kind: BoxKind, details: bool
 ) -> Iterator[tuple[Photo, Result, str]]:
     """Each photo, what became of it (`Landmarker.results`), and why it could not be used; "" if it could."""
     results = landmarker.results(
@@ -116,7 +116,7 @@ def look_at(
         # Also where the file says nothing of a photo it is read: that it cannot be is said first.
         None if boxes is None else (boxes.of(photo) if photo in boxes else [] for photo in photos),
         box_kind,
-        volumes=volumes,
+        details=details,
         on_error="yield",
     )
     for photo, result in zip(photos, results, strict=True):

@@ -189,7 +189,7 @@ def predict_photos(
             return Outcome(photo, problem=f"{photo.path}: its result cannot be written: {error}")
         return Outcome(photo, tuple(result.faces))
 
-    looked = look_at(landmarker, photos, boxes, box_kind, volumes=write_plot)
+    looked = look_at(landmarker, photos, boxes, box_kind, details=write_plot)
     return parallel_map(write, looked, landmarker.threads)
 
 

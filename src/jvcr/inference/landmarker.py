@@ -56,22 +56,22 @@ class _Regressed:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What became of an image.
+    """What became of an image; the last three are for who asks for details, and empty otherwise.
 
     Attributes:
-        image: (h, w, 3) uint8 RGB, as it was read; empty where that failed.
         faces: as of a call.
+        error: why the image could not be used; None if it could.
+        image: (h, w, 3) uint8 RGB, as it was read.
         volumes: (n, D, H, W) the predicted compact volume of each face, in the unit frame of its crop (z, y, x).
         crops: the crop of each; ``crops[i].to_image`` takes points of that unit frame to the frame of the faces'
             points, whose depth has its mean at 0.
-        error: why the image could not be used; None if it could.
     """
 
-    image: NDArray[np.uint8]
-    faces: list[Face] = field(default_factory=list)
+    faces: list[Face]
+    error: Exception | None = None
+    image: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 0, 3), np.uint8))
     volumes: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0, 0, 0), np.float32))
     crops: list[Crop] = field(default_factory=list)
-    error: Exception | None = None
 
 
 class Landmarker:
@@ -223,7 +223,7 @@ class Landmarker:
         boxes: Iterable[ArrayLike | None] | None = None,
         box_kind: BoxKind = "detector",
         passes: int | None = None,
-        volumes: bool = False,
+        details: bool = False,
         on_error: Literal["raise", "yield"] = "raise",
     ) -> Iterator[Result]:
         """What becomes of any number of images, one after the other, in bounded memory.
@@ -236,7 +236,7 @@ class Landmarker:
             boxes: for each image its boxes, or None to find them.
             box_kind: as in a single call, for all boxes.
             passes: as in a single call.
-            volumes: whether the results hold volumes and crops.
+            details: whether the results hold image, volumes and crops.
             on_error: what comes of an image that cannot be used, or whose boxes cannot: the error is raised, after the
                 results of the images before it, or is that of its result, and the next images go on.
 
@@ -255,9 +255,9 @@ class Landmarker:
                     raise
                 return _Job(np.zeros((0, 0, 3), np.uint8), np.zeros((0, 4)), (), (), error)
 
-        return self._results(parallel_map(prepare, _paired(images, boxes), self.threads), passes, volumes)
+        return self._results(parallel_map(prepare, _paired(images, boxes), self.threads), passes, details)
 
-    def _results(self, prepared: Iterator[_Job], passes: int | None, volumes: bool) -> Iterator[Result]:
+    def _results(self, prepared: Iterator[_Job], passes: int | None, details: bool) -> Iterator[Result]:
         """The results of jobs, as many at a time as fill a batch."""
         pending: list[_Job] = []
         while True:
@@ -266,28 +266,30 @@ class Landmarker:
             except StopIteration:
                 break
             except (OSError, ValueError):
-                yield from self._finished(pending, passes, volumes)  # those before it are not lost
+                yield from self._finished(pending, passes, details)  # those before it are not lost
                 raise
             crops = sum(len(job.crops) for job in pending)
             pixels = sum(job.image.size // 3 for job in pending)
             if not crops or crops >= self.max_batch or pixels >= _MOST_PENDING_PIXELS:
-                yield from self._finished(pending, passes, volumes)
+                yield from self._finished(pending, passes, details)
                 pending = []
-        yield from self._finished(pending, passes, volumes)
+        yield from self._finished(pending, passes, details)
 
     def _one(
-        self, image: ImageSource, boxes: ArrayLike | None, box_kind: BoxKind, passes: int | None, volumes: bool
+        self, image: ImageSource, boxes: ArrayLike | None, box_kind: BoxKind, passes: int | None, details: bool
     ) -> Result:
-        (result,) = self._finished([self._prepare(image, boxes, box_kind)], passes, volumes)
+        (result,) = self._finished([self._prepare(image, boxes, box_kind)], passes, details)
         return result
 
-    def _finished(self, jobs: Sequence[_Job], passes: int | None, volumes: bool) -> Iterator[Result]:
+    def _finished(self, jobs: Sequence[_Job], passes: int | None, details: bool) -> Iterator[Result]:
         regressed = self._regress(jobs, passes)
         for job in jobs:
             own = list(islice(regressed, len(job.crops)))
             faces = list(map(self._face, job.boxes, job.scores, own))
-            result = Result(job.image, faces, error=job.error)
-            if volumes and own:
+            result = Result(faces, job.error)
+            if details:
+                result = replace(result, image=job.image)
+            if details and own:
                 crops = [_moved_in_depth(one.crop, one.points_px) for one in own]
                 result = replace(result, volumes=np.stack([one.volume for one in own]), crops=crops)
             yield result
