@@ -60,9 +60,9 @@ def test_landmarks_are_vertices(model, parameters):
 
 @pytest.mark.parametrize(("shape", "expression"), [(198, 29), (199, 28)])
 def test_wrong_numbers_of_parameters(model, shape, expression):
-    with pytest.raises(ValueError, match="mismatch|broadcast"):
+    with pytest.raises(ValueError, match=r"mismatch|broadcast"):
         model.landmarks_um(np.zeros(shape), np.zeros(expression))
-    with pytest.raises(ValueError, match="mismatch|broadcast"):
+    with pytest.raises(ValueError, match=r"mismatch|broadcast"):
         model.vertices_um(np.zeros(shape), np.zeros(expression))
 
 
