@@ -244,7 +244,8 @@ def test_stream_holds_few_large_images(tiny_weights, monkeypatch):
     monkeypatch.setattr("jvcr.inference.landmarker._MOST_PENDING_PIXELS", 2.5 * HEIGHT * WIDTH)
     landmarker = Landmarker(tiny_weights, threads=1, detector=nobody)
     read = []
-    stream = landmarker.stream((read.append(i) or spot(90, 70) for i in range(100)), [[[60, 40, 110, 120]]] * 100)
+    images = (read.append(i) or spot(90, 70) for i in range(100))
+    stream = landmarker.stream(images, [[[60, 40, 110, 120]]] * 100, passes=2)  # which needs the images to the end
     next(stream)
     assert len(read) == 3
 

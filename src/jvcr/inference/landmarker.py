@@ -35,13 +35,14 @@ _MOST_PENDING_PIXELS = 64_000_000
 
 @dataclass(frozen=True)
 class _Job:
-    """An image and, of each face in it, box, score and crop; or what is wrong with it."""
+    """An image, empty if it is not needed any more, and of each face in it box, score and crop; or what is wrong."""
 
     image: NDArray[np.uint8]
     boxes: NDArray[np.floating]
     scores: Sequence[float | None]
     crops: Sequence[Crop]
     error: Exception | None = None
+    pixels: Sequence[NDArray[np.uint8]] = ()  # of the crops, where they have been cut out already
 
 
 @dataclass(frozen=True)
@@ -245,15 +246,20 @@ class Landmarker:
         """
         if isinstance(images, (str, bytes, os.PathLike)) or (isinstance(images, np.ndarray) and images.ndim != 4):
             raise ValueError("images must be several images, such as a list of paths; for one, call the landmarker")
-        _at_least_one("passes", self.passes if passes is None else passes)
+        image_is_needed = details or _at_least_one("passes", self.passes if passes is None else passes) > 1
+        nothing = np.zeros((0, 0, 3), np.uint8)
 
         def prepare(pair: tuple[ImageSource, ArrayLike | None]) -> _Job:
             try:
-                return self._prepare(*pair, box_kind)
+                job = self._prepare(*pair, box_kind)
             except (OSError, ValueError) as error:
                 if on_error == "raise":
                     raise
-                return _Job(np.zeros((0, 0, 3), np.uint8), np.zeros((0, 4)), (), (), error)
+                return _Job(nothing, np.zeros((0, 4)), (), (), error)
+            if image_is_needed or len(job.crops) > self.max_batch:
+                return job
+            # What waits for the network is small.
+            return replace(job, image=nothing, pixels=[self._pixels(job.image, crop) for crop in job.crops])
 
         return self._results(parallel_map(prepare, _paired(images, boxes), self.threads), passes, details)
 
@@ -310,21 +316,31 @@ class Landmarker:
     def _regress(self, jobs: Sequence[_Job], passes: int | None) -> Iterator[_Regressed]:
         """Runs the crops of all jobs in batches; one result for each crop, in order."""
         passes = self.passes if passes is None else _at_least_one("passes", passes)
-        info = self._network.info
-        views = [(job.image, crop) for job in jobs for crop in job.crops]
+        views = [
+            (job.image, crop, pixels)
+            for job in jobs
+            for crop, pixels in zip_longest(job.crops, job.pixels)  # as many, or none
+        ]
         for start in range(0, len(views), self.max_batch):
-            images = [image for image, _ in views[start : start + self.max_batch]]
-            crops = [crop for _, crop in views[start : start + self.max_batch]]
+            images, crops, cut = map(list, zip(*views[start : start + self.max_batch], strict=True))
             points_px: list[NDArray[np.float64]] = []
             for _ in range(passes):
                 if points_px:
-                    crops = [_around(points, crop, info.crop) for points, crop in zip(points_px, crops, strict=True)]
-                pixels = [warp_crop(image, crop, info.image_size) for image, crop in zip(images, crops, strict=True)]
-                shown = np.stack([stretch_contrast(p) for p in pixels] if info.stretch else pixels)
-                coordinates, volumes = self._network.run(shown)
+                    rule, cut = self._network.info.crop, [None] * len(crops)
+                    crops = [_around(points, crop, rule) for points, crop in zip(points_px, crops, strict=True)]
+                shown = [
+                    self._pixels(image, crop) if pixels is None else pixels
+                    for image, crop, pixels in zip(images, crops, cut, strict=True)
+                ]
+                coordinates, volumes = self._network.run(np.stack(shown))
                 points_px = [crop.to_image(points) for crop, points in zip(crops, coordinates, strict=True)]
             confidence = sample_volume(volumes, coordinates).clip(0, 1)
             yield from map(_Regressed, crops, points_px, confidence, volumes)
+
+    def _pixels(self, image: NDArray[np.uint8], crop: Crop) -> NDArray[np.uint8]:
+        """(S, S, 3) what the network is shown of a crop."""
+        pixels = warp_crop(image, crop, self._network.info.image_size)
+        return stretch_contrast(pixels) if self._network.info.stretch else pixels
 
     def _face(self, box: NDArray[np.floating], score: float | None, regressed: _Regressed) -> Face:
         points = regressed.points_px.copy()
