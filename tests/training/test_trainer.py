@@ -85,7 +85,6 @@ def test_apertures_count_on_the_sources_named(tiny_recipe, faces, tmp_path):
         seen.append(sample_weight)
         return loss(image, points_unit, stage, sample_weight, hand_unit)
 
-    noting.train = loss.train
     run.learner.loss = noting
     sampler = run.sampler
 

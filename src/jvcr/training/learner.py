@@ -94,7 +94,9 @@ class Learner:
         for part in self.frozen:
             part.requires_grad_(False)
         loss = JVCRLoss(network, recipe.loss, apertures, outline(scheme))
-        self.loss, self.optimizer = fabric.setup(loss, make_optimizer(network, recipe.optimizer, fused=self.on_gpu))
+        # Fused ones scale float16's gradients back by themselves, too late for them to be clipped before.
+        fused = self.on_gpu and recipe.precision != "16-mixed"
+        self.loss, self.optimizer = fabric.setup(loss, make_optimizer(network, recipe.optimizer, fused))
         decay = recipe.optimizer.ema_decay
         self.average = RunningAverage(network, decay) if decay else None
         self.report = LossReport(self.ranks, STEPS_AHEAD if self.on_gpu else 1)
@@ -122,7 +124,8 @@ class Learner:
         pixels, points_unit, hand_unit, sample_weight = self.fabric.to_device(batch)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        self.loss.train()
+        if not self.network.training:  # after a validation
+            self.network.train()
         for part in self.frozen:
             part.eval()
         losses = self.loss(to_input(pixels), points_unit, stage, sample_weight, hand_unit)
