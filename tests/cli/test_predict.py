@@ -160,7 +160,6 @@ def test_ctrl_c_keeps_what_is_done(photos, boxes, run, tmp_path, monkeypatch, ca
         calls.append(1)
         return real(self, crops)
 
-    monkeypatch.setattr("jvcr.cli.predict.BATCH", 1)
     monkeypatch.setattr(OnnxNetwork, "run", interrupted)
     assert run(photos, "--boxes", boxes) == 130
     assert names(tmp_path / "out") == ["one.json"]

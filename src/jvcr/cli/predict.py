@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 TABLE_ROWS = 50
 """The table shows this many faces; all of them are in the files."""
 
-BATCH = 8
-"""Faces that go through the network at once: more are hardly quicker, and results would come later."""
-
 _FAULTS_OF_A_NAME = {errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG}
 """What can be wrong with the name of one result, while the next one can well be written."""
 
@@ -98,7 +95,8 @@ def predict(
     box_file = None if boxes is None else BoxFile(boxes, photos)
     suffixes = [suffix for suffix, wanted in ((".json", write_json), (".png", plot)) if wanted]
     prepare_output(out, photos, suffixes, () if boxes is None else (boxes,))
-    landmarker = Landmarker(weights, threads, passes=passes, max_batch=BATCH)
+    # One face at a time: in batches, with which processors are no quicker, last digits would go by the other photos.
+    landmarker = Landmarker(weights, threads, passes=passes, max_batch=1)
     if boxes is None:
         # Where none is installed, that is said now and once.
         landmarker.detector = SlimeFaceDetector(
