@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from jvcr.model import equation_1_peak, gaussian_volume
+from jvcr.model import gaussian_volume
 
 
 def by_the_equation(points_unit, shape, sigma):
@@ -68,8 +68,7 @@ def test_one_slice_hardly_tells_depth():
 
 def test_the_factor_of_equation_1():
     points = torch.zeros(1, 1, 3)
-    factor = equation_1_peak(2.0)
-    assert factor == pytest.approx(1 / (8 * math.pi))
+    factor = 1 / (8 * math.pi)
     torch.testing.assert_close(
         gaussian_volume(points, (5, 7, 9), 2.0, peak=factor), factor * gaussian_volume(points, (5, 7, 9), 2.0)
     )

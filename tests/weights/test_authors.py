@@ -15,7 +15,7 @@ from jvcr.geometry.warp import stretch_contrast, warp_crop
 from jvcr.inference.landmarker import Landmarker
 from jvcr.model import AUTHORS, JVCR, CoordinateConfig, NetworkConfig, VoxelConfig
 from jvcr.scheme import load_scheme
-from jvcr.weights.authors import PARTS, PREFIX, authors_keys, from_unit, read_authors_checkpoint, to_unit
+from jvcr.weights.authors import PARTS, PREFIX, authors_keys, read_authors_checkpoint, to_unit
 from jvcr.weights.header import WeightsHeader
 from jvcr.weights.onnx import export_onnx
 from jvcr.weights.safetensors import load_network, read_header, save_weights
@@ -23,6 +23,12 @@ from jvcr.weights.safetensors import load_network, read_header, save_weights
 FIXTURE = Path(__file__).with_name("authors_fixture.npz")
 """What the authors' own graph gives for the tensors of `made_up` and the image below: their coordinates as they are,
 the volumes every 8th row and column, of the last one every 8th slice too."""
+
+
+def from_unit(points_unit):
+    """As the authors' network gives them: 0 to 1 over 255 of 256 pixels, whose centres are integers on x and y."""
+    edges = np.array([0.5, 0.5, 0.0])
+    return ((np.asarray(points_unit, np.float64) + 1) * 128 - edges) / 255
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +73,7 @@ def imported(checkpoint_file):
 def outputs(imported):
     image = torch.from_numpy(np.random.default_rng(0).random((1, 3, 256, 256), dtype=np.float32))
     with torch.inference_mode():
-        volumes, points = imported[0](image)
+        volumes, _, points = imported[0](image)
     return [volume[0].numpy() for volume in volumes], points[0].numpy()
 
 

@@ -43,7 +43,7 @@ def test_half_precision_halves_the_kernels(saved, tiny_config, tmp_path):
     )  # the headers differ a little
     image = torch.rand(2, 3, 32, 32)
     with torch.inference_mode():
-        torch.testing.assert_close(load_network(half)(image)[1], network(image)[1], atol=1e-3, rtol=0)
+        torch.testing.assert_close(load_network(half)(image).points, network(image).points, atol=1e-3, rtol=0)
 
 
 def test_no_such_weights():

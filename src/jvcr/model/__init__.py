@@ -13,7 +13,7 @@ from jvcr.model.config import (
     VoxelConfig,
 )
 from jvcr.model.coordinate import CoordinateNet
-from jvcr.model.heatmap import equation_1_peak, gaussian_volume
+from jvcr.model.heatmap import gaussian_volume
 from jvcr.model.hourglass import VoxelNet
 from jvcr.model.jvcr import JVCR, JVCROutput
 from jvcr.model.refinement import RefinementNet
@@ -34,6 +34,5 @@ __all__ = [
     "RefinementNet",
     "VoxelConfig",
     "VoxelNet",
-    "equation_1_peak",
     "gaussian_volume",
 ]

@@ -33,7 +33,7 @@ def gaussian_volume(
         points_unit: (x, y, z) in the unit frame. A landmark outside of the cube leaves there what tail falls inside.
         shape: depth, height and width of the volume, voxels.
         sigma: size of the Gaussian, voxels of this volume.
-        peak: the Gaussian's height. Eq. 1 writes 1 / (2 pi sigma^2); see `equation_1_peak`.
+        peak: the Gaussian's height. Eq. 1 writes 1 / (2 pi sigma^2), which only rescales the volume.
         centre: "exact" draws each Gaussian at its landmark; "towards-origin" along each axis one voxel before the
             last voxel centre that the landmark has passed, which is one to two voxels off, as the authors' released
             code does: to train as it did.
@@ -71,8 +71,3 @@ def gaussian_volume(
 def _expand(window: Tensor, dims: int) -> Tensor:
     """(batch, points, k) with axes put in before the last, to broadcast against ``dims`` axes and a new one."""
     return window if dims == 0 else window.view(*window.shape[:2], *(1,) * (dims - 2), window.shape[2])
-
-
-def equation_1_peak(sigma: float) -> float:
-    """The factor that Eq. 1 puts before the Gaussian, 1 / (2 pi sigma^2): it only rescales the volume."""
-    return 1 / (2 * math.pi * sigma**2)

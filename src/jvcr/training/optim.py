@@ -92,13 +92,7 @@ class Schedule:
 
 
 def learning_rate(recipe: OptimizerRecipe, epoch: float, epochs: float) -> float:
-    """The learning rate at a point of the run.
-
-    Args:
-        recipe: names the schedule.
-        epoch: epochs done so far, both stages counted.
-        epochs: length of the whole run.
-    """
+    """The learning rate after so many epochs, both stages counted, of a run of so many."""
     if recipe.schedule == "step":
         return recipe.learning_rate * 0.1 ** int(epoch / recipe.step_epochs)
     if recipe.schedule == "drop":

@@ -40,15 +40,9 @@ from jvcr.weights.safetensors import save_weights
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended.
+    """How a run ended: whether it came to its end, and what was done in all its sittings.
 
-    Attributes:
-        finished: False if it was stopped before its end.
-        steps: steps done.
-        faces: faces seen.
-        seconds: time spent, with reading images, validation and earlier sittings.
-        best: the validation figures of the weights kept, percent.
-        weights: where they are.
+    ``best`` are the validation figures of the ``weights`` kept, percent.
     """
 
     finished: bool

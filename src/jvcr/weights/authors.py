@@ -70,11 +70,6 @@ def to_unit(coordinates: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(coordinates, dtype=np.float64) * _SCALE + _OFFSET
 
 
-def from_unit(points_unit: ArrayLike) -> NDArray[np.float64]:
-    """Points (..., 3) of the unit frame as the authors' network gives them: the opposite of `to_unit`."""
-    return (np.asarray(points_unit, dtype=np.float64) - _OFFSET) / _SCALE
-
-
 def read_authors_checkpoint(path: str | Path) -> tuple[JVCR, WeightsHeader]:
     """The authors' released network, in evaluation mode, and what a weight file should say of it.
 
