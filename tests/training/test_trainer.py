@@ -18,6 +18,7 @@ from jvcr.scheme import FACE66, FACE68
 from jvcr.training import trainer as loop
 from jvcr.training.checkpoint import CHECKPOINT, LOG, WEIGHTS, RunState, differences
 from jvcr.training.optim import Schedule
+from jvcr.training.processes import Processes
 from jvcr.training.recipe import Recipe
 from jvcr.training.trainer import Trainer
 from jvcr.weights.safetensors import load_network, read_header
@@ -435,3 +436,21 @@ def test_the_rate_falls_by_the_clock():
     assert schedule.learning_rate(half) == 1.0
     assert schedule.learning_rate(RunState(step=52, seconds=550.0, reading=30.0)) == pytest.approx(0.25)
     assert schedule.is_over(601.0) and not schedule.is_over(599.0)
+
+
+def test_mixed_precision_leaves_labels_as_they_are():
+    class Seen(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(2, 2)
+
+        def forward(self, x):
+            self.x, self.y = x, self.layer(x)
+            return self.y.sum()
+
+    fabric = Processes().fabric("bf16-mixed")
+    seen = fabric.setup(Seen())
+    labels = torch.tensor([[0.7012345, -0.3333333]])
+    seen(labels)
+    assert torch.equal(seen.module.x, labels)
+    assert seen.module.y.dtype == torch.bfloat16

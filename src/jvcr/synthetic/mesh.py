@@ -173,7 +173,8 @@ def build_mesh() -> Mesh:
     ring = np.arange(pole - last, pole)
     triangles = np.concatenate([_delaunay(uv), np.column_stack([ring, np.full(last, pole), np.roll(ring, -1)])])
     uv = np.concatenate([uv, [[0.0, 1.0]]])
-    points = np.concatenate([_from_plane(uv[:-1]), _from_plane(uv[-1:])])
+    # Rounded, the heads are the same on every machine: libraries solve equations alike but for the last digits.
+    points = np.concatenate([_from_plane(uv[:-1]), _from_plane(uv[-1:])]).round(6)
 
     eyes, mouth = np.zeros(len(points), bool), np.zeros(len(points), bool)
     parts = np.full(len(triangles), Part.SKIN, np.int8)

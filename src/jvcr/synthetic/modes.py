@@ -96,7 +96,7 @@ def _spread(points: Floats, count: int) -> Floats:
     chosen = [int(np.argmax(points[:, 2]))]
     far = np.linalg.norm(points - points[chosen[0]], axis=1)
     while len(chosen) < count:
-        chosen.append(int(np.argmax(far)))
+        chosen.append(int(np.argmax(far.round(6))))  # of two that are equally far, left and right, the first
         far = np.minimum(far, np.linalg.norm(points - points[chosen[-1]], axis=1))
     sites = points[chosen].copy()
     sites[sites[:, 0] < 0.1, 0] = 0
