@@ -1,6 +1,7 @@
 """Imports point one way, and the package is quick to import."""
 
 import ast
+import graphlib
 import os
 import subprocess
 import sys
@@ -74,6 +75,12 @@ def test_imports_point_one_way(path):
     for name in imports_of_ours(path):
         imported = name.split(".")[1] if "." in name else "jvcr"
         assert imported in allowed, f"{path.relative_to(SOURCE)} imports {name}"
+
+
+def test_the_rules_have_no_cycle():
+    known = set(MAY_IMPORT) | {"jvcr"}
+    assert all(allowed <= known for allowed in MAY_IMPORT.values())
+    list(graphlib.TopologicalSorter(MAY_IMPORT).static_order())
 
 
 def test_only_these_parts_see_both_networks_and_data():
