@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from jvcr.geometry.pose import HeadPose, euler_to_rotation, head_pose, rotation_to_euler, similarity_transform
+from jvcr.geometry.pose import (
+    HeadPose,
+    euler_to_rotation,
+    geodesic_deg,
+    head_pose,
+    in_image_frame,
+    rotation_to_euler,
+    similarity_transform,
+)
 from jvcr.scheme import FACE68
 
 FLIP = np.diag([1.0, -1.0, -1.0])
@@ -79,8 +87,35 @@ def test_angles_and_rotation_are_inverse(angles):
     pose = HeadPose(*angles)
     found = rotation_to_euler(euler_to_rotation(pose))
     np.testing.assert_allclose(euler_to_rotation(found), euler_to_rotation(pose), atol=1e-9)
-    if abs(pose.pitch_deg) < 90:
+    if abs(pose.yaw_deg) <= 90:
         assert (found.yaw_deg, found.pitch_deg, found.roll_deg) == pytest.approx(angles)
+
+
+@pytest.mark.parametrize(
+    ("beyond", "same"),
+    [((95.0, 5.0, 3.0), (85.0, -175.0, -177.0)), ((-100.0, -20.0, 8.0), (-80.0, 160.0, -172.0))],
+)
+def test_of_two_triples_the_one_with_the_smaller_yaw_is_given(beyond, same):
+    """300W-LP's convention: no yaw beyond 90 degrees; pitch and roll turn over instead."""
+    found = rotation_to_euler(euler_to_rotation(HeadPose(*beyond)))
+    assert (found.yaw_deg, found.pitch_deg, found.roll_deg) == pytest.approx(same)
+
+
+def test_geodesic_by_hand():
+    still, upside_down = np.eye(3), np.diag([1.0, -1.0, -1.0])
+    quarter = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    apart = geodesic_deg([still, still, still], [still, upside_down, quarter])
+    assert apart.tolist() == pytest.approx([0, 180, 90])
+    # Angles that differ by 20 degrees each say of one rotation nothing near a yaw of 90, and the geodesic is 0.
+    there = [euler_to_rotation(HeadPose(90.0, pitch, roll)) for pitch, roll in ((10.0, 20.0), (30.0, 40.0))]
+    assert geodesic_deg(there[:1], there[1:]) == pytest.approx([0], abs=1e-6)
+    # Small angles are exact.
+    assert geodesic_deg([still], [euler_to_rotation(HeadPose(1e-5, 0.0, 0.0))]) == pytest.approx([1e-5])
+
+
+def test_the_rotation_in_the_image_frame_moves_the_template():
+    pose = HeadPose(-35.0, 12.0, 20.0)
+    np.testing.assert_allclose(TEMPLATE @ in_image_frame(euler_to_rotation(pose)).T, turned(pose), atol=1e-12)
 
 
 @pytest.mark.parametrize("yaw", [90.0, -90.0])
@@ -118,12 +153,14 @@ def test_agrees_with_the_angles_of_aflw2000(real_data):
     files = sorted((real_data / "aflw2000_sample").glob("*.mat"))
     if not files:
         pytest.skip("no aflw2000_sample in the data folder")
-    errors = []
+    errors, apart = [], []
     for file in files:
         content = loadmat(file)
         x, y, z = content["pt3d_68"]
         found = head_pose(np.stack([x - 1, y - 1, -z], 1), TEMPLATE)
-        pitch, yaw, roll = np.degrees(content["Pose_Para"][0, :3])
+        pitch, yaw, roll = np.degrees(content["Pose_Para"][0, :3]).tolist()
         errors.append([found.yaw_deg - yaw, found.pitch_deg - pitch, found.roll_deg - roll])
+        apart += geodesic_deg([euler_to_rotation(found)], [euler_to_rotation(HeadPose(yaw, pitch, roll))]).tolist()
     # The template is an average face and the faces are not: about half a degree of yaw, two of pitch.
     assert (np.median(np.abs(errors), axis=0) < [1, 3, 1.5]).all()
+    assert np.median(apart) < 3

@@ -53,6 +53,22 @@ def test_to_dict_is_plain_and_rounded():
     assert data["scheme"] == "hand"
 
 
+def test_the_rotation_is_that_of_the_angles_in_the_frame_of_the_points():
+    """By hand: a yaw of 90 degrees takes the nose, which is in front (-z), to the left side of the image (-x)."""
+    nose, top = [0, 0, -1], [0, -1, 0]
+    left = face(yaw=90.0, pitch=0.0, roll=0.0).rotation
+    np.testing.assert_allclose(left @ nose, [-1, 0, 0], atol=1e-12)
+    up = face(yaw=0.0, pitch=90.0, roll=0.0).rotation
+    np.testing.assert_allclose(up @ nose, [0, -1, 0], atol=1e-12)
+    leaning = face(yaw=0.0, pitch=0.0, roll=90.0).rotation
+    np.testing.assert_allclose(leaning @ top, [1, 0, 0], atol=1e-12)
+    np.testing.assert_allclose(face().to_dict()["rotation"], face(yaw=-12.35).rotation, atol=1e-6)
+    assert face(yaw=None).rotation is face(yaw=None).to_dict()["rotation"] is None
+    scipy = pytest.importorskip("scipy.spatial.transform")
+    expected = scipy.Rotation.from_euler("XYZ", [-10, 40, -25], degrees=True).as_matrix()
+    np.testing.assert_allclose(face(yaw=40.0, pitch=10.0, roll=-25.0).rotation, expected, atol=1e-12)
+
+
 def test_there_is_no_negative_zero():
     text = json.dumps(face(points=np.full((5, 3), -0.001, np.float32), yaw=-0.001).to_dict())
     assert "-0.0" not in text

@@ -44,6 +44,7 @@ def evaluate(
         tuple[Literal["original", "reannotated"], ...],
         Parameter(consume_multiple=True, negative=(), show_default=False),
     ] = (),
+    reannotation: Path | None = None,
     split: str | None = None,
     basis: Path | None = None,
     like: Literal["table1", "table2", "table3", "table4"] | None = None,
@@ -86,6 +87,8 @@ def evaluate(
         themselves.
     annotation
         Which labels of AFLW2000-3D; the original ones by default. The re-annotated ones have no depth of their own.
+    reannotation
+        The file of the re-annotated points; AFLW2000-3D-Reannotated.pts68.npy in the folder by default.
     split
         Part of a folder with splits; "val" if there is such a one, "all" for everything.
     basis
@@ -126,6 +129,8 @@ def evaluate(
         from jvcr.evaluation.curves import write_curves
     sources = tuple(dict.fromkeys(box))
     _check_options(folders, sources, boxes, predictions, scheme)
+    if reannotation is not None and "reannotated" not in annotation:
+        raise ValueError("--reannotation goes with --annotation reannotated")
     _check_output(out, folders, against)
     given = landmarker = None
     if predictions is None:
@@ -138,7 +143,7 @@ def evaluate(
 
     def read(folder: Path, chosen: str | None) -> tuple[LandmarkDataset, dict[str, Any]]:
         with counting("reading labels") as advance:
-            return read_labels(folder, chosen, landmarks, basis, split, strict, advance)
+            return read_labels(folder, chosen, landmarks, basis, split, strict, advance, reannotation)
 
     runs = find_runs(folders, sources if landmarker is not None else (), read, annotation)
     dataset = runs[0].dataset

@@ -84,13 +84,15 @@ def read_labels(
     split: str | None,
     strict: bool,
     advance: Callable[[int], None] | None = None,
+    reannotation: Path | None = None,
 ) -> tuple[LandmarkDataset, dict[str, Any]]:
     """The faces to evaluate, of a split if there are any, and what predictions are to say of them.
 
     Raises:
         ValueError: there is no such split; no face can be used, or, if strict, one cannot; or as the readers.
     """
-    dataset = read_dataset(folder, scheme, annotation=annotation, basis=basis, advance=advance).without_derived()
+    own = {"reannotation": reannotation} if annotation == "reannotated" else {}
+    dataset = read_dataset(folder, scheme, annotation, basis, advance=advance, **own).without_derived()
     if split is None and dataset.splits is not None and DEFAULT_SPLIT in dataset.splits:
         split = DEFAULT_SPLIT
     if split == ALL_SPLITS:

@@ -214,7 +214,7 @@ def box_fault(box_xyxy: Any, width: int | None = None, height: int | None = None
     """
     try:
         x0, y0, x1, y1 = (float(v) for v in box_xyxy)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return "is not four numbers x0, y0, x1, y1"
     if not all(map(math.isfinite, (x0, y0, x1, y1))):
         return "holds NaN or infinite values"

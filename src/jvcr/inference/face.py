@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from jvcr.geometry.pose import HeadPose, euler_to_rotation, in_image_frame
+
 PIXEL_DECIMALS = 2
 SHARE_DECIMALS = 3
 DEGREE_DECIMALS = 2
+ROTATION_DECIMALS = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +31,8 @@ class Face:
         yaw: degrees, positive when the nose points to the left side of the image; None, as the next two, where the
             scheme has no template to measure the pose by.
         pitch: degrees, positive when the head looks up.
-        roll: degrees, positive when the head leans clockwise on the screen.
+        roll: degrees, positive when the head leans clockwise on the screen. Of the two triples of angles that describe
+            a pose this is the one with a yaw of -90 to 90.
         scheme: name of the landmark scheme, which says what the N landmarks are.
 
     Raises:
@@ -53,6 +57,16 @@ class Face:
         for name, shape in shapes.items():
             object.__setattr__(self, name, _frozen(name, getattr(self, name), shape))
 
+    @property
+    def rotation(self) -> NDArray[np.float64] | None:
+        """(3, 3) what turns a head that looks straight at the camera into this one, in the frame of ``points``.
+
+        It is a rotation by -pitch around x, then yaw around the new y, then roll around the new z: what scipy calls
+        ``Rotation.from_euler("XYZ", [-pitch, yaw, roll], degrees=True)``. None where there are no angles. Near a yaw of
+        90 degrees pitch and roll run into each other, and only the rotation means something.
+        """
+        return _rotation(self.yaw, self.pitch, self.roll)
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Face):
             return NotImplemented
@@ -69,21 +83,25 @@ class Face:
         """The face in plain types, for JSON; `from_dict` reads it back.
 
         Pixels and degrees are rounded to 2 decimals, scores and confidences to 3: finer than what can be measured.
+        ``rotation`` is that of the rounded angles.
         """
+        yaw, pitch, roll = map(_rounded_angle, (self.yaw, self.pitch, self.roll))
+        rotation = _rotation(yaw, pitch, roll)
         return {
             "points": [_rounded(p, PIXEL_DECIMALS) for p in self.points],
             "box": _rounded(self.box, PIXEL_DECIMALS),
             "score": None if self.score is None else round(float(self.score), SHARE_DECIMALS),
             "confidence": _rounded(self.confidence, SHARE_DECIMALS),
-            "yaw": _rounded_angle(self.yaw),
-            "pitch": _rounded_angle(self.pitch),
-            "roll": _rounded_angle(self.roll),
+            "yaw": yaw,
+            "pitch": pitch,
+            "roll": roll,
+            "rotation": None if rotation is None else [_rounded(row, ROTATION_DECIMALS) for row in rotation],
             "scheme": self.scheme,
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Face:
-        """A face from what `to_dict` gave; keys that it does not know are left alone.
+        """A face from what `to_dict` gave; keys that it does not know are left alone, and ``rotation`` follows the angles.
 
         Raises:
             ValueError: a key is missing or its value is of the wrong kind or shape.
@@ -124,8 +142,14 @@ def _text(shape: tuple[int | None, ...]) -> str:
     return f"({', '.join('N' if s is None else str(s) for s in shape)}{',' if len(shape) == 1 else ''})"
 
 
-def _rounded(values: NDArray[np.float32], decimals: int) -> list[float]:
+def _rounded(values: NDArray[np.floating], decimals: int) -> list[float]:
     return [round(float(v), decimals) + 0.0 for v in values]  # adding 0 takes the sign off a negative zero
+
+
+def _rotation(yaw: float | None, pitch: float | None, roll: float | None) -> NDArray[np.float64] | None:
+    if yaw is None or pitch is None or roll is None:
+        return None
+    return in_image_frame(euler_to_rotation(HeadPose(yaw, pitch, roll)))
 
 
 def _rounded_angle(angle: float | None) -> float | None:

@@ -8,6 +8,7 @@ import pytest
 
 from jvcr.data.readers import read_dataset
 from jvcr.data.readers.aflw2000 import REANNOTATION, read_aflw2000
+from jvcr.evaluation.metrics import yaw_bins
 
 scipy_io = pytest.importorskip("scipy.io", reason="scipy reads and writes the .mat files")
 
@@ -109,11 +110,34 @@ def test_the_reannotation_replaces_x_and_y(aflw2000):
     )
 
 
+@pytest.mark.parametrize("suffix", ["", ".jpg"])
+def test_the_reannotation_goes_by_names_where_the_folder_has_others(aflw2000, tmp_path, suffix):
+    """A file of any place whose rows a text beside it names; the folder has one image fewer and one more."""
+    again = np.random.default_rng(0).uniform(0, 100, (4, 2, 68)).astype(np.float32)
+    file = tmp_path / "again.npy"
+    np.save(file, again)
+    (aflw2000.root / "image00200.jpg").rename(aflw2000.root / "image00999.jpg")
+    (aflw2000.root / "image00200.mat").rename(aflw2000.root / "image00999.mat")
+    with pytest.raises(ValueError, match=r"has 4 rows.*the folder has 3 faces: name the image of each row.*again\.txt"):
+        read_dataset(aflw2000.root, annotation="reannotated", reannotation=file)
+    names = ["image00001", "image00030", "image00004", "image00200"]
+    (tmp_path / "again.txt").write_text("".join(f"{name}{suffix}\n" for name in names), encoding="utf-8")
+    dataset = read_dataset(aflw2000.root, annotation="reannotated", reannotation=file)
+    assert dataset.images.tolist() == ["image00004.jpg", "image00030.jpg"]
+    np.testing.assert_array_equal(dataset.points_px[..., :2], again[[2, 1]].transpose(0, 2, 1))
+    assert dataset.problems == ("image00999 has no row in the re-annotation",)
+    (tmp_path / "again.txt").write_text("image00001\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"has 4 rows.*again\.txt names 1"):
+        read_dataset(aflw2000.root, annotation="reannotated", reannotation=file)
+    with pytest.raises(ValueError, match="is for the annotation reannotated, and original is asked for"):
+        read_dataset(aflw2000.root, reannotation=file)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (np.zeros((4, 2, 68)), r"should be of shape \(3, 2, 68\).*got \(4, 2, 68\)"),
-        (np.zeros((3, 68, 2)), r"should be of shape \(3, 2, 68\)"),
+        (np.zeros((4, 2, 68)), "has 4 rows.*the folder has 3 faces"),
+        (np.zeros((3, 68, 2)), r"should be of shape \(faces, 2, 68\), got \(3, 68, 2\)"),
         (np.full((3, 2, 68), np.nan), "finite numbers"),
         (b"no array", "damaged or not an npy file"),
     ],
@@ -129,7 +153,7 @@ def test_a_reannotation_of_something_else(aflw2000, content, message):
 
 
 def test_no_reannotation(aflw2000):
-    with pytest.raises(FileNotFoundError, match="has no re-annotation: put AFLW2000-3D-Reannotated"):
+    with pytest.raises(FileNotFoundError, match="no re-annotation: .*put AFLW2000-3D-Reannotated"):
         read_aflw2000(aflw2000.root, "reannotated")
 
 
@@ -198,11 +222,31 @@ def test_a_damaged_first_file_does_not_make_it_another_data_set(aflw2000, damage
     assert (len(dataset), len(dataset.problems)) == (2, 1)
 
 
-def test_a_pose_in_degrees_is_refused(aflw2000):
-    path = aflw2000.root / "image00030.mat"
-    points = scipy_io.loadmat(path)["pt3d_68"]
-    scipy_io.savemat(path, {"pt3d_68": points, "Pose_Para": [[5.0, 45, -10, 0, 0, 0, 0.001]]})
-    assert "radians" in read_aflw2000(aflw2000.root).problems[0]
+def write_pair(root, name, points, pose_para):
+    """One more face of the folder, with parameters of a morphable model as all published files have them."""
+    scale_less = {"Shape_Para": np.zeros((199, 1)), "Exp_Para": np.zeros((29, 1))}
+    scipy_io.savemat(root / f"{name}.mat", {"pt3d_68": points, "Pose_Para": [pose_para], **scale_less})
+    shutil.copy(root / "image00004.jpg", root / f"{name}.jpg")
+
+
+def test_angles_beyond_a_full_turn_are_taken_as_published(aflw2000):
+    """Two of the 2,000 published files have a yaw of -351.2 and of 187.8 degrees, and one a scale below 0."""
+    points = scipy_io.loadmat(aflw2000.root / "image00030.mat")["pt3d_68"]
+    write_pair(aflw2000.root, "image03123", points, [*np.radians([70, -351.2, -420]), 70, 60, -50, 0.001])
+    write_pair(aflw2000.root, "image04157", points, [*np.radians([-10, 187.8, 20]), 70, 60, -50, -0.0015])
+    dataset = read_dataset(aflw2000.root)
+    assert (len(dataset), dataset.problems) == (5, ())
+    np.testing.assert_allclose(dataset.yaw_deg[-2:], [-351.2, 187.8], rtol=1e-5)
+    # By the size of the raw yaw, so that the whole set has 1312, 383 and 305 faces.
+    assert yaw_bins(dataset.yaw_deg)[-2:].tolist() == [2, 2]
+
+
+def test_a_set_whose_poses_are_degrees_is_refused(aflw2000):
+    points = scipy_io.loadmat(aflw2000.root / "image00030.mat")["pt3d_68"]
+    for i in range(10):
+        write_pair(aflw2000.root, f"image0100{i}", points, [5.0, 45, -10, 0, 0, 0, 0.001])
+    with pytest.raises(ValueError, match="radians"):
+        read_aflw2000(aflw2000.root)
 
 
 def test_sparse_arrays_and_files_of_version_7_3(aflw2000):

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from jvcr.cli.data import basis
 from jvcr.data.readers.basel import LandmarkModel, pose_deg, recover_model, to_image, unposed
 
 scipy_io = pytest.importorskip("scipy.io", reason="scipy reads and writes the .mat files")
@@ -144,7 +145,7 @@ def test_a_model_is_saved_and_read(tmp_path, made_model):
         LandmarkModel.load(tmp_path / "wrong.npz")
 
 
-def test_a_face_that_contradicts_the_others_is_left_out_and_named(tmp_path, made_model):
+def test_a_face_that_contradicts_the_others_is_left_out_and_named(tmp_path, made_model, capsys):
     root = tmp_path / "set"
     write_aflw2000(root, made_model, 260, np.random.default_rng(2))
     content = scipy_io.loadmat(root / "image00007.mat")
@@ -155,6 +156,10 @@ def test_a_face_that_contradicts_the_others_is_left_out_and_named(tmp_path, made
     assert recovery.residual_um < 0.1
     assert len(recovery.problems) == 1 and recovery.problems[0].startswith("image00007: its points are not those")
     np.testing.assert_allclose(recovery.model.mean, made_model.mean, atol=2)
+    # The file is right, so the command's exit code says so.
+    assert basis(root, out=tmp_path / "basis.npz") == 0
+    np.testing.assert_array_equal(LandmarkModel.load(tmp_path / "basis.npz").mean, recovery.model.mean)
+    assert "left out 1: image00007" in capsys.readouterr().err
 
 
 def test_images_of_another_size_contradict_each_other(tmp_path, made_model):

@@ -25,6 +25,7 @@ def read_dataset(
     hold_out: Sequence[str] = (),
     strict: bool = False,
     advance: Callable[[int], object] | None = None,
+    reannotation: str | Path | None = None,
 ) -> LandmarkDataset:
     """Reads a data set of any layout the package knows.
 
@@ -40,6 +41,7 @@ def read_dataset(
         hold_out: 300W-LP: parts that make up the split "val".
         strict: stop at faces that cannot be used, instead of leaving them out and naming them in ``problems``.
         advance: called with 1 after each face of a layout of many files.
+        reannotation: AFLW2000-3D: the file of the re-annotated points; None looks for it in the folder.
 
     Raises:
         FileNotFoundError: there is no such folder, or a file that was asked for is missing.
@@ -59,7 +61,7 @@ def read_dataset(
             f"{', '.join(given)}: for 300W-LP only, and {root} is {what}; where a recipe says so: --set "
             f"data.{given[0]}=[]"
         )
-    if layout != "AFLW2000-3D" and annotation is not None:
+    if layout != "AFLW2000-3D" and (annotation or reannotation) is not None:
         raise ValueError(f"{root} is {what}, which has one annotation; only AFLW2000-3D has several")
     if layout == "folder":
         return read_folder(root, scheme, strict)
@@ -70,7 +72,7 @@ def read_dataset(
             f"are the {scheme.num_landmarks} of {scheme.name}: of a recipe, or of the weights"
         )
     if layout == "AFLW2000-3D":
-        dataset = read_aflw2000(root, annotation or "original", strict, advance)
+        dataset = read_aflw2000(root, annotation or "original", strict, advance, reannotation)
     elif layout == "300W-LP":
         dataset = read_300wlp(root, _model(root, basis), flips, leave_out, hold_out, strict, advance)
     else:

@@ -118,8 +118,11 @@ def unposed(pt3d_68: ArrayLike, pose_para: ArrayLike, height: int) -> NDArray[np
 
 
 def pose_deg(pose_para: ArrayLike) -> NDArray[np.float32]:
-    """(F, 3) pitch, yaw, roll in degrees of (F, 7) Pose_Para."""
-    return np.degrees(np.asarray(pose_para, dtype=np.float64)[:, :3]).astype(np.float32)
+    """(F, 3) pitch, yaw, roll in degrees of (F, 7) Pose_Para; a ValueError where most of them are degrees already."""
+    angles = np.asarray(pose_para, dtype=np.float64)[:, :3]
+    if len(angles) >= 10 and np.median(np.abs(angles).max(axis=1)) > 2 * np.pi:
+        raise ValueError(f"{POSE} should start with angles in radians; those of most files are beyond a full turn")
+    return np.degrees(angles).astype(np.float32)
 
 
 def head_pose_of(pose_para: ArrayLike) -> HeadPose:
