@@ -283,7 +283,10 @@ def test_head_pose_mae_by_hand():
     assert (errors.pitch, errors.yaw, errors.faces, errors.left_out) == (1.0, 7.0, 3, 1)
     assert errors.roll == pytest.approx(91 / 3)
     assert errors.mean == pytest.approx(115 / 9)
-    assert head_pose_mae([[0, 0, 0]], [[0, 120, 0]]) == PoseErrors(None, None, None, None, 0, 1)
+    # Beyond 90 degrees two triples are one rotation: the angles say 123 on average, the rotations nothing.
+    beyond = head_pose_mae([[-175, 85, -177]], [[5, 95, 3]])
+    assert (beyond.mean, beyond.geodesic) == (pytest.approx(370 / 3), pytest.approx(0, abs=1e-6))
+    assert head_pose_mae([[0, 0, 0]], [[0, 120, 0]]) == PoseErrors(None, None, None, None, None, 0, 1)
     assert head_pose_mae(pred, truth, limit_deg=180.0).faces == 4
     with pytest.raises(ValueError, match=r"\(faces, 3\)"):
         head_pose_mae([1, 2, 3], [1, 2, 3])

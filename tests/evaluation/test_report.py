@@ -14,8 +14,9 @@ from jvcr.evaluation.metrics import cvgtce
 from jvcr.evaluation.predictions import Predictions, predict
 from jvcr.evaluation.report import (
     comparison_table,
+    figure_rows,
+    figures_table,
     runs_table,
-    summary_lines,
     summary_table,
     with_interval,
     worst_faces,
@@ -43,6 +44,11 @@ def dataset(landmark_folder):
 def figures(dataset, predictions):
     """What ``summary.json`` says."""
     return summarise(dataset, predictions).to_dict()
+
+
+def rows(dataset, predictions):
+    """Name -> value and protocol of the figures in the terminal."""
+    return {name: row for part in figure_rows(summarise(dataset, predictions)) for name, *row in part}
 
 
 @pytest.fixture
@@ -99,7 +105,8 @@ def test_nothing_detected_is_a_summary_without_figures_and_without_nan(dataset, 
     assert summary["gte"] == {"aligned_z": None, "raw": None, "similarity": None, "interval": None}
     assert summary["nme"]["intervals"]["image_mean"] is None
     assert summary["apertures"]["closed_eyes"]["faces"] == 0
-    assert all(line.startswith(("NME: half", "GTE: half")) for line in summary_lines(summarise(dataset, predictions)))
+    ends = ("median / 95th percentile", "AUC / failures")
+    assert list(rows(dataset, predictions)) == [f"{error}, {end}" for error in ("NME", "GTE") for end in ends]
     write_json(tmp_path / "summary.json", summary)
     assert json.loads((tmp_path / "summary.json").read_text()) == summary
     assert worst_faces(dataset, predictions).shape == (240, 240, 3)
@@ -141,8 +148,9 @@ def test_the_table_has_a_row_for_each_source(dataset, fake_landmarker):
     assert "input box: detector" in text
     assert "2/3" in text
     assert "0/1" in text
-    rows = [line.split("│")[1].strip() for line in text.splitlines() if line.startswith("│")]
-    assert rows == ["all", "a", "b", *(f"{part} alone" for part in ("jaw", "brow", "nose", "eye", "lips"))]
+    names = [line.split("│")[1].strip() for line in text.splitlines() if line.startswith("│")]
+    intervals = ["95 % from", "95 % to"]
+    assert names == ["all", *intervals, "a", "b", *(f"{part} alone" for part in ("jaw", "brow", "nose", "eye", "lips"))]
 
 
 def test_worst_faces_are_drawn_worst_first(dataset, fake_landmarker, tmp_path):
@@ -184,7 +192,7 @@ def test_percentiles_and_distributions_by_hand(dataset, box_sizes, fake_landmark
     first, second = sorted(300 / box_sizes[:2])
     # The face that was not found is the worst of the three: the middle one is the second, and 95 % are below no number.
     assert summary["percentiles"]["nme"] == {"p50": pytest.approx(second, rel=1e-5), "p95": None}
-    assert "95 % below - %" in " ".join(summary_lines(summarise(dataset, predictions)))
+    assert rows(dataset, predictions)["NME, median / 95th percentile"][0] == f"{second:.2f} / - %"
     everyone = figures(dataset.select(np.arange(2)), predict(landmarker, dataset.select(np.arange(2)), "detector"))
     assert everyone["percentiles"]["nme"]["p95"] == pytest.approx(first + 0.95 * (second - first), rel=1e-5)
     ced = summary["ced"]["nme"]
@@ -202,6 +210,7 @@ def test_head_pose_is_measured_from_the_landmarks(dataset, fake_landmarker):
     pose = figures(replace(dataset, pose_deg=truth), predict(fake_landmarker(dataset), dataset))["head_pose"]
     assert (pose["faces"], pose["left_out"]) == (2, 1)
     assert [pose[a] for a in ("pitch", "yaw", "roll", "mean")] == pytest.approx([1, 2, 0, 1], abs=1e-3)
+    assert pose["geodesic"] == pytest.approx(np.hypot(1, 2), abs=0.01)
 
 
 def test_cvgtce_of_views_of_one_face(dataset, fake_landmarker):
@@ -262,8 +271,8 @@ def test_apertures_are_measured(dataset, fake_landmarker):
     assert (eyes["threshold"], eyes["faces"], eyes["chosen"], eyes["sensitivity"]) == (0.165, 2, 1, 0.0)
     assert eyes["truth"] == pytest.approx(0, abs=1e-6)
     assert eyes["error"] > eyes["others_error"] == 0
-    line = next(line for line in summary_lines(summarise(dataset, predictions)) if "closed eyes" in line)
-    assert "1 of 2 faces" in line and "sensitivity 0 %, specificity 100 %" in line
+    value, protocol = rows(dataset, predictions)["closed eyes, sensitivity / specificity / AUC"]
+    assert value.startswith("0 % / 100 % / ") and "1 of 2 faces" in protocol
 
 
 def test_intervals_are_of_the_means_they_stand_beside(dataset, fake_landmarker):
@@ -283,7 +292,6 @@ def test_intervals_are_of_the_means_they_stand_beside(dataset, fake_landmarker):
         assert nme["intervals"]["bins"][band] == pytest.approx([part.mean() - half, part.mean() + half], abs=half / 6)
     half = 1.96 * np.sqrt(sum(part.var() / 60 for part in np.split(faces, 3))) / 3
     assert nme["intervals"]["bin_mean"] == pytest.approx([faces.mean() - half, faces.mean() + half], abs=half / 6)
-    assert "NME with 95 % intervals: 0-30° " in summary_lines(summarise(many, predictions))[0]
     # All of one subject: there is nothing to draw from.
     alone = figures(replace(many, subjects=np.full(180, "ann")), predictions)["nme"]["intervals"]
     assert alone == {"bins": {"0-30": None, "30-60": None, "60-90": None}, "bin_mean": None, "image_mean": None}
@@ -319,15 +327,51 @@ def test_a_scheme_of_its_own_without_eyes_and_template(dataset, fake_landmarker)
     summary = made.to_dict()
     assert summary["nme_interocular"] is summary["head_pose"] is summary["ced"]["nme_interocular"] is None
     assert summary["nme"]["image_mean"] == 0
-    assert not any("GTE" in line or "eye" in line for line in summary_lines(made))
+    assert not any("GTE" in name or "eye" in name for part in figure_rows(made) for name, *_ in part)
 
 
-def test_lines_say_what_the_table_leaves_out(dataset, fake_landmarker):
+def test_each_figure_stands_beside_its_protocol(dataset, box_sizes, fake_landmarker):
     pose = np.zeros((3, 3), np.float32)
-    whole = replace(dataset, pose_deg=pose, subjects=np.array(["a"] * 3))
-    text = "\n".join(summary_lines(summarise(whole, predict(fake_landmarker(dataset, offset=(1, 2, 3)), dataset))))
-    for word in ("GTE, %", "best similarity", "CVGTCE", "6 pairs", "AUC", "3D, mean z aligned", "head pose", "3 faces"):
-        assert word in text
+    whole = replace(dataset, pose_deg=pose, subjects=np.array(["a"] * 3), hand_px=dataset.points_px[..., :2])
+    predictions = predict(fake_landmarker(dataset, offset=(3, 4, 0)), dataset)
+    told = rows(whole, predictions)
+    for name, word in (
+        ("GTE", "mean z aligned"),
+        ("GTE, unaligned / similarity", "best scale"),
+        ("CVGTCE", "6 pairs"),
+        ("NME in 3D, image mean", "mean z aligned"),
+        ("head pose MAE, pitch / yaw / roll / mean", "3 faces with true angles within 99° (0 left out)"),
+        ("head pose, geodesic", "angle between the rotations"),
+        ("NME to hand labels, all / a / b", "without the jaw"),
+    ):
+        assert word in told[name][1]
+    assert told["NME in 3D, image mean"][0] == f"{(500 / box_sizes).mean():.2f} %"
+    console = Console(width=130)
+    with console.capture() as capture:
+        console.print(figures_table(summarise(whole, predictions)))
+    assert "│ GTE, unaligned / similarity" in capture.get()
+
+
+def test_errors_against_labels_by_hand(dataset, box_sizes, fake_landmarker):
+    """By hand: 5 pixels off where people labelled, the jaw and what is hidden aside; one eye of four is closed."""
+    hand = np.full((3, 68, 2), np.nan, np.float32)
+    hand[:2] = dataset.points_px[:2, :, :2]
+    hand[1, 20:36] = hand[1, 48:] = np.nan
+    hand[:, 17] += 1000
+    occlusion = np.zeros((3, 68), np.int8)
+    occlusion[:, 17] = 1
+    eye = [36, 37, 38, 39, 40, 41]
+    hand[0, eye, 1] = dataset.points_px[0, 36, 1]
+    labelled = replace(dataset, hand_px=hand, occlusion=occlusion)
+    predictions = predict(fake_landmarker(dataset, offset=(3, 4, 0)), dataset)
+    predictions.points_px[0, eye, :2] = hand[0, eye] + [3, 4]
+    found = figures(labelled, predictions)["hand"]
+    expected = 500 / box_sizes[:2]
+    assert found["nme"] == pytest.approx({"all": expected.mean(), "a": expected[0], "b": expected[1]}, rel=1e-4)
+    assert found["faces"] == {"all": 2, "a": 1, "b": 1}
+    assert found["closed_eyes"] == {"eyes": 4, "closed": 1, "sensitivity": {"95": 1.0, "99": 1.0}}
+    assert figures(dataset, predictions)["hand"] is None
+    assert figures(replace(dataset, hand_px=np.full((3, 68, 2), np.nan, np.float32)), predictions)["hand"] is None
 
 
 # -- two systems, several runs
@@ -370,7 +414,8 @@ def faults(summary):
 
 
 def test_summaries_keep_to_the_schema(dataset, fake_landmarker):
-    full = replace(dataset, pose_deg=np.zeros((3, 3), np.float32), subjects=np.array(["a"] * 3))
+    hand = dataset.points_px[..., :2]
+    full = replace(dataset, pose_deg=np.zeros((3, 3), np.float32), subjects=np.array(["a"] * 3), hand_px=hand)
     for labels in (
         dataset,
         full,

@@ -301,7 +301,7 @@ def _system(weights: str, landmarker: Landmarker, passes: int, threads: int | No
 
 def _summarise(console: Console, place: Path, run: Run, made: Predictions, heading: bool) -> Summary:
     """The figures of a run: ``summary.json``, ``worst.jpg``, and what the terminal shows."""
-    from jvcr.evaluation.report import summary_lines, summary_table, worst_faces
+    from jvcr.evaluation.report import figures_table, summary_table, worst_faces
     from jvcr.evaluation.summary import summarise, write_json
     from jvcr.viz.tiles import write_picture
 
@@ -311,7 +311,7 @@ def _summarise(console: Console, place: Path, run: Run, made: Predictions, headi
     if heading:
         console.print(f"\n{run.name}", style="bold", markup=False)
     console.print(summary_table(summary))
-    console.print("\n".join(summary_lines(summary)), markup=False)
+    console.print(figures_table(summary))
     return summary
 
 

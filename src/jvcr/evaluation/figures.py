@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
+from jvcr.evaluation.hand import HandLabels
 from jvcr.evaluation.metrics import PoseErrors
 from jvcr.evaluation.regions import ApertureFigures
 from jvcr.evaluation.reliability import Deciles, Reliability
@@ -177,7 +178,7 @@ class Summary:
     ced: Distributions
     """Cumulative error distributions."""
     head_pose: PoseErrors | None
-    """Mean absolute errors of head pose, degrees, of the pose that the scheme's template has in the landmarks:
+    """Mean errors of head pose, degrees, of the pose that the scheme's template has in the landmarks:
     `head_pose_mae`."""
     confidence: Confidence
     """Confidence against the error."""
@@ -191,6 +192,8 @@ class Summary:
     """The NME over the landmarks of each part of the face alone: `regions`."""
     apertures: dict[str, ApertureFigures | None]
     """Closed eyes and open mouths; None for a scheme without such contours."""
+    hand: HandLabels | None
+    """Errors against what people labelled; None for a data set without."""
     detected: int
     """Faces with a prediction: those that the averages are over."""
     counts: AllDetectionCounts

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from jvcr.geometry.pose import rotations_and_scales
+from jvcr.geometry.pose import HeadPose, euler_to_rotation, geodesic_deg, rotations_and_scales
 
 YAW_BINS = ("0-30", "30-60", "60-90")
 """The bands of |yaw|, degrees, that AFLW2000-3D is reported in: [0, 30], (30, 60], (60, 90]."""
@@ -45,7 +45,7 @@ def nme_2d(pred: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
 def landmark_errors(pred: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
     """(F, N) error of each landmark in the image plane: its mean over a face is that face's `nme_2d`."""
     p, t = _faces(pred, truth, (2, 3))
-    return np.linalg.norm(p[..., :2] - t[..., :2], axis=-1) / _box_size(t)[:, None]
+    return np.linalg.norm(p[..., :2] - t[..., :2], axis=-1) / box_size(t)[:, None]
 
 
 def nme_3d(pred: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
@@ -56,7 +56,7 @@ def nme_3d(pred: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
     compare it only with figures that say these two things.
     """
     p, t = _faces(pred, truth, (3,))
-    return np.linalg.norm(_z_aligned(p - t), axis=-1).mean(axis=1) / _box_size(t)
+    return np.linalg.norm(_z_aligned(p - t), axis=-1).mean(axis=1) / box_size(t)
 
 
 def nme_interocular(pred: ArrayLike, truth: ArrayLike, interocular: tuple[int, int] = (36, 45)) -> NDArray[np.float64]:
@@ -215,13 +215,16 @@ def failure_rate(errors: ArrayLike, threshold: float) -> float:
 
 @dataclass(frozen=True)
 class PoseErrors:
-    """Mean absolute errors of head pose, degrees; None where there is no face to average."""
+    """Mean errors of head pose, degrees; None where there is no face to average."""
 
     pitch: float | None
+    """Absolute difference of the Euler angles, as the next two."""
     yaw: float | None
     roll: float | None
     mean: float | None
     """Mean of the three."""
+    geodesic: float | None
+    """Angle of the one turn that takes the predicted rotation to the true one: it has no gimbal lock."""
     faces: int
     """How many faces they are over."""
     left_out: int
@@ -229,7 +232,7 @@ class PoseErrors:
 
 
 def head_pose_mae(pred_deg: ArrayLike, truth_deg: ArrayLike, limit_deg: float = POSE_LIMIT_DEG) -> PoseErrors:
-    """Mean absolute error of each angle of head pose, over faces whose true angles are all within a limit.
+    """Mean errors of head pose, by angle and of the rotation, over faces whose true angles are all within a limit.
 
     The common protocol on AFLW2000-3D; its limit of 99 degrees leaves 1969 of the 2000 faces. Differences are taken
     the short way round, so that 179 and -179 degrees are 2 apart.
@@ -249,10 +252,14 @@ def head_pose_mae(pred_deg: ArrayLike, truth_deg: ArrayLike, limit_deg: float = 
     counted = known & (np.abs(np.nan_to_num(t)) <= limit_deg).all(axis=1)
     left_out = int((known & ~counted).sum())
     if not counted.any():
-        return PoseErrors(None, None, None, None, 0, left_out)
+        return PoseErrors(None, None, None, None, None, 0, left_out)
     apart = np.abs(p[counted] - t[counted]) % 360
     pitch, yaw, roll = np.minimum(apart, 360 - apart).mean(axis=0).tolist()
-    return PoseErrors(pitch, yaw, roll, (pitch + yaw + roll) / 3, int(counted.sum()), left_out)
+    rotations = (
+        [euler_to_rotation(HeadPose(y, p, r)) for p, y, r in angles.tolist()] for angles in (p[counted], t[counted])
+    )
+    geodesic = float(geodesic_deg(*rotations).mean())
+    return PoseErrors(pitch, yaw, roll, (pitch + yaw + roll) / 3, geodesic, int(counted.sum()), left_out)
 
 
 def yaw_bins(yaw_deg: ArrayLike) -> NDArray[np.intp]:
@@ -333,7 +340,7 @@ def _faces(pred: ArrayLike, truth: ArrayLike, axes: tuple[int, ...]) -> tuple[ND
     return p, t
 
 
-def _box_size(truth: NDArray[np.float64]) -> NDArray[np.float64]:
+def box_size(truth: NDArray[np.float64]) -> NDArray[np.float64]:
     """(F,) sqrt(width * height) of the boxes of landmarks."""
     width, height = np.ptp(truth[..., :2], axis=1).T
     size = np.sqrt(width * height)

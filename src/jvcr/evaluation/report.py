@@ -1,9 +1,10 @@
-"""A summary as tables and lines for the terminal, and the picture of the worst faces."""
+"""A summary as tables for the terminal, and the picture of the worst faces."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from jvcr.data.dataset import LandmarkDataset
-from jvcr.evaluation.figures import BandedError, Summary
+from jvcr.evaluation.figures import BandedError, Distribution, Percentiles, Summary
+from jvcr.evaluation.hand import CLOSED_BELOW
 from jvcr.evaluation.metrics import YAW_BINS
 from jvcr.evaluation.predictions import Predictions
 from jvcr.evaluation.regions import APERTURES, MOST_YAW_DEG
@@ -20,7 +22,7 @@ from jvcr.evaluation.summary import face_errors
 from jvcr.viz.tiles import PREDICTED_COLOR, TRUE_COLOR, blank_tile, face_tile, tile_sheet
 
 SHARE_SHOWN = 0.1
-"""Of the least confident, what the lines of a summary show."""
+"""Of the least confident, what the table of figures shows."""
 
 
 def summary_table(summary: Summary) -> Table:
@@ -31,7 +33,8 @@ def summary_table(summary: Summary) -> Table:
     if metadata.get("data"):
         split = f", split {escape(metadata['split'])}" if metadata.get("split") else ""
         source = f"{escape(Path(metadata['data']).name)}{split}; {source}"
-    table = Table(title=f"NME, % of the true landmarks' box, by |yaw|; {source}", title_justify="left")
+    how = "x and y, all landmarks, % of sqrt(width x height) of the true landmarks' box"
+    table = Table(title=f"NME by |yaw|: {how}; {source}", title_justify="left")
     table.add_column("faces")
     for band in YAW_BINS:
         table.add_column(f"{band}°", justify="right")
@@ -40,6 +43,10 @@ def summary_table(summary: Summary) -> Table:
     for name, nme in ({"all": summary.nme} | summary.by_source).items():
         count = summary.counts if nme is summary.nme else summary.counts.by_source[name]
         table.add_row(escape(name), *_cells(nme), f"{count.detected}/{count.detected + count.not_detected}")
+        if nme is summary.nme and nme.intervals.image_mean is not None:
+            ends = [*nme.intervals.bins.values(), nme.intervals.bin_mean, None, nme.intervals.image_mean]
+            for i, end in enumerate(("from", "to")):
+                table.add_row(f"95 % {end}", *(figure(None if both is None else both[i]) for both in ends))
     table.add_section()
     for name, nme in summary.by_region.items():
         table.add_row(f"{escape(name)} alone", *_cells(nme))
@@ -63,93 +70,117 @@ def runs_table(summaries: dict[str, Summary]) -> Table:
     return table
 
 
-def summary_lines(summary: Summary) -> list[str]:
-    """What the table of a summary leaves out, as lines for the terminal; figures that are not known are left out."""
+Row: TypeAlias = tuple[str, str, str]
+"""A figure's name, its value with unit, and the protocol it was measured by."""
+
+
+def figures_table(summary: Summary) -> Table:
+    """What the table of the NME leaves out: a row for each figure, with the protocol it was measured by."""
+    table = Table("figure", title="Further figures, and all of them in summary.json", title_justify="left")
+    table.add_column("value", justify="right", no_wrap=True)
+    table.add_column("protocol")
+    for rows in figure_rows(summary):
+        for row in rows:
+            table.add_row(*map(escape, row), end_section=row is rows[-1])
+    return table
+
+
+def figure_rows(summary: Summary) -> list[list[Row]]:
+    """The rows of `figures_table` by subject; figures that are not known are left out."""
+    of = (_nme_rows, _gte_rows, _pose_rows, _confidence_rows, _aperture_rows, _hand_rows)
+    return [rows for make in of if (rows := make(summary))]
+
+
+def _nme_rows(summary: Summary) -> list[Row]:
+    others = (
+        ("NME in 3D, image mean", summary.nme_3d, "x, y and z, mean z aligned, over the same box"),
+        ("NME, inter-ocular, image mean", summary.nme_interocular, "x and y, over the outer eye corners' distance"),
+    )
+    known = [(name, error.image_mean, how) for name, error, how in others if error is not None]
+    rows = _distribution_rows("NME", summary.percentiles.nme, summary.ced.nme)
+    return rows + [(name, f"{mean:.2f} %", how) for name, mean, how in known if mean is not None]
+
+
+def _distribution_rows(name: str, part: Percentiles, ced: Distribution | None) -> list[Row]:
+    if ced is None:
+        return []
+    (at, area), *_ = ced.auc.items()
+    both = f"{area:.3f} / {100 * ced.failure_rate[at]:.2f} %"
+    how = f"area under the CED curve to {at} %; faces above {at} %; faces not detected are failures"
+    percentiles = f"{figure(part.p50)} / {figure(part.p95)} %"
     return [
-        *_interval_lines(summary),
-        *_error_lines(summary),
-        *_confidence_lines(summary),
-        *_aperture_lines(summary),
+        (f"{name}, median / 95th percentile", percentiles, "over faces; those not detected come last"),
+        (f"{name}, AUC / failures", both, how),
     ]
 
 
-def _interval_lines(summary: Summary) -> list[str]:
-    nme, ends = summary.nme, summary.nme.intervals
-    parts = [(f"{band}°", nme.bins[band], ends.bins[band]) for band in YAW_BINS]
-    parts += [("bin mean", nme.bin_mean, ends.bin_mean), ("image mean", nme.image_mean, ends.image_mean)]
-    known = [f"{name} {with_interval(value, of)}" for name, value, of in parts if of is not None]
-    return [f"NME with 95 % intervals: {', '.join(known)}"] if known else []
+def _gte_rows(summary: Summary) -> list[Row]:
+    gte, cross = summary.gte, summary.cvgtce
+    rows: list[Row] = []
+    if gte.aligned_z is not None:
+        how = "x, y and z, mean z aligned, over the outer eye corners' 3D distance; [95 % interval]"
+        rows.append(("GTE", f"{with_interval(gte.aligned_z, gte.interval)} %", how))
+        both = f"{figure(gte.raw)} / {figure(gte.similarity)} %"
+        rows.append(("GTE, unaligned / similarity", both, "z as it stands; after the best scale, rotation and shift"))
+    if cross is not None:
+        how = f"best similarity onto the truth of another view ({cross.pairs} pairs)"
+        rows.append(("CVGTCE", f"{cross.mean:.2f} %", how))
+    return rows + _distribution_rows("GTE", summary.percentiles.gte, summary.ced.gte)
 
 
-def _error_lines(summary: Summary) -> list[str]:
-    lines = []
-    if summary.gte.aligned_z is not None:
-        lines.append(
-            f"GTE, % of the outer eye corners' distance: {figure(summary.gte.aligned_z)} with the mean z aligned, "
-            f"{figure(summary.gte.raw)} without, {figure(summary.gte.similarity)} with the best similarity"
-        )
-    if summary.cvgtce is not None:
-        lines.append(f"CVGTCE, the same across views: {figure(summary.cvgtce.mean)} ({summary.cvgtce.pairs} pairs)")
-    for name, part, ced in (
-        ("NME", summary.percentiles.nme, summary.ced.nme),
-        ("GTE", summary.percentiles.gte, summary.ced.gte),
-    ):
-        if ced is not None:
-            (threshold, area), *_ = ced.auc.items()
-            lines.append(
-                f"{name}: half of the faces below {figure(part.p50)} %, 95 % below {figure(part.p95)} %; up to "
-                f"{threshold} %: AUC {area:.3f}, failures {100 * ced.failure_rate[threshold]:.2f} %"
-            )
-    others = {"3D, mean z aligned, over the box": summary.nme_3d, "over the eye corners": summary.nme_interocular}
-    means = {name: error.image_mean for name, error in others.items() if error is not None}
-    known = [f"{name} {figure(mean)}" for name, mean in means.items() if mean is not None]
-    lines += [f"NME otherwise, image mean: {', '.join(known)}"] if known else []
-    if (pose := summary.head_pose) is not None:
-        angles = ", ".join(f"{name} {getattr(pose, name):.2f}" for name in ("pitch", "yaw", "roll", "mean"))
-        lines.append(
-            f"head pose, mean absolute error in degrees: {angles} ({pose.faces} faces, {pose.left_out} beyond 99)"
-        )
-    return lines
+def _pose_rows(summary: Summary) -> list[Row]:
+    if (pose := summary.head_pose) is None:
+        return []
+    names = ("pitch", "yaw", "roll", "mean")
+    angles = " / ".join(figure(getattr(pose, name)) for name in names)
+    how = f"Euler angles; {pose.faces} faces with true angles within 99° ({pose.left_out} left out)"
+    return [
+        (f"head pose MAE, {' / '.join(names)}", f"{angles}°", how),
+        ("head pose, geodesic", f"{figure(pose.geodesic)}°", "angle between the rotations, the same faces"),
+    ]
 
 
-def _confidence_lines(summary: Summary) -> list[str]:
-    lines = []
-    confidence = summary.confidence
+def _confidence_rows(summary: Summary) -> list[Row]:
+    confidence, rows = summary.confidence, []
     if confidence.per_face is not None:
-        both = f"{confidence.per_face:.2f} per face"
-        both += "" if confidence.per_landmark is None else f", {confidence.per_landmark:.2f} per landmark"
-        lines.append(f"confidence and error, rank correlation: {both}")
+        both = f"{confidence.per_face:.2f} / {figure(confidence.per_landmark)}"
+        how = "rank correlation of confidence and error; below 0 is good"
+        rows.append(("confidence, Spearman, faces / landmarks", both, how))
     for name, known in (("faces", confidence.faces), ("landmarks", confidence.landmarks)):
         if known is None or known.auc is None:
             continue
         part = next(part for part in known.left_out if part.share == SHARE_SHOWN)
         assert part.recall is not None  # there are large errors, or there was no AUC
-        lines.append(
-            f"confidence of {name}: the {100 * SHARE_SHOWN:.0f} % below {part.threshold:.2f} hold "
-            f"{100 * part.recall:.0f} % of the errors above {known.above:g} %; mean error of the others "
-            f"{figure(part.error)}"
-        )
-    return lines
+        how = f"errors above {known.above:g} % among the {100 * SHARE_SHOWN:.0f} % below {part.threshold:.2f}; mean "
+        how += f"error of the others {figure(part.error)} %"
+        rows.append((f"confidence, recall of {name}", f"{100 * part.recall:.0f} %", how))
+    return rows
 
 
-def _aperture_lines(summary: Summary) -> list[str]:
-    lines = []
+def _aperture_rows(summary: Summary) -> list[Row]:
+    rows: list[Row] = []
     for key, part in summary.apertures.items():
         if part is None or not part.chosen:
             continue
-        kind, name = APERTURES[key], key.replace("_", " ")
-        side = "below" if kind.below else "above"
-        shares = {"sensitivity": part.sensitivity, "specificity": part.specificity}
-        known = [f"{what} {100 * share:.0f} %" for what, share in shares.items() if share is not None]
-        known += [] if part.auc is None else [f"AUC {part.auc:.2f}"]
-        known += [] if part.correlation is None else [f"correlation of the aperture {part.correlation:.2f}"]
-        lines.append(
-            f"{name} (aperture {side} {part.threshold:g} in the label, |yaw| up to {MOST_YAW_DEG:g}°): "
-            f"{part.chosen} of {part.faces} faces, error of the {kind.region} {figure(part.error)}, of the "
-            f"others' {figure(part.others_error)}; {', '.join(known)}; mean aperture {figure(part.truth)}, predicted "
-            f"{figure(part.predicted)}"
-        )
-    return lines
+        shares = [None if v is None else f"{100 * v:.0f} %" for v in (part.sensitivity, part.specificity)]
+        how = f"aperture {'below' if APERTURES[key].below else 'above'} {part.threshold:g} in the label, |yaw| up to "
+        how += f"{MOST_YAW_DEG:g}°: {part.chosen} of {part.faces} faces"
+        name = f"{key.replace('_', ' ')}, sensitivity / specificity / AUC"
+        rows.append((name, " / ".join(share or "-" for share in (*shares, figure(part.auc))), how))
+    return rows
+
+
+def _hand_rows(summary: Summary) -> list[Row]:
+    if (hand := summary.hand) is None:
+        return []
+    how = f"visible landmarks labelled by hand, without the jaw, over the same box; {hand.faces['all']} faces"
+    rows = [(f"NME to hand labels, {' / '.join(hand.nme)}", f"{' / '.join(map(figure, hand.nme.values()))} %", how)]
+    if (eyes := hand.closed_eyes) is not None:
+        how = f"at {' / '.join(eyes.sensitivity)} % specificity: aperture by hand below {CLOSED_BELOW:g}, |yaw| up to "
+        how += f"{MOST_YAW_DEG:g}°, {eyes.closed} of {eyes.eyes} eyes"
+        shares = " / ".join(f"{100 * share:.1f}" for share in eyes.sensitivity.values())
+        rows.append(("closed eyes by hand labels, sensitivity", f"{shares} %", how))
+    return rows
 
 
 def figure(value: float | None) -> str:

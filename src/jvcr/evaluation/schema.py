@@ -8,13 +8,13 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter
 
-from jvcr.evaluation import figures, metrics, regions, reliability
+from jvcr.evaluation import figures, hand, metrics, regions, reliability
 from jvcr.evaluation.figures import Metadata, Summary
 
 
 def summary_schema() -> dict[str, Any]:
     """The JSON Schema (2020-12), with unit and protocol of every figure; figures are required, metadata are not."""
-    for module in (metrics, regions, reliability, figures):
+    for module in (metrics, regions, reliability, hand, figures):
         for part in filter(is_dataclass, vars(module).values()):
             setattr(part, "__pydantic_config__", ConfigDict(extra="forbid", use_attribute_docstrings=True))  # noqa: B010
     schema = TypeAdapter(Summary).json_schema()

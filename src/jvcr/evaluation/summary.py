@@ -28,6 +28,7 @@ from jvcr.evaluation.figures import (
     Percentiles,
     Summary,
 )
+from jvcr.evaluation.hand import hand_labels
 from jvcr.evaluation.metrics import (
     YAW_BINS,
     BinSummary,
@@ -122,6 +123,7 @@ def summarise(dataset: LandmarkDataset, predictions: Predictions) -> Summary:
             )
             for name, kind in APERTURES.items()
         },
+        hand=hand_labels(dataset, predictions.points_px),
         detected=int(detected.sum()),
         counts=AllDetectionCounts(
             **vars(count(everything)), by_source={name: count(part) for name, part in sources.items()}

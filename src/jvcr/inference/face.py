@@ -101,7 +101,7 @@ class Face:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Face:
-        """A face from what `to_dict` gave; keys that it does not know are left alone, and ``rotation`` follows the angles.
+        """A face from what `to_dict` gave; unknown keys are left alone, and ``rotation`` follows the angles.
 
         Raises:
             ValueError: a key is missing or its value is of the wrong kind or shape.

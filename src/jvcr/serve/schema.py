@@ -27,7 +27,7 @@ class FaceAnswer(BaseModel):
     pitch: float | None = Field(description="Degrees; positive when the head looks up.")
     roll: float | None = Field(description="Degrees; positive when the head leans clockwise on the screen.")
     rotation: Annotated[list[Point], Field(min_length=3, max_length=3)] | None = Field(
-        description="3x3 matrix: turns a head that looks straight at the camera into this one, in the frame of `points`."
+        description="3x3 matrix: turns a head that looks straight at the camera into this one, in `points`' frame."
     )
     scheme: str = Field(description="Which landmarks these are; face68 is the 68 points of iBUG 300-W.")
 

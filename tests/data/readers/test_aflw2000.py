@@ -153,7 +153,7 @@ def test_a_reannotation_of_something_else(aflw2000, content, message):
 
 
 def test_no_reannotation(aflw2000):
-    with pytest.raises(FileNotFoundError, match="no re-annotation: .*put AFLW2000-3D-Reannotated"):
+    with pytest.raises(FileNotFoundError, match=r"no re-annotation: .*put AFLW2000-3D-Reannotated"):
         read_aflw2000(aflw2000.root, "reannotated")
 
 
