@@ -1,6 +1,7 @@
 """``jvcr evaluate``, with a landmarker that knows the truth."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -85,6 +86,24 @@ def test_aflw2000_by_the_detector(aflw2000, landmarker, weights, tmp_path):
     assert (summary["annotation"], summary["split"], summary["by_source"]) == ("original", None, {})
     assert summary["nme"]["bins"] == {"0-30": 0.0, "30-60": None, "60-90": 0.0}
     assert Predictions.load(tmp_path / "predictions.npz").detected.tolist() == [True, False, True]
+
+
+def test_faces_with_angles_beyond_a_full_turn_count_as_published(aflw2000, landmarker, weights, tmp_path, capsys):
+    """image03123 and image04157 of AFLW2000-3D: no face is left out, the exit code is 0, both are in the last band."""
+    io = pytest.importorskip("scipy.io")
+    for name, yaw, scale in (("image03123", -351.2, 0.001), ("image04157", 187.8, -0.0015)):
+        content = io.loadmat(aflw2000.root / "image00030.mat")
+        pose = [0.1, np.radians(yaw), 7.5, 70, 60, -50, scale]
+        io.savemat(aflw2000.root / f"{name}.mat", {"pt3d_68": content["pt3d_68"], "Pose_Para": [pose]})
+        shutil.copy(aflw2000.root / "image00030.jpg", aflw2000.root / f"{name}.jpg")
+    landmarker(aflw2000)
+    assert evaluate([aflw2000.root], out=tmp_path, weights=str(weights), like="table4") == 0
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["images"], summary["problems"]) == (5, [])
+    bins = [count["detected"] for count in summary["counts"]["bins"].values()]
+    assert bins == [1, 1, 3]
+    assert summary["head_pose"]["left_out"] == 2  # beyond 99 degrees, as is common
+    assert "faces: 5, not 2000" in capsys.readouterr().out
 
 
 def test_a_missing_image_is_reported_and_the_exit_code_says_so(landmark_folder, landmarker, weights, tmp_path, capsys):
@@ -289,8 +308,13 @@ def test_predictions_are_scored_again_without_running_anything(with_annotations,
     assert again["predicted_by"] == first["command"]
     assert sorted(p.name for p in (tmp_path / "same").iterdir()) == ["summary.json", "worst.jpg"]
 
-    evaluate([with_annotations.root], out=tmp_path / "other", predictions=file, annotation=("reannotated",))
-    assert summary_of(tmp_path / "other")["annotation"] == "reannotated"
+    again = tmp_path / "elsewhere.npy"
+    (with_annotations.root / "AFLW2000-3D-Reannotated.pts68.npy").rename(again)
+    options = {"annotation": ("original", "reannotated"), "reannotation": again}
+    evaluate([with_annotations.root], out=tmp_path / "other", predictions=file, **options)
+    assert summary_of(tmp_path / "other" / "aflw2000-reannotated")["annotation"] == "reannotated"
+    with pytest.raises(ValueError, match="--reannotation goes with --annotation reannotated"):
+        evaluate([with_annotations.root], out=tmp_path / "other", predictions=file, reannotation=again)
     assert len(asked) == 1
 
 

@@ -91,8 +91,8 @@ def read_labels(
     Raises:
         ValueError: there is no such split; no face can be used, or, if strict, one cannot; or as the readers.
     """
-    own = {"reannotation": reannotation} if annotation == "reannotated" else {}
-    dataset = read_dataset(folder, scheme, annotation, basis, advance=advance, **own).without_derived()
+    again = reannotation if annotation == "reannotated" else None
+    dataset = read_dataset(folder, scheme, annotation, basis, advance=advance, reannotation=again).without_derived()
     if split is None and dataset.splits is not None and DEFAULT_SPLIT in dataset.splits:
         split = DEFAULT_SPLIT
     if split == ALL_SPLITS:
