@@ -8,6 +8,7 @@ Example:
     ((68, 3), -4.2)
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from jvcr.weights.safetensors import load_network as load_network
 
     __version__: str
+
+# From 1.29 on ONNX Runtime reports over the network how it is used, unless this says not to when it is imported. The
+# threads that do so also keep forked children from ending.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _HOMES = {
     "Crop": "jvcr.geometry.crop",

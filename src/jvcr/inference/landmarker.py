@@ -7,7 +7,6 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -23,6 +22,7 @@ from jvcr.inference.detector import Detections, Detector, default_detector, dete
 from jvcr.inference.face import Face
 from jvcr.inference.image import ImageSource, read_image
 from jvcr.inference.parallel import parallel_map
+from jvcr.inference.per_process import PerProcess
 from jvcr.inference.session import OnnxNetwork, Providers, available_cores
 from jvcr.scheme import LandmarkScheme
 
@@ -78,7 +78,9 @@ class Result:
 class Landmarker:
     """Finds the 3D landmarks of the faces in images.
 
-    One object serves any number of images, and several threads at once.
+    One object serves any number of images, and several threads at once. It can be used in forked children, copied and
+    pickled: who gets it loads weights and detector by what they were given as. Execution providers such as CUDA do not
+    survive a fork once they have run; spawned processes start their own.
 
     Args:
         weights: the name of shipped weights ("compact") or the path of an .onnx file.
@@ -112,9 +114,8 @@ class Landmarker:
         self.max_faces: int | None = None
         self._network = OnnxNetwork(weights, threads, providers)
         self.threads = available_cores() if threads is None else threads
-        if detector is not None:
-            self.detector = detector
-        self._taking_turns = threading.Lock()
+        self._detector = detector
+        self._taking_turns = PerProcess(threading.Lock)
         template = self.scheme.template
         self._template = None if template is None else np.array(template)
 
@@ -139,10 +140,16 @@ class Landmarker:
         """What the landmarks are."""
         return self._network.info.scheme
 
-    @cached_property
+    @property
     def detector(self) -> Detector:
         """What finds the faces where no boxes are given."""
-        return default_detector(self.threads)
+        if self._detector is None:
+            self._detector = default_detector(self.threads)
+        return self._detector
+
+    @detector.setter
+    def detector(self, detector: Detector) -> None:
+        self._detector = detector
 
     def detect(self, image: NDArray[np.uint8], /) -> Detections:
         """The faces that the detector finds in an (h, w, 3) RGB image; several threads may call it at once.
@@ -150,9 +157,9 @@ class Landmarker:
         Raises:
             ValueError: the detector gives something else than boxes and scores.
         """
-        with self._taking_turns:
+        with self._taking_turns():
             detector = self.detector  # made by the first who needs it
-        with contextlib.nullcontext() if getattr(detector, "concurrent", False) else self._taking_turns:
+        with contextlib.nullcontext() if getattr(detector, "concurrent", False) else self._taking_turns():
             boxes, scores = detect(detector, image)
         if self.max_faces is not None and len(scores) > self.max_faces:
             kept = np.argsort(-scores, kind="stable")[: self.max_faces]

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from jvcr.inference.per_process import PerProcess
 from jvcr.weights.header import WeightsHeader, find_weights
 
 # Imported where a network is loaded: it takes a moment, and neither help nor errors should wait for it.
@@ -25,18 +27,22 @@ Providers: TypeAlias = "Sequence[str | tuple[str, Mapping[str, Any]]]"
 """ONNX Runtime's execution providers, each a name or a name and its options."""
 
 
+class _Opened(NamedTuple):
+    session: onnxruntime.InferenceSession
+    path: Path
+    info: WeightsHeader
+
+
 class OnnxNetwork:
     """A network, ready to run; safe to use from several threads at once.
+
+    In a forked child, and where it is unpickled, the file is loaded again when it is first needed.
 
     Args:
         weights: the name of shipped weights, such as "compact", or the path of an .onnx file of ``jvcr export``.
         threads: how many threads a run may use; None is one for each core that this process may use.
         providers: ONNX Runtime's execution providers in order of preference, as ``("CUDAExecutionProvider",)``; the
             CPU takes what these cannot. None is the CPU alone.
-
-    Attributes:
-        path: the file.
-        info: what it says of its network.
 
     Raises:
         FileNotFoundError: no such weights.
@@ -49,9 +55,18 @@ class OnnxNetwork:
     ) -> None:
         if threads is not None and threads < 1:
             raise ValueError(f"threads must be at least 1, or None for all cores, got {threads}")
-        self.path = find_weights(weights, ".onnx")
-        self._session = open_session(self.path, threads or available_cores(), providers)
-        self.info = _read_info(self._session, self.path)
+        self._opened = PerProcess(partial(_open, weights, threads, providers))
+        self._opened()
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._opened().path
+
+    @property
+    def info(self) -> WeightsHeader:
+        """What the file says of its network."""
+        return self._opened().info
 
     def run(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Landmarks (n, N, 3) in the unit frame, and volumes (n, D, H, W), of crops (n, S, S, 3) RGB.
@@ -61,10 +76,16 @@ class OnnxNetwork:
         """
         image = np.ascontiguousarray(crops.transpose(0, 3, 1, 2), dtype=np.float32)
         image /= 255
-        coordinates, volume = self._session.run(["coordinates", "volume"], {"image": image})
+        coordinates, volume = self._opened().session.run(["coordinates", "volume"], {"image": image})
         if not np.isfinite(coordinates).all():
             raise ValueError(f"{self.path} gives landmarks that are not finite: its weights are damaged or not trained")
         return coordinates, volume
+
+
+def _open(weights: str | Path, threads: int | None, providers: Providers | None) -> _Opened:
+    path = find_weights(weights, ".onnx")
+    session = open_session(path, threads or available_cores(), providers)
+    return _Opened(session, path, _read_info(session, path))
 
 
 def available_cores() -> int:
