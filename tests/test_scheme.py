@@ -144,7 +144,8 @@ def test_load_scheme_takes_a_name_or_a_path(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"num_landmarks": 0}, "at least 1"),
+        ({"num_landmarks": 0}, "1 to 10000, got 0"),
+        ({"num_landmarks": 10**9}, "1 to 10000, got 1000000000"),
         ({"num_landmarks": 4}, r"\[4\] are not in 0..3"),
         ({"mirror_pairs": [[0, 1], [1, 2]]}, "two mirror_pairs"),
         ({"interocular": [0, 7]}, r"\[7\]"),

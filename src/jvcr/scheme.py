@@ -13,6 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jvcr.files import read_toml
+
+MOST_LANDMARKS = 10_000
+"""A scheme of more is a mistake, and would take memory by the gigabyte."""
+
 
 @dataclass(frozen=True)
 class LandmarkScheme:
@@ -47,8 +52,10 @@ class LandmarkScheme:
     base: str | None = None
 
     def __post_init__(self) -> None:
-        if self.num_landmarks < 1:
-            raise ValueError(f"scheme {self.name!r}: num_landmarks must be at least 1, got {self.num_landmarks}")
+        if not 1 <= self.num_landmarks <= MOST_LANDMARKS:
+            raise ValueError(
+                f"scheme {self.name!r}: num_landmarks must be 1 to {MOST_LANDMARKS}, got {self.num_landmarks}"
+            )
         used = [i for pair in self.mirror_pairs for i in pair]
         if len(set(used)) != len(used):
             raise ValueError(f"scheme {self.name!r}: a landmark stands in two mirror_pairs")
@@ -158,10 +165,7 @@ class LandmarkScheme:
             FileNotFoundError: there is no such file.
             ValueError: it is not TOML, or a key is missing, unknown or wrong.
         """
-        try:
-            return cls.from_dict(tomllib.loads(Path(path).read_text(encoding="utf-8")))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} is not a TOML file: {error}") from error
+        return cls.from_dict(read_toml(path))
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> LandmarkScheme:
@@ -189,7 +193,7 @@ class LandmarkScheme:
             )
         except KeyError as error:
             raise ValueError(f"a landmark scheme needs the key {error}") from error
-        except (TypeError, AttributeError) as error:
+        except (TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"a landmark scheme has a value of the wrong kind: {error}") from error
 
     def to_dict(self) -> dict[str, Any]:

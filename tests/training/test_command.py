@@ -1,5 +1,6 @@
 """``jvcr train`` and ``jvcr export`` as a user calls them."""
 
+import json
 import os
 import shutil
 import signal
@@ -117,31 +118,119 @@ def test_set_and_wrong_keys(recipe, face_folder, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent otherwise there")
-def test_ctrl_c_saves_and_says_how_to_go_on(recipe, face_folder, tmp_path):
-    out = tmp_path / "run"
-    command = [
-        sys.executable,
-        "-m",
-        "jvcr",
-        "train",
-        recipe(joint=4000),
-        "--data",
-        str(face_folder),
-        "--out",
-        str(out),
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
-    deadline = time.monotonic() + 120
-    while not (out / "metrics.jsonl").exists():  # the first validation: it is training
+def started(out, *command, **how):
+    """A training in a group of processes of its own, and its folder, after the first validation."""
+    command = [sys.executable, "-m", "jvcr", "train", *map(str, command), "--out", str(out), "--threads", "1"]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True, **how)
+    deadline = time.monotonic() + 300
+    while not (out / "metrics.jsonl").exists():
         assert time.monotonic() < deadline
         assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    return process
+
+
+def group_ends(group):
+    """Whether no process of it is left after a few seconds."""
+    for _ in range(100):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
         time.sleep(0.1)
-    os.kill(process.pid, signal.SIGINT)
-    told, _ = process.communicate(timeout=120)
-    assert process.returncode == 130
-    assert "--resume goes on" in told
-    assert (out / "last.pt").is_file()
+    return False
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent otherwise there")
+@pytest.mark.parametrize(
+    ("send", "number", "workers"),
+    [(os.kill, signal.SIGINT, 0), (os.killpg, signal.SIGTERM, 2)],
+    ids=["ctrl-c", "group"],
+)
+def test_signals_save_and_say_how_to_go_on(recipe, face_folder, tmp_path, send, number, workers):
+    """Also what timeout, SLURM and containers send: SIGTERM to all processes, the workers too."""
+    out = tmp_path / "run"
+    process = started(out, recipe(joint=4000), "--data", face_folder, "--set", f"workers={workers}")
+    send(process.pid, number)
+    told, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert "--resume goes on" in told and "Traceback" not in errors
+    assert (out / "last.pt").is_file() and group_ends(process.pid)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="workers end at once there only")
+def test_a_run_killed_after_its_first_validation_goes_on(recipe, face_folder, tmp_path, capsys):
+    out = tmp_path / "run"
+    command = (recipe(joint=4000), "--data", face_folder)
+    process = started(out, *command, "--set", "workers=1")
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert group_ends(process.pid), "workers outlive the training"
+    (out / ".jvcr-left.pt").write_text("half")  # as of a process killed while it wrote
+    train = ("train", *command, "--out", out, "--threads", "1")
+    assert run(*train) == 1
+    assert "add --resume" in capsys.readouterr().err
+    assert run(*train, "--resume", "--set", "stages.joint=1") == 0
+    assert {p.name for p in out.iterdir()} == {"last.pt", "best.safetensors", "metrics.jsonl"}
+    steps = [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [3, 6]
+
+
+def test_the_log_of_a_run_without_its_checkpoint(recipe, face_folder, tmp_path, capsys):
+    """Neither start nor --resume sends the user to the other one."""
+    (tmp_path / "metrics.jsonl").write_text("")
+    train = ("train", recipe(), "--data", face_folder, "--out", tmp_path)
+    assert run(*train) == 1
+    assert "choose another --out" in capsys.readouterr().err
+    assert run(*train, "--resume") == 1
+    assert "with another --out" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files are limited so on POSIX only")
+def test_a_full_disk(recipe, face_folder, tmp_path):
+    """One line that names the file; what was there stays."""
+    import resource
+
+    out = tmp_path / "run"
+    train = ("train", recipe(), "--data", face_folder, "--out", out, "--threads", "1")
+    assert run(*train) == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    done = subprocess.run(
+        [sys.executable, "-m", "jvcr", *map(str, train), "--resume", "--set", "stages.joint=2"],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
+    )
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("jvcr:")]
+    assert "file too large" in line and str(out) in line and "Traceback" not in done.stderr
+    after = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert after.keys() == before.keys() and after["last.pt"] == before["last.pt"]
+    assert after["best.safetensors"] == before["best.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--set", "workers=100000"), "100000 are too many for"),
+        (("--threads", "100000"), "100000 are too many for"),
+        (("--devices", "100000", "--set", "batch_size=100000"), "100000 are too many for"),
+        (("--set", "batch_size=1000000000000"), "GiB at the least"),
+        (("--set", "network.voxel.channels=1000000000"), "GiB at the least"),
+        (("--set", "network.coordinate.features=100000000000000000"), "GiB at the least"),
+        (("--set", "network.num_landmarks=1000000000"), "GiB at the least"),
+        (("--set", "network.voxel.levels=1000000000"), "levels are 1 to 16"),
+        (("--set", "batch_size=" + "1" * 400), "more than 18 digits"),
+        (("--set", ".".join("a" * 3000) + "=1"), "nested too deeply"),
+    ],
+    ids=range(10),
+)
+def test_what_no_machine_can_do_is_refused_in_one_line(recipe, face_folder, tmp_path, capsys, arguments, message):
+    assert run("train", recipe(), "--data", face_folder, "--out", tmp_path / "run", *arguments) == 1
+    told = capsys.readouterr().err
+    assert message in told and len(told.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
 
 
 def test_faces_that_cannot_be_used_are_left_out_and_told(recipe, face_folder, tmp_path, capsys):

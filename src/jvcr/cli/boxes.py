@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jvcr.cli.photos import Photo, real_path
+from jvcr.files import parse
 from jvcr.geometry.crop import box_fault
 
 BOX_COLUMNS = ("image", "x0", "y0", "x1", "y1")
@@ -97,8 +97,10 @@ def _read_csv_boxes(path: Path) -> dict[str, NDArray[np.float64]]:
 
 def _read_json_boxes(path: Path) -> dict[str, NDArray[np.float64]]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, RecursionError) as error:
+        data = parse(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError:
+        raise
+    except ValueError as error:
         raise ValueError(f"{path} is not a JSON file of boxes: {error}") from error
     if not isinstance(data, dict) or not all(isinstance(boxes, list) for boxes in data.values()):
         raise ValueError(f'{path} must be an object of lists of boxes, as {{"portrait.jpg": [[182, 121, 353, 332]]}}')

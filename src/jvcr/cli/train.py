@@ -33,8 +33,9 @@ def train(
     """Train a network by a recipe: the volume and the coordinates each for itself, then both jointly.
 
     The run's folder gets a checkpoint every few minutes (last.pt), the best weights by validation so far
-    (best.safetensors) and every validation (metrics.jsonl). Ctrl-C finishes the step, saves and stops, with exit code
-    130; the same command with --resume goes on to the very losses it would have had.
+    (best.safetensors), and every validation and the losses of every 100 steps (metrics.jsonl). Ctrl-C or SIGTERM
+    finishes the step, saves and stops, with exit code 130; the same command with --resume goes on to the very losses it
+    would have had.
 
         jvcr train recipes/compact.toml --data faces3d
         jvcr train recipes/compact.toml --data faces3d --resume
@@ -82,6 +83,7 @@ def train(
     from jvcr.scheme import load_scheme
     from jvcr.training.checkpoint import CHECKPOINT, LOG
     from jvcr.training.distributed import StoppedByAnother
+    from jvcr.training.limits import check_machine
     from jvcr.training.processes import Processes, keep_freed_memory, precision
     from jvcr.training.recipe import Recipe
     from jvcr.training.trainer import Trainer
@@ -90,10 +92,13 @@ def train(
     processes = Processes.find(os.environ, devices, nodes)
     processes.check_batch(settings.batch_size)
     out = out or Path("runs") / settings.name
-    if not resume and any((out / name).exists() for name in (CHECKPOINT, LOG)):
+    if not resume and (out / CHECKPOINT).exists():
         raise ValueError(f"{out} holds a run already: add --resume to go on with it, or choose another --out")
+    if not resume and (out / LOG).exists():
+        raise ValueError(f"{out} holds the log of a run, but no checkpoint to go on from: choose another --out")
     if threads is not None and threads < 1:
         raise ValueError(f"--threads must be at least 1, got {threads}")
+    check_machine(settings, processes, threads, available_cores())
     scheme = load_scheme(settings.scheme)
     chosen = settings.data
     first = all(os.environ.get(rank, "0") == "0" for rank in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))

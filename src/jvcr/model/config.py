@@ -60,8 +60,10 @@ class VoxelConfig:
             raise ValueError(f"depths must name one or more volumes of at least one slice, got {self.depths}")
         if not 0 <= self.image_mean <= 1:
             raise ValueError(f"image_mean is a value of pixels in [0, 1], got {self.image_mean}")
-        smallest = self.stride * 2 ** max(self.levels, 1)
-        if self.levels < 1 or self.image_size % smallest:
+        if not 1 <= self.levels <= 16 or len(self.depths) > 64:
+            raise ValueError(f"levels are 1 to 16 and depths at most 64, got {self.levels} and {len(self.depths)}")
+        smallest = self.stride * 2**self.levels
+        if self.image_size < 1 or self.image_size % smallest:
             raise ValueError(
                 f"image_size must be a multiple of {smallest} for hourglasses of {self.levels} levels, "
                 f"got {self.image_size}"
@@ -226,16 +228,17 @@ COMPACT = NetworkConfig(
     voxel=VoxelConfig(
         image_size=128,
         channels=48,
-        inner_channels=(64, 64),
+        inner_channels=(64, 64, 64),
         depths=(1, 4, 32),
-        levels=2,
+        levels=3,
         stride=8,
         unit="plain",
     ),
-    coordinate=CoordinateConfig(channels=(8, 16, 32, 64), features=256),
+    coordinate=CoordinateConfig(channels=(8, 24, 48, 96), features=256),
     refinement=RefinementConfig(patches=(5, 3)),
 )
-"""128x128 images, three hourglasses on 16x16 maps, volumes of 32x32 x 1, 4, 32, refinement."""
+"""That of the weights that ship: 128x128 images, three hourglasses on 16x16 maps, volumes of 32x32 x 1, 4, 32,
+refinement."""
 
 NANO = NetworkConfig(
     voxel=VoxelConfig(

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from jvcr.data.dataset import LandmarkDataset
-from jvcr.files import replacing, sha256
+from jvcr.files import naming, replacing, sha256
 from jvcr.model.config import NetworkConfig
 from jvcr.model.jvcr import JVCR
 from jvcr.scheme import LandmarkScheme
@@ -51,8 +51,8 @@ class RunState:
 
 def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Writes a checkpoint; a write that fails leaves the one before as it is."""
-    with replacing(path) as temporary:
-        torch.save(content, temporary)
+    with replacing(path) as temporary, temporary.open("wb") as file:  # by a name torch tells of no full disk
+        torch.save(content, file)
 
 
 def read_checkpoint(path: Path, recipe: Recipe, faces: str, precision: str) -> dict[str, Any]:
@@ -64,7 +64,10 @@ def read_checkpoint(path: Path, recipe: Recipe, faces: str, precision: str) -> d
             faces, or in another precision that nobody asked to change.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: nothing to resume; leave --resume out to start")
+        raise FileNotFoundError(
+            f"{path} does not exist: nothing to resume; leave --resume out to start, with another --out if the folder "
+            "holds other files of a run"
+        )
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         old = Recipe.from_dict(content["recipe"])
@@ -108,13 +111,13 @@ def fingerprint(dataset: LandmarkDataset) -> str:
 
 @dataclass(frozen=True)
 class RunLog:
-    """A file with one line of JSON for each validation."""
+    """A file with one line of JSON for each validation, and for the losses now and then."""
 
     path: Path
 
     def append(self, entry: dict[str, Any]) -> None:
         """Adds a line."""
-        with self.path.open("a", encoding="utf-8") as file:
+        with naming(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
 
     def forget_after(self, step: int) -> None:

@@ -76,7 +76,7 @@ class Schedule:
 
     def validates(self, done: int) -> bool:
         """Whether the weights are validated after so many steps."""
-        return done % max(1, round(self.recipe.validate_epochs * self.steps_per_epoch)) == 0
+        return done == self.total_steps or done % max(1, round(self.recipe.validate_epochs * self.steps_per_epoch)) == 0
 
     def check(self) -> None:
         """Refuses stages without a step.

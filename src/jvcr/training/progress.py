@@ -74,6 +74,11 @@ class Progress:
             left = (self.total - step) * faces / max(rate, 1e-9) / 60
             self.console.print(f"step {step}/{self.total} ({stage}) {status}, {left:.0f} min left", highlight=False)
 
+    def mean_losses(self, steps: int) -> dict[str, float]:
+        """Of the latest steps."""
+        recent = list(self._recent)[-steps:]
+        return {name: sum(r[i] for r in recent) / len(recent) for i, name in ((3, "voxel"), (4, "coordinate"))}
+
     def validated(self, figures: dict[str, float]) -> None:
         """Validation figures, percent."""
         self.note("validation: " + ", ".join(f"{k} {v:.3f} %" for k, v in figures.items()))

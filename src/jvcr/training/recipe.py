@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from jvcr.data.augment import Augmentation
+from jvcr.files import parse, read_toml
 from jvcr.model.config import PAPER, PRESETS, STRICT, NetworkConfig
 
 PRECISIONS = ("auto", "32-true", "16-mixed", "bf16-mixed", "64-true")
@@ -242,14 +243,13 @@ class Recipe:
             FileNotFoundError: no such file.
             ValueError: not TOML, or a key or value is wrong; every wrong one is named.
         """
-        try:
-            data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} is not a TOML file: {error}") from error
+        data = read_toml(path)
         for change in changes:
             _apply(data, change)
         try:
             return cls.from_dict(data)
+        except RecursionError:
+            raise ValueError(f"{path}: its values are nested too deeply") from None
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 
@@ -307,9 +307,11 @@ def _apply(data: dict[str, Any], change: str) -> None:
     if not equals or not key.strip():
         raise ValueError(f"a change is written key=value, got {change!r}")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        value = parse(f"value = {text}", tomllib.loads)["value"]
     except tomllib.TOMLDecodeError:
         value = text
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from error
     *parents, last = key.strip().split(".")
     if parents and parents[0] == "network" and isinstance(data.get("network"), str):
         data["network"] = {"preset": data["network"]}

@@ -37,6 +37,9 @@ from jvcr.training.recipe import Recipe
 from jvcr.training.validation import Metrics, Validation
 from jvcr.weights.safetensors import save_weights
 
+LOG_STEPS = 100
+"""The log gets a line with the mean losses of so many steps."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -97,6 +100,7 @@ class Trainer:
         apertures = ApertureLoss(self.scheme, recipe.loss, train.points_px, hand, weighted) if counts else None
         self.learner = Learner(recipe, self.scheme, apertures, fabric)
         self.log, self.state = RunLog(out / LOG), RunState()
+        self._has_checkpoint = False
 
     def run(self) -> Outcome:
         """Trains from the current step to the end, or until it is asked to stop, and keeps the best weights.
@@ -119,7 +123,10 @@ class Trainer:
                 now = time.monotonic()
                 is_due, is_over = now - saved > 60 * self.recipe.checkpoint_minutes, schedule.is_over(now - begun)
                 stop, save, finished = self.ranks.agreed(error, interrupt.requested, is_due, is_over)
-                if stop or save:
+                validates = finished or schedule.validates(state.step + 1)
+                logs = validates or (state.step + 1) % LOG_STEPS == 0
+                # A log or weights without a checkpoint, as of a run killed then, could neither go on nor begin anew.
+                if stop or save or (logs and not self._has_checkpoint):
                     self.save()
                     saved = time.monotonic()
                 if stop:
@@ -134,7 +141,9 @@ class Trainer:
                 state.seconds = time.monotonic() - begun
                 progress.step(state.step, stage, losses, self.recipe.batch_size, waited)
                 finished = finished or state.step == last
-                if finished or schedule.validates(state.step):
+                if state.step % LOG_STEPS == 0:
+                    self._note({"train": progress.mean_losses(LOG_STEPS)})
+                if validates:
                     self._validate(progress)
                     state.seconds = time.monotonic() - begun
                 if finished:
@@ -170,10 +179,7 @@ class Trainer:
             return  # each checkpoint keeps the weights
         self.learner.settle()
         figures = self.validation(self.learner.averaged_network)
-        entry = {"step": state.step, "epoch": state.step / self.schedule.steps_per_epoch, "val": figures}
-        with self.ranks.together():
-            if self.ranks.is_first:
-                self.log.append({**entry, "seconds": round(state.seconds, 1)})
+        self._note({"val": figures})
         progress.validated(figures)
         if self.schedule.stage(state.step - 1) != "joint":
             return  # P has not read G's volumes yet
@@ -181,6 +187,13 @@ class Trainer:
         if state.best is None or figures[first] < state.best[first]:
             state.best = figures
             self._keep_weights()
+
+    def _note(self, figures: dict[str, dict[str, float]]) -> None:
+        """A line of the log."""
+        epoch, seconds = self.state.step / self.schedule.steps_per_epoch, round(self.state.seconds, 1)
+        with self.ranks.together():
+            if self.ranks.is_first:
+                self.log.append({"step": self.state.step, "epoch": epoch, **figures, "seconds": seconds})
 
     def _keep_weights(self) -> None:
         with self.ranks.together():
@@ -207,6 +220,7 @@ class Trainer:
                     **self.learner.state_dict(),
                 }
                 write_checkpoint(self.out / CHECKPOINT, content)
+        self._has_checkpoint = True
 
     def resume(self) -> None:
         """Goes on from the checkpoint in the run's folder, be it made by as many processes or not.
@@ -221,7 +235,7 @@ class Trainer:
             content = read_checkpoint(path, self.recipe, faces, self.precision)
             try:
                 self.learner.load_state_dict(content, content.get("precision", self.precision) == self.precision)
-                self.state = RunState(**content["state"])
+                self.state, self._has_checkpoint = RunState(**content["state"]), True
             except (KeyError, TypeError, ValueError, RuntimeError) as error:
                 raise damaged(path, error) from error
             if self.ranks.is_first:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from jvcr.files import parse
 from jvcr.geometry.crop import CROP_RULES, CropRule
 from jvcr.scheme import LandmarkScheme
 
@@ -90,7 +91,7 @@ class WeightsHeader:
             ValueError: of another format, or not such a header.
         """
         try:
-            data = json.loads(text)
+            data = parse(text)
             if data["format"] != FORMAT:
                 raise ValueError(f"it has format {data['format']!r}, this version of jvcr reads {FORMAT}: update jvcr")
             name, training = str(data["name"]), data.get("training")
@@ -99,7 +100,7 @@ class WeightsHeader:
             return cls(name, network, scheme, training if isinstance(training, dict) else {})
         except KeyError as error:
             raise ValueError(f"its header lacks the key {error}") from error
-        except (json.JSONDecodeError, TypeError, AttributeError) as error:
+        except (json.JSONDecodeError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"its header is not one of jvcr's: {error!r}") from error
 
 

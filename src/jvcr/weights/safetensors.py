@@ -7,7 +7,7 @@ from pathlib import Path
 
 import safetensors
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from jvcr.files import replacing
 from jvcr.model.jvcr import JVCR
@@ -32,8 +32,9 @@ def save_weights(path: str | Path, network: JVCR, header: WeightsHeader, dtype: 
     tensors = {k: v.to(dtype) if v.is_floating_point() and v.ndim > 1 else v for k, v in network.state_dict().items()}
     if wrong := [k for k, v in tensors.items() if v.is_floating_point() and not v.isfinite().all()]:
         raise ValueError(f"{len(wrong)} tensors hold values that are not finite in {dtype}, the first is {wrong[0]}")
+    content = save({k: v.contiguous() for k, v in tensors.items()}, metadata={"jvcr": header.to_json()})
     with replacing(path) as temporary:
-        save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, metadata={"jvcr": header.to_json()})
+        temporary.write_bytes(content)  # safetensors itself tells of no full disk
 
 
 def read_header(path: str | Path) -> WeightsHeader:
@@ -73,14 +74,16 @@ def load_network(weights: str | Path = "compact") -> JVCR:
         ValueError: the file is damaged or its tensors do not fit the network its header names.
     """
     path = find_weights(weights, ".safetensors")
-    network = JVCR(read_header(path).config)
+    config = read_header(path).config
     try:
+        with torch.device("meta"):  # its tensors come from the file: a header alone takes no memory
+            network = JVCR(config)
         tensors = load_file(path)
         for name in list(tensors):
             for old, new in _RENAMED.items():
                 if old in name:
                     tensors[name.replace(old, new)] = tensors.pop(name)
-        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
+        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}, assign=True)
     except (RuntimeError, safetensors.SafetensorError) as error:
         raise ValueError(f"{path}: its tensors do not fit the network its header names: {error}") from error
     return network.eval()
