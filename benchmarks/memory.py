@@ -122,7 +122,7 @@ def main():
     options = parser.parse_args()
 
     from jvcr.benchmark.machine import machine, versions
-    from jvcr.benchmark.report import write_results
+    from jvcr.files import write_json
 
     peaks = {}
     folder = Path(tempfile.mkdtemp(prefix="jvcr-memory-"))
@@ -152,7 +152,7 @@ def main():
             "versions": versions(),
             "peak_bytes": peaks,
         }
-        write_results(options.json, figures)
+        write_json(options.json, figures)
 
 
 if __name__ == "__main__":

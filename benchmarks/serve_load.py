@@ -36,7 +36,7 @@ import time
 import zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -357,16 +357,16 @@ def print_service(figures):
 
 def write(json_file, figures):
     from jvcr.benchmark.machine import machine, versions
-    from jvcr.benchmark.report import write_results
+    from jvcr.files import write_json
 
     if json_file:
         head = {
             "command": " ".join(["python", "benchmarks/serve_load.py", *sys.argv[1:]]),
-            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "machine": machine(),
             "versions": versions(),
         }
-        write_results(json_file, {**head, **figures})
+        write_json(json_file, {**head, **figures})
 
 
 def main():

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from jvcr.benchmark.machine import machine, versions
-from jvcr.benchmark.report import write_results
+from jvcr.files import write_json
 from jvcr.model import JVCR
 from jvcr.model.heatmap import gaussian_volume
 from jvcr.training.loss import JVCRLoss
@@ -235,7 +235,7 @@ def main():
             "drawing": figures,
             "training_step": step,
         }
-        write_results(options.json, result)
+        write_json(options.json, result)
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ from jvcr.evaluation.summary import (
     face_errors,
     resampling_units,
     summarise,
-    write_json,
 )
+from jvcr.files import write_json
 from jvcr.geometry.pose import head_pose
 from jvcr.scheme import FACE68, LandmarkScheme
 from jvcr.viz.tiles import write_picture

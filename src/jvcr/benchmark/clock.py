@@ -52,12 +52,7 @@ def side_by_side(
 
     A task of a single face is run once before it counts. It finds its weights in the caches then, as it does where it
     runs again and again, and not those of the tasks before it; large batches fill the caches themselves.
-
-    Args:
-        tasks: those of the same number of threads follow each other.
-        repeats: rounds that count.
-        warm_up: rounds before them, which do not.
-        advance: called with 1 after each round.
+    Tasks of the same number of threads follow each other; the rounds of the warm-up do not count.
     """
     seconds: dict[tuple[int, str], list[float]] = {}
     before = cv2.getNumThreads()

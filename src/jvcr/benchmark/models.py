@@ -24,12 +24,7 @@ MEDIAPIPE = "MediaPipe face mesh"
 def model_task(subject: str, name: str, path: Path, threads: int, batch: int = 1) -> Task:
     """An ONNX file on random numbers that lie ready, with the options that our own networks run with.
 
-    Args:
-        subject: of the task.
-        name: of its one part.
-        path: the file.
-        threads: how many it may use.
-        batch: what stands for the first side of an input's shape, where the file leaves that open.
+    ``batch`` stands for the first side of an input's shape, where the file leaves that open.
 
     Raises:
         FileNotFoundError: there is no such file.

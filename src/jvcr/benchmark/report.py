@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
@@ -14,13 +12,6 @@ from rich.table import Table
 from jvcr.benchmark.clock import Timing
 from jvcr.benchmark.models import NETWORK, PEER
 from jvcr.benchmark.stages import DETECTION, DRAWING, STAGES, TOGETHER
-from jvcr.files import replacing
-
-
-def write_results(path: Path, results: dict[str, Any]) -> None:
-    """Writes results as JSON, whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def conclusions(timings: Sequence[Timing]) -> dict[str, Any]:

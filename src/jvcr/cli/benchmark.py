@@ -79,7 +79,8 @@ def benchmark(
     from rich.console import Console
 
     from jvcr.benchmark.models import mediapipe_mesh
-    from jvcr.benchmark.report import conclusion_lines, header_lines, tables, write_results
+    from jvcr.benchmark.report import conclusion_lines, header_lines, tables
+    from jvcr.files import write_json
 
     numbers, batches = _thread_numbers(threads), sorted(set(batch))
     if repeats < 1 or not batches or batches[0] < 1:
@@ -98,7 +99,7 @@ def benchmark(
     for line in conclusion_lines(results):
         output.print(line, markup=False)
     if json is not None:
-        write_results(json, results)
+        write_json(json, results)
         output.print(f"written: {json}", markup=False)
     return 0
 

@@ -60,14 +60,13 @@ def check(
     strict
         Stop at faces that cannot be used.
     """
-    import json
     from dataclasses import asdict
 
     from rich.console import Console
 
     from jvcr.data.check import check_dataset
     from jvcr.data.readers import read_dataset
-    from jvcr.files import replacing
+    from jvcr.files import write_json
     from jvcr.scheme import load_scheme
     from jvcr.viz.tiles import write_picture
 
@@ -87,10 +86,7 @@ def check(
     out.mkdir(parents=True, exist_ok=True)
     with counting("reading images", len(dataset)) as advance:
         report = check_dataset(dataset, advance)
-    with replacing(out / REPORT) as temporary:
-        temporary.write_text(
-            json.dumps(asdict(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
-        )
+    write_json(out / REPORT, asdict(report))
     write_picture(out / SHEET, contact_sheet(dataset, report))
 
     console = Console(highlight=False, soft_wrap=True, markup=False)

@@ -122,7 +122,8 @@ def evaluate(
     from jvcr.evaluation.predictions import Predictions
     from jvcr.evaluation.report import runs_table
     from jvcr.evaluation.runs import find_runs, read_labels, scheme_of
-    from jvcr.evaluation.summary import check_same, write_json
+    from jvcr.evaluation.summary import check_same
+    from jvcr.files import write_json
     from jvcr.inference import landmarker as inference
 
     if plot:
@@ -302,7 +303,8 @@ def _system(weights: str, landmarker: Landmarker, passes: int, threads: int | No
 def _summarise(console: Console, place: Path, run: Run, made: Predictions, heading: bool) -> Summary:
     """The figures of a run: ``summary.json``, ``worst.jpg``, and what the terminal shows."""
     from jvcr.evaluation.report import figures_table, summary_table, worst_faces
-    from jvcr.evaluation.summary import summarise, write_json
+    from jvcr.evaluation.summary import summarise
+    from jvcr.files import write_json
     from jvcr.viz.tiles import write_picture
 
     summary = summarise(run.dataset, made)
@@ -319,7 +321,8 @@ def _compare(console: Console, out: Path, run: Run, made: Predictions, other: Pr
     """Two systems face by face: ``comparison.json``, and a table."""
     from jvcr.evaluation.report import comparison_table
     from jvcr.evaluation.statistics import CONFIDENCE
-    from jvcr.evaluation.summary import compare, write_json
+    from jvcr.evaluation.summary import compare
+    from jvcr.files import write_json
 
     comparison = compare(run.dataset, made, other)
     systems = {"first": run.name, "second": against, "error": "nme, %", "confidence": CONFIDENCE}

@@ -38,23 +38,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class DatasetCheck:
-    """What a data set holds, as ``check.json`` has it.
-
-    Attributes:
-        faces: how many.
-        images: how many different image files.
-        scheme: the landmarks' scheme.
-        annotation: which labels, where there are several.
-        sources: part -> faces.
-        splits: split -> faces.
-        image_sizes: "WIDTHxHEIGHT" -> images, the commonest first.
-        face_sizes: 0, 5, 50, 95 and 100 % quantiles of the faces' sizes: square root of the landmarks' box, pixels.
-        yaw: band of |yaw| -> faces; "unknown" too.
-        outside: faces with a landmark outside of their image.
-        findings: faces that deserve a look.
-        problems: what the reader left out.
-        notes: what else the reader has to say.
-    """
+    """What a data set holds, as ``check.json`` has it."""
 
     faces: int
     images: int
@@ -62,12 +46,12 @@ class DatasetCheck:
     annotation: str
     sources: dict[str, int]
     splits: dict[str, int]
-    image_sizes: dict[str, int]
-    face_sizes: tuple[float, ...]
-    yaw: dict[str, int]
-    outside: int
+    image_sizes: dict[str, int]  # "WIDTHxHEIGHT" -> images, the commonest first
+    face_sizes: tuple[float, ...]  # 0, 5, 50, 95, 100 % quantiles of the square root of the landmarks' box, pixels
+    yaw: dict[str, int]  # band of |yaw|, or "unknown" -> faces
+    outside: int  # faces with a landmark outside of their image
     findings: tuple[Finding, ...]
-    problems: tuple[str, ...]
+    problems: tuple[str, ...]  # what the reader left out
     notes: tuple[str, ...]
 
 
@@ -82,10 +66,6 @@ def check_dataset(dataset: LandmarkDataset, advance: Callable[[int], object] | N
     - "same landmarks": one face's landmarks on two images, to the last bit.
     - "odd shape": the landmarks differ, after the best similarity in 3D, from the set's average face by more than
       nearly all others do: often a wrong order of the points, or a fit that went astray.
-
-    Args:
-        dataset: what is looked over.
-        advance: called with 1 after each face.
     """
     findings: list[Finding] = []
     images = [str(name) for name in dataset.images]
@@ -188,11 +168,7 @@ def _counts(names: NDArray[Any]) -> dict[str, int]:
 
 def _yaw_histogram(yaw_deg: NDArray[np.float32]) -> dict[str, int]:
     yaw = np.abs(yaw_deg)
-    bands = {}
-    for low, high in pairwise(YAW_EDGES):
-        above = yaw > low if low else yaw >= 0
-        below = yaw <= high if high < YAW_EDGES[-1] else yaw < np.inf
-        bands[f"{low}-{high}"] = int((above & below).sum())
-    if unknown := int(np.isnan(yaw).sum()):
-        bands["unknown"] = unknown
-    return bands
+    band = np.searchsorted(YAW_EDGES[1:-1], yaw[np.isfinite(yaw)])
+    counts = np.bincount(band, minlength=len(YAW_EDGES) - 1).tolist()
+    bands = {f"{low}-{high}": count for (low, high), count in zip(pairwise(YAW_EDGES), counts, strict=True)}
+    return bands | ({"unknown": unknown} if (unknown := int(np.isnan(yaw).sum())) else {})

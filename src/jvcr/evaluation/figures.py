@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
 from jvcr.evaluation.hand import HandLabels
-from jvcr.evaluation.metrics import PoseErrors
+from jvcr.evaluation.metrics import BinSummary, PoseErrors
 from jvcr.evaluation.regions import ApertureFigures
 from jvcr.evaluation.reliability import Deciles, Reliability
 
@@ -31,18 +31,9 @@ class Intervals:
 
 
 @dataclass(frozen=True)
-class BandedError:
+class BandedError(BinSummary):
     """An error's means, percent: see `bin_summary`."""
 
-    bins: dict[str, float | None]
-    """Mean over the faces of each band of |yaw|, degrees: [0, 30], (30, 60], (60, 90]; those beyond 90 count with the
-    last."""
-    bin_mean: float | None
-    """Mean of the bands' means, over the bands that have faces: a table's "mean"."""
-    bin_std: float | None
-    """Sample standard deviation (ddof 1) of the bands' means: a table's "std"."""
-    image_mean: float | None
-    """Mean over all faces detected, those of unknown yaw included."""
     intervals: Intervals
     """The intervals of these means."""
 

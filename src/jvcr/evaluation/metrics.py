@@ -278,32 +278,25 @@ def yaw_bins(yaw_deg: ArrayLike) -> NDArray[np.intp]:
 
 @dataclass(frozen=True)
 class BinSummary:
-    """The mean of an error over yaw bands, as tables of AFLW2000-3D give it; None stands for "no face to average".
-
-    Attributes:
-        bins: band's name -> mean over its faces.
-        counts: band's name -> number of its faces.
-        bin_mean: mean of the bands' means, over the bands that have faces. (A table's "mean": not the mean over faces.)
-        bin_std: sample standard deviation (ddof 1) of the bands' means; None with fewer than two bands.
-        image_mean: mean over all faces, those of unknown yaw included.
-    """
+    """The mean of an error over yaw bands, as tables of AFLW2000-3D give it; None stands for "no face to average"."""
 
     bins: dict[str, float | None]
-    counts: dict[str, int]
+    """Mean over the faces of each band of |yaw|, degrees: [0, 30], (30, 60], (60, 90]; those beyond 90 count with the
+    last."""
     bin_mean: float | None
+    """Mean of the bands' means, over the bands that have faces: a table's "mean"."""
     bin_std: float | None
+    """Sample standard deviation (ddof 1) of the bands' means: a table's "std"."""
     image_mean: float | None
+    """Mean over all faces detected, those of unknown yaw included."""
 
 
 def bin_summary(errors: ArrayLike, bins: ArrayLike) -> BinSummary:
     """Averages errors within yaw bands and over them: Table IV's columns, "mean" and "std" included.
 
     A band without faces has the mean None, and ``bin_mean`` and ``bin_std`` are those of the other bands: so that a
-    data set of frontal faces still has a figure. Whoever compares figures looks at ``counts``.
-
-    Args:
-        errors: (F,) one error a face, finite.
-        bins: (F,) index of each face's band in `YAW_BINS`; -1 for none, which counts in ``image_mean`` only.
+    data set of frontal faces still has a figure. ``bins`` (F,) are indices in `YAW_BINS`; -1 for none, which counts in
+    ``image_mean`` only.
 
     Raises:
         ValueError: the shapes differ, an error is not finite, or an index has no name.
@@ -325,7 +318,6 @@ def bin_summary(errors: ArrayLike, bins: ArrayLike) -> BinSummary:
     means = [float(g.mean()) for g in groups.values() if len(g)]
     return BinSummary(
         bins={name: float(g.mean()) if len(g) else None for name, g in groups.items()},
-        counts={name: len(g) for name, g in groups.items()},
         bin_mean=float(np.mean(means)) if means else None,
         bin_std=float(np.std(means, ddof=1)) if len(means) > 1 else None,
         image_mean=float(e.mean()) if len(e) else None,

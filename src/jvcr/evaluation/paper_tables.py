@@ -135,15 +135,7 @@ TABLES: dict[TableName, PublishedTable] = {
 
 
 def like_published(name: TableName, runs: Mapping[str, Summary]) -> tuple[Table, list[str]]:
-    """A table of the paper with a row for each run, and what the runs differ in from the published figures.
-
-    Args:
-        name: which table.
-        runs: name of a run -> its summary.
-
-    Returns:
-        The table for the terminal; lines of text to print under it.
-    """
+    """A table of the paper with a row for each run, and under it what these differ in from the published figures."""
     published = TABLES[name]
     table = Table("method", title=published.title, title_justify="left")
     for column in published.columns:

@@ -124,13 +124,7 @@ class Predictions:
         return replace(self, points_px=self.points_px[:, :count], confidence=self.confidence[:, :count])
 
     def save(self, path: str | Path) -> None:
-        """Writes ``predictions.npz``: the arrays by their names here, ``images`` as ``image``, ``metadata`` as JSON.
-
-        A file that is there stays whole until the new one is.
-
-        Raises:
-            OSError: the folder cannot be written to.
-        """
+        """Writes ``predictions.npz``: the arrays by their names here, ``images`` as ``image``, ``metadata`` as JSON."""
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(
                 file,
@@ -318,11 +312,7 @@ def _looker(
 
 
 def check_box_source(dataset: LandmarkDataset, box: BoxSource) -> None:
-    """Sees to it that the data set has the boxes that are asked for.
-
-    Raises:
-        ValueError: it has none.
-    """
+    """Raises a ValueError where a data set has no boxes of its own and they are asked for."""
     if box == "dataset" and dataset.boxes_xyxy is None:
         raise ValueError(f"{dataset.root} comes without face boxes: use those of the truth, the detector or a file")
 
@@ -341,15 +331,9 @@ def landmark_box(points_px: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def best_detection(boxes_xyxy: ArrayLike, true_box_xyxy: ArrayLike) -> NDArray[np.float32] | None:
-    """The detection of one face among those of its image.
+    """The detection of one face among (n, 4) of its image, the best first: that of the largest overlap with its box.
 
-    Args:
-        boxes_xyxy: (n, 4) detections x0, y0, x1, y1 in pixels, in falling order of their score; n may be 0.
-        true_box_xyxy: (4,) box of the true landmarks, pixels.
-
-    Returns:
-        (4,) the box of the largest intersection over union, if that is at least `MIN_OVERLAP`; of equal ones the
-        first. None if there is none.
+    That is the largest intersection over union, of equal ones the first; None if it is below `MIN_OVERLAP`.
 
     Example:
         >>> best_detection([[0, 0, 9, 9], [50, 50, 60, 60]], [52, 50, 60, 60])

@@ -101,13 +101,9 @@ class ApertureFigures:
 def apertures(
     points: ArrayLike, contours: Sequence[tuple[int, ...]], labels: ArrayLike | None = None
 ) -> NDArray[np.float64]:
-    """(F,) how far each face is open, in the image plane: `contour_aperture` of its widest contour.
+    """(F,) how far each face is open, in the image plane: `contour_aperture` of its widest contour, such as an eye.
 
-    Args:
-        points: (F, N, 2 or 3) landmarks in the image frame, pixels; x and y count.
-        contours: their landmarks, such as those of both eyes.
-        labels: (F, N, 2 or 3) where contours are compared in width; ``points`` if None. With it, predictions are
-            measured at the very eye that the labels are.
+    With ``labels`` it is the widest in these: predictions are measured at the very eye that the labels are.
     """
     p = np.asarray(points, dtype=np.float64)[..., :2]
     t = p if labels is None else np.asarray(labels, dtype=np.float64)[..., :2]
@@ -125,13 +121,8 @@ def aperture_figures(
 ) -> ApertureFigures | None:
     """How well closed eyes, or open mouths, are recognised; None where the scheme has no such contours.
 
-    Args:
-        kind: which of `APERTURES`.
-        scheme: the landmarks.
-        predicted: (F, N, 3) landmarks in the image frame; NaN where a face was not detected.
-        truth: (F, N, 3) the true ones.
-        yaw_deg: (F,) of the truth, degrees; faces with NaN are left out.
-        errors: (F, N) error of each landmark, percent.
+    Predicted and true landmarks are (F, N, 3), NaN where a face was not detected; faces of unknown yaw are left out;
+    ``errors`` are (F, N), percent.
     """
     contours = [scheme.groups.get(name, ()) for name in kind.contours]
     if any(len(contour) != kind.landmarks for contour in contours):

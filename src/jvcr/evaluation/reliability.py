@@ -52,11 +52,6 @@ def deciles(confidence: ArrayLike, errors: ArrayLike, count: int = 10) -> Decile
 def risk_coverage(confidence: ArrayLike, errors: ArrayLike, kept: ArrayLike) -> NDArray[np.float64]:
     """(K,) the mean error of the most confident ones, for several shares of them (El-Yaniv and Wiener, 2010).
 
-    Args:
-        confidence: (n,) finite.
-        errors: (n,) finite.
-        kept: (K,) shares, above 0 and up to 1; at least one value is kept.
-
     Example:
         >>> risk_coverage([0.1, 0.9, 0.5, 0.7], [9.0, 1.0, 4.0, 2.0], [0.5, 1.0])
         array([1.5, 4. ])
@@ -101,14 +96,7 @@ class Reliability:
 def reliability(
     confidence: ArrayLike, errors: ArrayLike, large: float = LARGE_ERROR, left_out: tuple[float, ...] = LEFT_OUT
 ) -> Reliability:
-    """How well a low confidence (n,) warns of large errors (n,), percent.
-
-    Args:
-        confidence: finite.
-        errors: finite.
-        large: errors above this are large.
-        left_out: shares of the least confident that are left out.
-    """
+    """How well a low confidence (n,) warns of large errors (n,), percent; all finite."""
     c, e = _pair(confidence, errors)
     if not len(c):
         raise ValueError("a confidence needs at least one value to be judged by")

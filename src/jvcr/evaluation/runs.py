@@ -18,19 +18,12 @@ DEFAULT_SPLIT, ALL_SPLITS = "val", "all"
 
 @dataclass(frozen=True)
 class Run:
-    """Faces to evaluate with one kind of boxes.
+    """Faces to evaluate with one kind of boxes."""
 
-    Attributes:
-        name: of its folder, where there are several runs.
-        dataset: the labels.
-        box: where faces are looked for, unless predictions are given.
-        metadata: what the predictions are to say of the faces.
-    """
-
-    name: str
+    name: str  # of its folder, where there are several runs
     dataset: LandmarkDataset
-    box: BoxSource
-    metadata: dict[str, Any]
+    box: BoxSource  # where faces are looked for, unless predictions are given
+    metadata: dict[str, Any]  # what the predictions are to say of the faces
 
 
 def find_runs(
@@ -42,13 +35,8 @@ def find_runs(
     """A run for each data set, annotation and kind of boxes.
 
     A folder that is named twice counts once. Where other folders have several annotations, one that has not is read as
-    it is.
-
-    Args:
-        folders: of the data sets.
-        sources: of the boxes; none where predictions are given.
-        read: reads the labels of a folder, of one annotation: `read_labels`.
-        annotations: none are those that readers take by themselves.
+    it is. ``sources`` of the boxes are none where predictions are given; ``read`` is `read_labels` for a folder and an
+    annotation.
 
     Raises:
         ValueError: a data set has no boxes of its own though they are asked for; or as the readers.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -31,7 +29,6 @@ from jvcr.evaluation.figures import (
 from jvcr.evaluation.hand import hand_labels
 from jvcr.evaluation.metrics import (
     YAW_BINS,
-    BinSummary,
     PoseErrors,
     auc,
     bin_summary,
@@ -52,7 +49,6 @@ from jvcr.evaluation.predictions import Predictions
 from jvcr.evaluation.regions import APERTURES, aperture_figures, regions
 from jvcr.evaluation.reliability import deciles, reliability
 from jvcr.evaluation.statistics import PairedDifference, bootstrap_means, interval, paired_difference, spearman
-from jvcr.files import replacing
 from jvcr.geometry.pose import head_pose
 
 Metric: TypeAlias = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float64]]
@@ -73,15 +69,7 @@ _PAIRS_AT_ONCE = 20_000
 
 
 def summarise(dataset: LandmarkDataset, predictions: Predictions) -> Summary:
-    """The figures of an evaluation.
-
-    Args:
-        dataset: the labels.
-        predictions: of exactly its faces, in its order.
-
-    Raises:
-        ValueError: the predictions are of other faces or of other landmarks.
-    """
+    """The figures of predictions of exactly a data set's faces, in its order, else a ValueError."""
     check_same(dataset, predictions)
     detected, bands, units = predictions.detected, yaw_bins(dataset.yaw_deg), resampling_units(dataset)
     everything = np.ones(len(dataset), bool)
@@ -162,9 +150,6 @@ def compare(dataset: LandmarkDataset, first: Predictions, second: Predictions) -
 
     Returns:
         "all" and the name of each yaw band -> how they differ there; first minus second.
-
-    Raises:
-        ValueError: the predictions are of other faces or of other landmarks than the data set's.
     """
     errors = [100 * face_errors(dataset, predictions) for predictions in (first, second)]
     bands, units = yaw_bins(dataset.yaw_deg), resampling_units(dataset)
@@ -183,24 +168,8 @@ def resampling_units(dataset: LandmarkDataset) -> Names:
     return np.array([f"subject {subject}" if subject else f"image {image}" for subject, image in both])
 
 
-def write_json(path: str | Path, data: object) -> None:
-    """Writes plain data as JSON; a file that is there stays whole until the new one is.
-
-    Raises:
-        OSError: the folder cannot be written to.
-        ValueError: the data hold NaN, which JSON does not know.
-    """
-    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
-    with replacing(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
-
-
 def check_same(dataset: LandmarkDataset, predictions: Predictions) -> None:
-    """Sees to it that predictions are of a data set's faces, in its order.
-
-    Raises:
-        ValueError: they are of other faces or of other landmarks.
-    """
+    """Raises a ValueError where predictions are not of a data set's faces and landmarks, in its order."""
     if predictions.points_px.shape != dataset.points_px.shape:
         raise ValueError(
             f"the predictions are {predictions.points_px.shape} (faces, landmarks, 3), "
@@ -215,8 +184,7 @@ def check_same(dataset: LandmarkDataset, predictions: Predictions) -> None:
 
 
 def _banded(errors: NDArray[np.float64], bands: NDArray[np.intp], units: Names) -> BandedError:
-    means: BinSummary = bin_summary(errors, bands)
-    return BandedError(means.bins, means.bin_mean, means.bin_std, means.image_mean, _intervals(errors, bands, units))
+    return BandedError(**vars(bin_summary(errors, bands)), intervals=_intervals(errors, bands, units))
 
 
 def _intervals(errors: NDArray[np.float64], bands: NDArray[np.intp], units: Names) -> Intervals:

@@ -236,19 +236,10 @@ def make_synthetic(
     camera. It takes the place of the Basel model's, with which these parameters make no sense.
 
     All is written beside ``out`` first and then renamed: a folder of that name is a whole set.
-
-    Args:
-        out: the folder, which is given back; it must not exist or be empty.
-        faces: how many.
-        seed: another one gives other faces.
-        size: side of the images, pixels; None for 160 in the layout "folder" and 450, as published, in the others.
-        layout: see above.
-        views: pictures of each subject, from different sides; ``faces`` must be a multiple of it.
-        advance: called with 1 after each face.
+    ``size`` is the side of the images, by default that of `SIZES`; ``views`` are the pictures of each subject.
 
     Raises:
         ValueError: an argument is out of range, or ``out`` is a file or a folder with something in it.
-        ModuleNotFoundError: scipy, which writes .mat files, is not installed.
     """
     out = Path(out).resolve()
     if layout not in get_args(Layout):

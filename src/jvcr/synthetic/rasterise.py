@@ -35,12 +35,8 @@ def rasterise(
     A triangle covers the pixels whose centres lie in it, its border included. Of two at the same depth the one that
     comes later in the list is taken.
 
-    Args:
-        points_px: (V, 3) vertices: x right and y down in pixels, integer = pixel centre; z towards the camera.
-        triangles: (T, 3) vertex indices, counter-clockwise as seen from their front (in a frame with y up).
-        width: of the image, pixels.
-        height: of the image, pixels.
-        two_sided: (T,) triangles that are seen from behind, too; none if None.
+    Vertices have x right and y down in pixels, integer = pixel centre, and z towards the camera; triangles are
+    counter-clockwise from their front (in a frame with y up), and ``two_sided`` ones are seen from behind, too.
     """
     corners = points_px.astype(np.float64)[triangles]
     x, y, z = corners.transpose(2, 1, 0)

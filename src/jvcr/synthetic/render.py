@@ -162,12 +162,7 @@ def _albedo(
 ) -> tuple[_Values, _Values]:
     """(P, 3) colours and (P,) strengths of the highlight.
 
-    Args:
-        head: (V, 3) this head's vertices, micrometres.
-        part: (P,) what each pixel shows.
-        place: (P, 3) the same point on the average head, units of the template.
-        here: (P, 3) the point on this head, not turned, same units.
-        look: colours.
+    ``place`` (P, 3) is a pixel's point on the average head, ``here`` on this one, not turned; units of the template.
     """
     skin = np.array(look.skin, np.float32)
     colours = np.tile(skin, (len(part), 1))

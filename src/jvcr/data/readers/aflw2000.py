@@ -59,7 +59,6 @@ def read_aflw2000(
         FileNotFoundError: there is no such folder, or no re-annotation and that is asked for.
         ValueError: the folder has no such pairs of files, none can be used, or ``strict``; or the re-annotation is
             not one of these files, or is given and not asked for; or the angles are degrees.
-        ModuleNotFoundError: scipy, which reads .mat files, is not installed.
     """
     root = existing_folder(root)
     files = find_pairs(root)

@@ -95,23 +95,14 @@ class LandmarkModel:
 
 
 def to_image(points_model: ArrayLike, pose_para: ArrayLike, height: int) -> NDArray[np.float64]:
-    """Landmarks of the model frame in the image frame: pixels counted from 0, z away from the camera with mean 0.
-
-    Args:
-        points_model: (N, 3) micrometres.
-        pose_para: (7,) Pose_Para.
-        height: of the image, pixels.
-    """
+    """(N, 3) landmarks of the model frame in the image frame: pixels from 0, z away from the camera with mean 0."""
     rotation, shift, scale = projection(pose_para)
     x, y, z = (scale * np.asarray(points_model, dtype=np.float64) @ rotation.T + shift).T
     return np.column_stack([x - 1, height - y, z.mean() - z])
 
 
 def unposed(pt3d_68: ArrayLike, pose_para: ArrayLike, height: int) -> NDArray[np.float64]:
-    """The opposite, from the points as AFLW2000-3D's files hold them.
-
-    Those are (3, N): x, y in pixels counted from 1, z towards the camera.
-    """
+    """The opposite, from (3, N) points as AFLW2000-3D has them: x, y in pixels from 1, z towards the camera."""
     rotation, shift, scale = projection(pose_para)
     x, y, z = np.asarray(pt3d_68, dtype=np.float64)
     return (np.column_stack([x, height + 1 - y, z]) - shift) @ rotation / scale
@@ -139,23 +130,14 @@ def projection(pose_para: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.fl
 
 @dataclass(frozen=True)
 class Recovery:
-    """How well a model was determined.
-
-    Attributes:
-        model: the model.
-        faces: how many faces it was recovered from.
-        rank: of the system; 229 is full.
-        condition: of the system, its columns scaled to one length: how much it magnifies errors of the files.
-        residual_um: root of the mean squared difference between the files' points and the model's, micrometres.
-        problems: faces left out.
-    """
+    """A model, and how well it was determined."""
 
     model: LandmarkModel
     faces: int
-    rank: int
-    condition: float
-    residual_um: float
-    problems: tuple[str, ...]
+    rank: int  # of the system; 229 is full
+    condition: float  # of the system, its columns scaled to one length: how much it magnifies errors of the files
+    residual_um: float  # root of the mean squared difference between the files' points and the model's
+    problems: tuple[str, ...]  # faces left out
 
 
 def recover_model(root: str | Path, advance: Callable[[int], object] | None = None) -> Recovery:
@@ -163,10 +145,6 @@ def recover_model(root: str | Path, advance: Callable[[int], object] | None = No
 
     Every face gives 204 equations in the unknowns of 229 columns (1, Shape_Para, Exp_Para). So at least 229 faces with
     independent parameters are needed; fewer determine no model, and are refused.
-
-    Args:
-        root: folder of AFLW2000-3D.
-        advance: called with 1 after each face read.
 
     Raises:
         FileNotFoundError: there is no such folder.

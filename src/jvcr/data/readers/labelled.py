@@ -26,11 +26,7 @@ class LabelledFace(NamedTuple):
 
 
 def existing_folder(root: str | Path) -> Path:
-    """A data set's folder.
-
-    Raises:
-        FileNotFoundError: there is none.
-    """
+    """A data set's folder, if it is there."""
     if not Path(root).is_dir():
         raise FileNotFoundError(f"no such folder: {root}")
     return Path(root)
@@ -45,19 +41,10 @@ def make_dataset(
     scheme: LandmarkScheme = FACE68,
     **labels: Any,
 ) -> LandmarkDataset:
-    """The faces that can be used, as a data set; the others are skipped.
-
-    Args:
-        root: the set's folder.
-        faces: those read.
-        skipped: those that could not be.
-        strict: stop at skipped faces.
-        empty: what to say where there is no face at all.
-        scheme: of the landmarks.
-        labels: further arguments of `LandmarkDataset`.
+    """The faces that can be used, as a data set with further ``labels``; the others are skipped.
 
     Raises:
-        ValueError: no face can be used, or ``strict`` and some cannot.
+        ValueError: no face can be used (``empty`` says so where none was read), or ``strict`` and some cannot.
     """
     raise_if_strict(root, skipped, len(faces), strict)
     if not faces:

@@ -113,14 +113,7 @@ def read_pairs(
     heights: bool,
     advance: Callable[[int], object] | None = None,
 ) -> tuple[dict[str, Pair], list[str]]:
-    """All pairs of NAME.jpg and NAME.mat by name, in the order of their names, and a line for each that is unusable.
-
-    Args:
-        files: of a folder, as `find_pairs` gives them.
-        keys: arrays wanted of each .mat.
-        heights: whether the images' heights are wanted.
-        advance: called with 1 after each pair.
-    """
+    """All pairs of ``files``, as `find_pairs` gives them, by name; and a line for each that is unusable."""
     pairs: dict[str, Pair] = {}
     skipped: list[str] = []
     for name, pair in files.items():

@@ -96,11 +96,7 @@ def _in_front(faces: list[LabelledFace]) -> list[LabelledFace]:
 
 
 def _numbers(path: Path, shape: tuple[int, int]) -> NDArray[np.float64]:
-    """The numbers of a CSV file without a header.
-
-    Raises:
-        ValueError: the file is missing or damaged, or holds another number of rows or columns.
-    """
+    """The numbers of a CSV file without a header; a ValueError for what is no such file of that shape."""
     name = f"{path.parent.name}/{path.name}"
     if not path.is_file():
         raise ValueError(f"{name} is missing")

@@ -18,7 +18,7 @@ FLIP = "_Flip"
 
 
 def find_parts(root: Path) -> list[Path]:
-    """The folders of 300W-LP's parts in a folder, those with mirrored images included, in the order of their names."""
+    """The folders of 300W-LP's parts, those with mirrored images included, in the order of their names."""
     names = {part + suffix for part in PARTS for suffix in ("", FLIP)}
     return sorted(p for p in root.iterdir() if p.is_dir() and p.name in names)
 
@@ -53,20 +53,13 @@ def read_300wlp(
     Without the mirrored folders these are the 61,225 images of the paper; training mirrors by itself. Every face is
     there under several yaws, so that only whole parts can be held out without training on the faces held out.
 
-    Args:
-        root: the folder with the parts, or one part's folder alone.
-        model: the Basel model at the 68 landmarks, see `LandmarkModel.load`.
-        flips: read the ``_Flip`` folders too.
-        leave_out: parts that are not read, such as "IBUG"; its mirrored images neither. "IBUG_Flip" is the mirrored
-            images alone.
-        hold_out: parts that make up the split "val", mirrored images included; all others are "train".
-        strict: as of `jvcr.data.readers.read_dataset`.
-        advance: called with 1 after each face.
+    ``root`` has the parts, or is one part's folder. A part that is left out or held out goes with its mirrored images;
+    "IBUG_Flip" is the mirrored images alone, and parts not held out are "train". Other arguments are those of
+    `jvcr.data.readers.read_dataset`.
 
     Raises:
         FileNotFoundError: there is no such folder.
         ValueError: it has no such parts, a part named does not exist, no file can be used, or ``strict``.
-        ModuleNotFoundError: scipy, which reads .mat files, is not installed.
     """
     root = existing_folder(root)
     folders = _chosen_folders(root, flips, leave_out, hold_out)
