@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import io
+import itertools
 import json
 import os
 import signal
@@ -11,9 +12,12 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 from PIL import Image
 
 from jvcr import cli
@@ -77,6 +81,38 @@ def waits_until_nobody_listens(port):
                 time.sleep(0.05)
 
 
+@pytest.mark.parametrize(
+    ("package", "mended", "why"),
+    [
+        ("starlette", "0.49.1", "CVE-2025-62727"),
+        ("torch", "2.10", "CVE-2026-24747"),
+        ("pillow", "13", "overflows in its decoders"),
+    ],
+)
+def test_no_version_with_a_known_hole_is_installed(package, mended, why):
+    """By the project's own metadata, whichever group of its requirements names the package."""
+    metadata = tomllib.loads((SOURCE.parent / "pyproject.toml").read_text())["project"]
+    groups = [metadata["dependencies"], *metadata["optional-dependencies"].values()]
+    needed = [need for need in map(Requirement, itertools.chain(*groups)) if need.name.lower() == package]
+    assert needed
+    for need in needed:
+        (lowest,) = [Version(one.version) for one in need.specifier if one.operator == ">="]
+        assert lowest >= Version(mended), why
+
+
+def test_names_and_pages_that_may_be_used(serving):
+    service = serving(
+        "--allow-host", "one.example", "--allow-host", "two.example", "--allow-origin", "https://a.example"
+    )
+    for host, origin, status in (
+        ("two.example", "https://a.example", 200),
+        ("one.example", "https://one.example", 200),
+        ("three.example", "https://a.example", 403),
+        ("one.example", "https://b.example", 403),
+    ):
+        assert service.ask(Host=host, Origin=origin)[0] == status
+
+
 def test_it_serves_and_finishes_what_it_took(serving, examples):
     service = serving("--max-bytes", "1000000")
     assert service.ask()[0] == 200
@@ -85,7 +121,7 @@ def test_it_serves_and_finishes_what_it_took(serving, examples):
     assert (status, len(answer["faces"])) == (200, 1)
     assert service.ask("POST", "/v1/landmarks", bytes(1_000_001))[0] == 413
 
-    head = f"POST /v1/landmarks HTTP/1.1\r\nHost: a\r\nContent-Length: {len(image)}\r\nExpect: 100-continue\r\n\r\n"
+    head = f"POST /v1/landmarks HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(image)}\r\nExpect: 100-continue\r\n\r\n"
     with socket.create_connection(("127.0.0.1", service.port), timeout=60) as wire:
         wire.sendall(head.encode())
         assert wire.recv(1000).startswith(b"HTTP/1.1 100")  # it has taken the request
@@ -119,7 +155,7 @@ def test_damaged_requests_leave_no_trace(serving):
     assert service.ask("POST", "/v1/landmarks", warned_of.getvalue())[0] == 200
     for garbage in (
         b"\x00\xff" * 500,
-        b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
     ):
         with socket.create_connection(("127.0.0.1", service.port)) as wire:
             wire.sendall(garbage)
@@ -147,9 +183,10 @@ def test_the_file_goes_before_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv(TOKEN_VARIABLE, "one")
     (tmp_path / "token").write_text(" two \n")
     assert (_token(None), _token(tmp_path / "token")) == ("one", "two")
-    monkeypatch.setenv(TOKEN_VARIABLE, "two words")
-    with pytest.raises(ValueError, match=f"{TOKEN_VARIABLE} must hold the token"):
-        _token(None)
+    for wrong in ("two words", "", " "):
+        monkeypatch.setenv(TOKEN_VARIABLE, wrong)
+        with pytest.raises(ValueError, match=f"{TOKEN_VARIABLE} must hold the token"):
+            _token(None)
     for wrong in (b"", b"\n", b"two words", b"two\nlines", b"\xff\xfe\x00"):
         (tmp_path / "token").write_bytes(wrong)
         with pytest.raises(ValueError, match="must hold the token"):

@@ -5,11 +5,13 @@ import contextlib
 import io
 import json
 import logging
+import multiprocessing
 import socket
 import struct
 import threading
 import time
 import zlib
+from concurrent.futures import Future
 from functools import partial
 
 import numpy as np
@@ -19,17 +21,22 @@ from PIL import Image
 pytest.importorskip("fastapi", reason='the service needs pip install "jvcr[serve]"')
 
 from fastapi import FastAPI
-from starlette.testclient import TestClient
+from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 
+from jvcr.inference.image import read_image
 from jvcr.inference.landmarker import Landmarker
 from jvcr.inference.tracker import Tracker
-from jvcr.serve import Limits, make_app, server
-from jvcr.serve.intake import MOST_SCANS
+from jvcr.serve import server
+from jvcr.serve.access import Access
+from jvcr.serve.app import make_app
+from jvcr.serve.decode import Decoders
+from jvcr.serve.limits import Limits, RefusedError
 from jvcr.serve.schema import BatchAnswer, ImageAnswer
 
 HEIGHT, WIDTH = 90, 120
 TOKEN = "sésame"
+STREAM = "ws://localhost/v1/stream"
 
 
 class WholeImage:
@@ -66,11 +73,14 @@ def served(landmarker):
     """Makes clients of a service, and ends it."""
     with contextlib.ExitStack() as clients:
 
-        def client(threads=2, token=None, **limits):
-            app = make_app(landmarker, threads, Limits(**limits), token)
-            return clients.enter_context(TestClient(app, raise_server_exceptions=False))
+        def client(threads=2, token=None, hosts=(), origins=(), **limits):
+            app = make_app(landmarker, threads, Limits(**limits), Access(token, hosts, origins))
+            return clients.enter_context(client_of(app, raise_server_exceptions=False))
 
         yield client
+
+
+client_of = partial(TestClient, base_url="http://localhost")
 
 
 @pytest.fixture
@@ -102,7 +112,7 @@ def test_answers_are_the_faces_of_the_landmarker(shipped_weights, examples):
     image = (examples / "astronaut.png").read_bytes()
     faces = [face.to_dict() for face in landmarker(image)]
     assert len(faces) == 1
-    with TestClient(make_app(landmarker)) as client:
+    with client_of(make_app(landmarker)) as client:
         raw = post(client, image)
         form = client.post("/v1/landmarks", files={"image": ("..\\a.png", image)}, params={"volume": True})
     assert raw.status_code == form.status_code == 200
@@ -131,7 +141,7 @@ def test_the_volume_comes_with_its_place_in_the_image(client, landmarker):
 
 def test_no_face_is_an_empty_list(tiny_weights):
     landmarker = Landmarker(tiny_weights, threads=1, detector=lambda image: (np.zeros((0, 4)), np.zeros(0)))
-    with TestClient(make_app(landmarker)) as client:
+    with client_of(make_app(landmarker)) as client:
         assert post(client, PNG).json() == {"width": WIDTH, "height": HEIGHT, "faces": []}
         with_volumes = post(client, PNG, route="/v1/landmarks?volume=1").json()
     assert (with_volumes["faces"], with_volumes["volumes"]) == ([], [])
@@ -155,22 +165,22 @@ class Crowd:
 def test_of_too_many_faces_the_most_certain_are_worked_on(tiny_weights, monkeypatch):
     landmarker = Landmarker(tiny_weights, threads=1, detector=Crowd())
     monkeypatch.setattr("jvcr.serve.stream.Tracker", partial(Tracker, min_confidence=0.0))
-    with TestClient(make_app(landmarker, limits=Limits(max_faces=2))) as client:
+    with client_of(make_app(landmarker, limits=Limits(max_faces=2))) as client:
         answer = post(client, PNG, route="/v1/landmarks?volume=true").json()
         assert [face["score"] for face in answer["faces"]] == [0.75, 0.74]
         assert len(answer["volumes"]) == 2
-        with client.websocket_connect("/v1/stream") as socket:
+        with client.websocket_connect(STREAM) as socket:
             for _ in range(2):
                 socket.send_bytes(PNG)
                 assert len(socket.receive_json()["faces"]) <= 2
-    with TestClient(make_app(landmarker)) as client:
+    with client_of(make_app(landmarker)) as client:
         assert len(post(client, PNG).json()["faces"]) == 6
     assert len(landmarker(PNG)) == 6  # the caller's own is as before
 
 
 def test_a_detector_that_must_not_is_never_called_twice_at_the_same_time(tiny_weights):
     crowd = Crowd()
-    with TestClient(make_app(Landmarker(tiny_weights, threads=1, detector=crowd), threads=4)) as client:
+    with client_of(make_app(Landmarker(tiny_weights, threads=1, detector=crowd), threads=4)) as client:
         files = [("images", (f"{i}.png", PNG)) for i in range(12)]
         answer = client.post("/v1/landmarks/batch", files=files)
     assert crowd.calls == len(answer.json()["results"]) == 12
@@ -185,7 +195,7 @@ def test_a_batch_keeps_its_order_and_tells_what_is_wrong_with_one(client):
     first, broken, second = answer.json()["results"]
     assert first == {"result": post(client, others[0]).json(), "problem": None}
     assert second == {"result": post(client, others[1]).json(), "problem": None}
-    assert broken["result"] is None and "GIF" in broken["problem"]
+    assert broken["result"] is None and "not an image" in broken["problem"]
     raw = post(client, others[0], route="/v1/landmarks/batch").json()["results"]
     assert raw == [first]
 
@@ -216,10 +226,16 @@ def png_of(width, height, rows=b""):
     return b"\x89PNG\r\n\x1a\n" + header + png_chunk(b"IDAT", zlib.compress(rows, 9)) + png_chunk(b"IEND", b"")
 
 
-def scan_bomb():
-    """Each of its scans takes 40 bytes of the file, and time for all pixels."""
-    body = encoded("JPEG", Image.new("RGB", (64, 64)), progressive=True)
-    return body[:-2] + body[body.rfind(b"\xff\xda") : -2] * MOST_SCANS + b"\xff\xd9"
+def scan_bomb(side, scans):
+    """A JPEG that goes over all its pixels for 12 bytes of the file: each scan begins, and a marker that means nothing
+    (FF 02) ends it at its first restart."""
+    body = encoded("JPEG", Image.new("L", (side, side)), progressive=True)
+    start = 2
+    while body[start + 1] != 0xDA:
+        start += 2 + int.from_bytes(body[start + 2 : start + 4], "big")
+    end = start + 2 + int.from_bytes(body[start + 2 : start + 4], "big")
+    restart_after_each_block = b"\xff\xdd\x00\x04\x00\x01"
+    return body[:start] + restart_after_each_block + (body[start:end] + b"\xff\x02") * scans + b"\xff\xd9"
 
 
 def form_of(*parts, end=b"--x--\r\n", begin=b""):
@@ -240,7 +256,6 @@ HOSTILE = {
     "bomb of zeros": ("image/png", png_of(20_000, 20_000, bytes(20_000 * 2501)), 413),
     "only a large header": ("image/png", png_of(2**31 - 1, 2**31 - 1), (400, 413)),
     "too many pixels": ("image/png", encoded(image=Image.new("L", (1001, 1000))), 413),
-    "scans without end": ("image/jpeg", scan_bomb(), 400),
     "nothing but fill bytes": ("image/jpeg", b"\xff\xd8" + b"\xff" * 900_000, 400),
     "markers without a length": ("image/jpeg", b"\xff\xd8" + b"\xff\x01" * 450_000, 400),
     "PostScript": ("image/eps", encoded("EPS"), 400),
@@ -308,6 +323,119 @@ def test_cut_files_of_every_length(client):
         for length in np.linspace(1, len(body) - 1, 15).astype(int):
             assert post(client, body[:length]).status_code in (200, 400)
     assert post(client, PNG).status_code == 200
+
+
+# ---- decoding, in processes
+
+
+@pytest.fixture
+def decoders():
+    """Makes sets of decoding processes, and ends them."""
+    with contextlib.ExitStack() as ends:
+
+        def make(**limits):
+            made = Decoders(Limits(**limits))
+            ends.callback(made.close)
+            return made
+
+        yield make
+
+
+def in_thread(function, *arguments):
+    """What a function returns or raises, once it has."""
+    future = Future()
+
+    def run():
+        try:
+            future.set_result(function(*arguments))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run).start()
+    return future
+
+
+def test_pixels_are_the_same_from_a_process(decoders):
+    decoded = decoders()
+    for body in (PNG, JPEG, encoded("WEBP"), encoded("PNG", picture().convert("RGBA")), PNG):
+        image = decoded(body)
+        assert image.dtype == np.uint8
+        np.testing.assert_array_equal(image, read_image(body))
+    assert len(decoded._idle) == 1  # one process for one thread
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("mode", "kind", "options"), [("RGBA", "PNG", {"compress_level": 1}), ("CMYK", "JPEG", {"progressive": True})]
+)
+def test_the_largest_images_that_are_taken_are_decoded(mode, kind, options, decoders):
+    noise = np.random.default_rng(0).integers(0, 256, (500, 500, 4), np.uint8)
+    body = encoded(kind, Image.frombytes(mode, (500, 500), noise.tobytes()).resize((5000, 5000)), **options)
+    assert decoders(max_seconds=200)(body).shape == (5000, 5000, 3)
+
+
+def test_images_that_take_too_long_keep_nobody_waiting(served, caplog):
+    """Two of them hold both threads for the seconds that are allowed, and no longer."""
+    client = served(threads=2, max_pixels=1_000_000)
+    bomb = scan_bomb(1000, 8000)
+    assert len(bomb) < 100_000
+    bombs = [in_thread(post, client, bomb, "image/jpeg") for _ in range(2)]
+    waits_until(lambda: len(multiprocessing.active_children()) >= 2)
+    assert client.get("/healthz").status_code == 200
+    assert post(client, PNG).status_code == 200
+    for answer in (bomb.result(60) for bomb in bombs):
+        assert answer.status_code == 400 and "too long" in answer.json()["detail"]
+    assert logged(caplog, "jvcr") == ""
+
+
+def test_nothing_that_is_decoded_holds_up_the_end(listening):
+    port, made = listening(max_seconds=4.0)
+    answer = in_thread(speak, port, request_of(scan_bomb(4000, 20_000)))
+    waits_until(multiprocessing.active_children)
+    time.sleep(1)
+    start = time.monotonic()
+    made.should_exit = True
+    assert is_refusal(answer.result(60), b"4") or is_refusal(answer.result(), b"504")
+    waits_until(lambda: not multiprocessing.active_children())
+    assert time.monotonic() - start < 2 * 4.0
+
+
+def test_decoding_is_ended_at_once(decoders):
+    decoded = decoders(max_seconds=200.0)
+    waiting = in_thread(decoded, scan_bomb(5000, 5000))
+    waits_until(lambda: decoded._all)
+    time.sleep(0.5)
+    start = time.monotonic()
+    decoded.close()
+    with pytest.raises(RefusedError) as refused:
+        waiting.result(60)
+    assert refused.value.status == 503
+    assert time.monotonic() - start < 5
+    with pytest.raises(RefusedError, match="ends"):
+        decoded(PNG)
+
+
+def test_a_process_that_has_ended_is_replaced(decoders, caplog):
+    decoded = decoders()
+    assert decoded(PNG).shape == (HEIGHT, WIDTH, 3)
+    (first,) = decoded._all
+    first.process.kill()
+    first.process.join()
+    assert decoded(PNG).shape == (HEIGHT, WIDTH, 3)
+    assert first not in decoded._all
+
+    waiting = in_thread(decoded, scan_bomb(5000, 5000))
+    (second,) = decoded._all
+    time.sleep(0.5)
+    second.process.kill()  # as the system does when memory is short
+    with pytest.raises(RefusedError) as refused:
+        waiting.result(60)
+    assert refused.value.status == 400
+    assert "has ended" in logged(caplog, "jvcr")
+    assert decoded(PNG).shape == (HEIGHT, WIDTH, 3)
+
+
+# ---- limits
 
 
 def test_a_body_whose_length_is_not_told_is_bounded_too(served):
@@ -415,7 +543,7 @@ def test_a_failure_says_no_more_than_that_there_was_one(served, landmarker, monk
     client = served()
     with caplog.at_level(logging.DEBUG):
         answer = post(client, PNG)
-        with client.websocket_connect("/v1/stream") as socket:
+        with client.websocket_connect(STREAM) as socket:
             socket.send_bytes(PNG)
             assert closed_with(socket) == (1011, "the service failed")
     assert (answer.status_code, answer.json()) == (500, {"detail": "the service failed"})
@@ -466,16 +594,109 @@ def test_the_token(served):
 
 
 def test_the_token_is_asked_for_under_a_prefix_too(landmarker):
-    app = make_app(landmarker, token=TOKEN)
+    app = make_app(landmarker, access=Access(TOKEN))
     outer = FastAPI()
     outer.mount("/faces", app)
-    for client in (TestClient(outer), TestClient(app, root_path="/faces")):
+    for client in (client_of(outer), client_of(app, root_path="/faces")):
         assert client.get("/faces/healthz").status_code == 200
         assert client.get("/faces/v1/scheme").status_code == 401
         right = client.get("/faces/v1/scheme", headers={"Authorization": b"Bearer " + TOKEN.encode()})
         assert right.status_code == 200
     for prefix in ("/v", "/v1"):  # of a server that does not put it before the path
-        assert TestClient(app, root_path=prefix).get("/v1/scheme").status_code in (401, 404)
+        assert client_of(app, root_path=prefix).get("/v1/scheme").status_code in (401, 404)
+
+
+@pytest.mark.parametrize(
+    ("headers", "known"),
+    [
+        ({"Host": "localhost:8000"}, True),
+        ({"Host": "LOCALHOST"}, True),
+        ({"Host": "127.0.0.1:8000"}, True),
+        ({"Host": "[::1]:8000"}, True),
+        ({"Host": "192.168.1.7:8000"}, True),  # an address leads nowhere else
+        ({"Host": "faces.example.org"}, True),
+        ({"Host": "evil.example:8000"}, False),
+        ({"Host": "localhost.evil.example"}, False),
+        ({"Host": "127.0.0.1.evil.example"}, False),
+        ({"Host": "[::1"}, False),
+        ({"Host": "localhost:8000", "Origin": "http://localhost:8000"}, True),
+        ({"Host": "faces.example.org", "Origin": "https://faces.example.org"}, True),  # TLS ends at a proxy
+        ({"Host": "localhost:8000", "Origin": "https://friend.example"}, True),
+        ({"Host": "localhost:8000", "Origin": "http://localhost:3000"}, False),
+        ({"Host": "localhost:8000", "Origin": "https://evil.example"}, False),
+        ({"Host": "localhost:8000", "Origin": "https://evil.example/localhost:8000"}, False),
+        ({"Host": "localhost:8000", "Origin": "null"}, False),
+        ({"Host": "evil.example", "Origin": "http://evil.example"}, False),
+    ],
+    ids=str,
+)
+def test_other_names_and_other_peoples_pages_are_refused(headers, known, served):
+    client = served(hosts=("Faces.example.org",), origins=("https://friend.example",))
+    answers = [post(client, PNG, **headers), *(client.get(route, headers=headers) for route in ("/", "/healthz"))]
+    assert {answer.status_code for answer in answers} == {200 if known else 403}
+    if known:
+        with client.websocket_connect(STREAM, headers=headers) as socket:
+            socket.send_bytes(PNG)
+            assert socket.receive_json()["width"] == WIDTH
+        return
+    with pytest.raises(WebSocketDenialResponse) as refused, client.websocket_connect(STREAM, headers=headers):
+        pass
+    for answer in [*answers, refused.value]:
+        assert answer.status_code == 403 and "--allow-" in answer.json()["detail"]
+
+
+def test_pages_that_may_ask_can_read_the_answers(served):
+    page = {"Origin": "https://friend.example"}
+    asked = {**page, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+    client = served(token=TOKEN, origins=("https://friend.example",))
+    for answer, status in (
+        (client.options("/v1/landmarks", headers=asked), 200),
+        (post(client, PNG, **page), 401),
+        (post(client, PNG, Authorization=b"Bearer " + TOKEN.encode(), **page), 200),
+    ):
+        assert answer.status_code == status
+        assert answer.headers["access-control-allow-origin"] == "https://friend.example"
+    assert "access-control-allow-origin" not in client.get("/healthz").headers
+    everyone = served(hosts=("*",), origins=("*",))
+    assert post(everyone, PNG, Host="any.example", Origin="https://other.example").status_code == 200
+
+
+def has_the_shape(headers, body):
+    """Whether a refusal is as documented."""
+    answer = json.loads(body)
+    return (
+        list(answer) == ["detail"]
+        and isinstance(answer["detail"], str)
+        and headers["content-type"] == "application/json"
+        and headers["x-content-type-options"] == "nosniff"
+    )
+
+
+def test_every_refusal_has_the_same_shape(served, monkeypatch):
+    client, guarded = served(max_bytes=1000, max_images=1), served(token=TOKEN)
+    with pytest.raises(WebSocketDenialResponse) as refused, client.websocket_connect("ws://localhost/nowhere"):
+        pass
+    answers = [
+        (400, post(client, b"x")),
+        (401, post(guarded, PNG)),
+        (403, client.get("/healthz", headers={"Host": "evil.example"})),
+        (404, client.get("/nowhere")),
+        (404, refused.value),
+        (405, client.get("/v1/landmarks")),
+        (413, post(client, bytes(1001))),
+        (415, post(client, b"x", "text/plain")),
+        (422, post(client, b"x", route="/v1/landmarks?passes=9")),
+        (431, client.get("/healthz", headers={"X": "y" * 40_000})),
+    ]
+    monkeypatch.setattr(Landmarker, "__call__", lambda *arguments, **more: 1 / 0)
+    answers.append((500, post(guarded, PNG, Authorization=b"Bearer " + TOKEN.encode())))
+    monkeypatch.setattr(Limits, "max_held_bytes", 0)
+    answers.append((503, post(served(), PNG)))
+    for status, answer in answers:
+        assert answer.status_code == status
+        assert has_the_shape(answer.headers, answer.content), status
+    for route in ("/", "/app.js", "/healthz", "/metrics", "/openapi.json", "/v1/scheme"):
+        assert client.get(route).headers["x-content-type-options"] == "nosniff"
 
 
 def test_the_page_is_made_of_its_own_files(client):
@@ -531,7 +752,7 @@ def test_frames_are_followed(client, landmarker, detector, monkeypatch):
     times = iter([1.0, 1.1, 1.2])
     tracker = Tracker(landmarker, detector, min_confidence=0.0)
     monkeypatch.setattr("jvcr.serve.stream.Tracker", lambda *arguments, **more: tracker)
-    with client.websocket_connect("/v1/stream") as socket:
+    with client.websocket_connect(STREAM) as socket:
         for frame in frames:
             socket.send_bytes(frame)
             answer = socket.receive_json()
@@ -545,7 +766,7 @@ def test_frames_are_followed(client, landmarker, detector, monkeypatch):
 
 def test_a_frame_that_cannot_be_used_does_not_end_the_stream(served):
     client = served(max_bytes=100_000, max_pixels=50_000)
-    with client.websocket_connect("/v1/stream") as socket:
+    with client.websocket_connect(STREAM) as socket:
         socket.send_json({"token": "of a client that does not know"})
         for bad, told in [(b"", "empty"), (b"x", "not an image"), (PNG[:-40], "damaged"), (bytes(100_001), "longer")]:
             socket.send_bytes(bad)
@@ -561,7 +782,7 @@ def test_a_frame_that_cannot_be_used_does_not_end_the_stream(served):
 
 @pytest.mark.parametrize("first", [b"x", "", "{}", "no", '{"token": "wrong"}', '{"token": "\\ud800"}', "[" * 5000])
 def test_a_stream_without_the_token(first, served):
-    with served(token=TOKEN).websocket_connect("/v1/stream") as socket:
+    with served(token=TOKEN).websocket_connect(STREAM) as socket:
         socket.send_bytes(first) if isinstance(first, bytes) else socket.send_text(first)
         code, reason = closed_with(socket)
     assert code == 4401 and "token" in reason
@@ -569,36 +790,58 @@ def test_a_stream_without_the_token(first, served):
 
 def test_a_stream_with_the_token(served):
     client = served(token=TOKEN)
-    with client.websocket_connect("/v1/stream") as socket:
+    with client.websocket_connect(STREAM) as socket:
         socket.send_json({"token": TOKEN})
         socket.send_bytes(PNG)
         assert socket.receive_json()["width"] == WIDTH
     headers = {"Authorization": b"Bearer " + TOKEN.encode()}
-    with client.websocket_connect("/v1/stream", headers=headers) as socket:
+    with client.websocket_connect(STREAM, headers=headers) as socket:
         socket.send_bytes(PNG)
         assert socket.receive_json()["width"] == WIDTH
 
 
 def test_there_are_no_more_streams_than_allowed(served):
     client = served(max_streams=1)
-    with client.websocket_connect("/v1/stream") as first:
+    with client.websocket_connect(STREAM) as first:
         first.send_bytes(PNG)
         first.receive_json()
         assert "jvcr_streams 1.0" in client.get("/metrics").text
-        with client.websocket_connect("/v1/stream") as second:
+        with client.websocket_connect(STREAM) as second:
             code, reason = closed_with(second)
         assert code == 1013 and "come again" in reason
     waits_until(lambda: "jvcr_streams 0.0" in client.get("/metrics").text)
-    with client.websocket_connect("/v1/stream") as third:
+    with client.websocket_connect(STREAM) as third:
         third.send_bytes(PNG)
         assert third.receive_json()["width"] == WIDTH
 
 
 def test_silent_streams_are_closed(served):
     for token in (None, TOKEN):
-        with served(token=token, max_seconds=0.2).websocket_connect("/v1/stream") as socket:
+        with served(token=token, max_seconds=0.2).websocket_connect(STREAM) as socket:
             code, reason = closed_with(socket)
         assert code == (1001 if token is None else 4401) and reason
+
+
+@pytest.mark.parametrize("message", ["{}", "hello"])
+def test_messages_without_frames_hold_no_stream(message, served):
+    def talk(socket):
+        for _ in range(1000):
+            socket.send_text(message)
+            assert "binary" in socket.receive_json()["detail"]
+            time.sleep(0.05)
+
+    with served(max_seconds=0.5).websocket_connect(STREAM) as socket:
+        with pytest.raises(WebSocketDisconnect) as closed:
+            talk(socket)
+    assert closed.value.code == 1001
+
+
+def test_tokens_that_nobody_asked_for_hold_no_stream(served):
+    with served(max_seconds=0.5).websocket_connect(STREAM) as socket:
+        for _ in range(30):
+            socket.send_text('{"token": "of a client that does not know"}')
+            time.sleep(0.05)
+        assert closed_with(socket)[0] == 1001
 
 
 def test_a_stream_waits_for_room_in_the_queue(served, detector):
@@ -608,7 +851,7 @@ def test_a_stream_waits_for_room_in_the_queue(served, detector):
     for thread in threads:
         thread.start()
     waits_until(lambda: waiting_images(client) == 1)
-    with client.websocket_connect("/v1/stream") as socket:
+    with client.websocket_connect(STREAM) as socket:
         socket.send_bytes(PNG)
         time.sleep(0.2)
         assert waiting_images(client) == 1
@@ -621,7 +864,7 @@ def test_a_stream_waits_for_room_in_the_queue(served, detector):
 def test_a_frame_that_takes_too_long_ends_the_stream(served, detector):
     client = served(max_seconds=1.0)
     detector.gate.clear()
-    with client.websocket_connect("/v1/stream") as socket:
+    with client.websocket_connect(STREAM) as socket:
         socket.send_bytes(PNG)
         assert closed_with(socket)[0] == 1013
     detector.gate.set()
@@ -637,7 +880,7 @@ def listening(landmarker):
 
     def start(token=None, threads=2, **limits):
         bounds = Limits(**limits)
-        made = server.make_server(make_app(landmarker, threads, bounds, token), bounds)
+        made = server.make_server(make_app(landmarker, threads, bounds, Access(token)), bounds)
         at = server._listening("127.0.0.1", 0)
         thread = threading.Thread(target=made.run, args=([at],))
         port = at.getsockname()[1]
@@ -685,8 +928,8 @@ def drip(port, begin, part):
 
 def request_of(body=PNG, more="", method="POST", route="/v1/landmarks", length=None):
     length = len(body) if length is None else length
-    head = f"{method} {route} HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nContent-Length: {length}\r\n{more}\r\n"
-    return head.encode() + body
+    head = f"{method} {route} HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
+    return f"{head}Content-Length: {length}\r\n{more}\r\n".encode() + body
 
 
 def test_slow_heads_and_silence_are_hung_up_on(listening):
@@ -719,25 +962,34 @@ def test_endless_bodies_are_hung_up_on(listening):
     assert heard == b"" or heard.startswith(b"HTTP/1.1 413")
 
 
+def is_refusal(heard, status):
+    """Whether bytes of the wire are an answer of such a status, and as documented."""
+    head, _, body = heard.partition(b"\r\n\r\n")
+    start, *lines = head.decode("latin-1").split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return start.split()[1].startswith(status.decode()) and has_the_shape(headers, body)
+
+
 @pytest.mark.parametrize(
     "request_bytes",
     [
-        b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X-Long: " + b"y" * 100_000 + b"\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 20_000 + b"\r\n",
-        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X-Long: " + b"y" * 100_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 20_000 + b"\r\n",
+        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100),
         b"GET / HTTP/1.1\r\n\r\n",
         request_of().replace(b"Content-Length: ", b"Content-Length: -"),
         request_of(more="Transfer-Encoding: chunked\r\n").replace(b"Content-Length", b"X"),
-        b"GET / HTTP/x\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/x\r\nHost: localhost\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
     ],
-    ids=["long head", "many heads", "long path", "TLS", "no host", "negative length", "no chunks", "other HTTP"],
+    ids=["long head", "heads", "long path", "TLS", "no host", "length", "no chunks", "other HTTP", "half a handshake"],
 )
 def test_damaged_requests(request_bytes, listening, capfd, monkeypatch):
     monkeypatch.setattr(server, "HEAD_SECONDS", 0.5)
     port, _ = listening()
     heard = speak(port, request_bytes)
-    assert heard == b"" or heard.split()[1].startswith(b"4"), heard
+    assert heard == b"" or is_refusal(heard, b"4"), heard
     assert tells_nothing(heard.decode("latin-1") + capfd.readouterr().err)
     assert speak(port, request_of(more="Connection: close\r\n")).startswith(b"HTTP/1.1 200")
 
@@ -760,7 +1012,7 @@ def test_connections_are_bounded(listening, monkeypatch):
             held.enter_context(socket.create_connection(("127.0.0.1", port)))
         waits_until(lambda: len(made.server_state.connections) == 3)
         heard = speak(port, request_of())
-        assert heard == b"" or (b"503" in heard and b"Retry-After: 1" in heard)
+        assert heard == b"" or (is_refusal(heard, b"503") and b"Retry-After: 1" in heard)
     waits_until(lambda: speak(port, request_of(more="Connection: close\r\n")).startswith(b"HTTP/1.1 200"))
 
 

@@ -20,6 +20,8 @@ def serve(
     threads: int | None = None,
     detect_size: int = 640,
     token_file: Path | None = None,
+    allow_host: list[str] | None = None,
+    allow_origin: list[str] | None = None,
     max_bytes: int = 10_000_000,
     max_pixels: int = 25_000_000,
     max_images: int = 16,
@@ -53,6 +55,11 @@ def serve(
     token_file
         File that holds a token, which requests for landmarks must then send as "Authorization: Bearer TOKEN". The
         environment variable JVCR_TOKEN does the same. Without one, whoever reaches the port is served.
+    allow_host
+        Name by which the service may be addressed, besides localhost, the name of --host and any IP address; may be
+        given several times. Others are refused, as a web page could make its own name lead here.
+    allow_origin
+        Web pages that may use the service besides its own, such as https://example.org; may be given several times.
     max_bytes
         Length of a request at most.
     max_pixels
@@ -71,26 +78,27 @@ def serve(
     from jvcr.inference.detector import SlimeFaceDetector
     from jvcr.inference.landmarker import Landmarker
     from jvcr.inference.session import available_cores
+    from jvcr.serve.access import Access
     from jvcr.serve.app import make_app
     from jvcr.serve.limits import Limits
     from jvcr.serve.server import run
 
     limits = Limits(max_bytes, max_pixels, max_images, max_faces, max_waiting, max_streams, max_seconds)
-    token = _token(token_file)
+    access = Access(_token(token_file), (host, *(allow_host or ())), tuple(allow_origin or ()))
     threads = available_cores() if threads is None else threads
     if threads < 1:
         raise ValueError(f"--threads must be at least 1, got {threads}")
     landmarker = Landmarker(weights, threads=1, detector=SlimeFaceDetector(detect_size, threads=1))
-    if token is None and host not in LOOPBACK:
+    if access.token is None and host not in LOOPBACK:
         print(f"jvcr: anyone who reaches {host}:{port} is served; --token-file asks for a token", file=sys.stderr)
-    return run(make_app(landmarker, threads, limits, token), host, port, limits)
+    return run(make_app(landmarker, threads, limits, access), host, port, limits)
 
 
 def _token(file: Path | None) -> str | None:
     if file is None:
-        token = os.environ.get(TOKEN_VARIABLE, "").strip()
-        if not token:
+        if TOKEN_VARIABLE not in os.environ:
             return None
+        token = os.environ[TOKEN_VARIABLE].strip()
     else:
         try:
             token = file.read_text(encoding="utf-8").strip()

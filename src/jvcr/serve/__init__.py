@@ -1,6 +1,4 @@
-"""The service: landmarks over HTTP and WebSocket, and a page to look at them."""
+"""The service: landmarks over HTTP and WebSocket, and a page to look at them. `jvcr.serve.app.make_app` makes it.
 
-from jvcr.serve.app import make_app
-from jvcr.serve.limits import Limits
-
-__all__ = ["Limits", "make_app"]
+Nothing is imported here: the processes of `jvcr.serve.decode` begin sooner.
+"""

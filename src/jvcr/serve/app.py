@@ -18,14 +18,17 @@ from fastapi import FastAPI, Query, Request, WebSocket
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
 from numpy.typing import NDArray
+from starlette.datastructures import MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jvcr.geometry.crop import Crop
 from jvcr.inference.detector import SlimeFaceDetector
 from jvcr.inference.landmarker import Landmarker
 from jvcr.inference.tracker import DETECT_LONG_SIDE
-from jvcr.serve.intake import Intake, decoded
-from jvcr.serve.limits import Limits, RefusedError, is_allowed
+from jvcr.serve.access import Access
+from jvcr.serve.intake import Intake
+from jvcr.serve.limits import Limits, RefusedError
 from jvcr.serve.metrics import Metrics
 from jvcr.serve.schema import BatchAnswer, Health, ImageAnswer, Problem
 from jvcr.serve.stream import serve_stream
@@ -50,11 +53,11 @@ _Passes = Annotated[
 ]
 _Volume = Annotated[bool, Query(description="Give the estimated volume of each face, too.")]
 
-_SECURITY = {
+_PAGE_HEADERS = {
+    "Cache-Control": "no-cache",
     # The page is made of its own files alone; pictures and the camera stay in the browser (blob:).
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
     "connect-src 'self' ws: wss:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
-    "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
 
@@ -63,6 +66,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     for status, text in {
         400: "Not an image, damaged, or none was sent.",
         401: "The token is missing or wrong.",
+        403: "Host or Origin is not one that is served.",
         408: "The body did not arrive in time.",
         413: "Too many bytes or pixels.",
         415: "Neither an image nor a form.",
@@ -92,17 +96,17 @@ def _accepts(field: str, most: int | None = None) -> dict[str, Any]:
 
 
 def make_app(
-    landmarker: Landmarker, threads: int = 1, limits: Limits | None = None, token: str | None = None
+    landmarker: Landmarker, threads: int = 1, limits: Limits | None = None, access: Access | None = None
 ) -> FastAPI:
-    """The service as an ASGI application.
+    """The service as an ASGI application. It starts processes (`Decoders`).
 
     Args:
         landmarker: finds the faces; made for one thread, as each image has a thread of its own.
         threads: how many images are worked on at the same time.
         limits: what is taken at most.
-        token: who asks for landmarks must send it, as ``Authorization: Bearer TOKEN``; None asks for none.
+        access: whose requests are served; without a token and under this machine's own names if None.
     """
-    bounds = limits or Limits()
+    bounds, access = limits or Limits(), access or Access()
     intake = Intake(bounds)
     version = metadata.version("jvcr")
     workers = Workers(threads, bounds)
@@ -130,7 +134,7 @@ def make_app(
         redirect_slashes=False,  # they would lead to wherever the request's Host says
         lifespan=lifespan,
     )
-    app.add_middleware(_Watched, metrics=metrics, token=token)
+    app.add_middleware(_Watched, metrics=metrics, access=access)
 
     @app.exception_handler(RefusedError)
     async def refused(_: Request, error: RefusedError) -> JSONResponse:
@@ -145,7 +149,7 @@ def make_app(
         return JSONResponse({"detail": "; ".join(skipped)}, 422)
 
     def look(encoded: bytes, passes: int, volume: bool) -> dict[str, Any]:
-        image = decoded(encoded, bounds)
+        image = workers.decode(encoded)
         metrics.images.inc()
         height, width = image.shape[:2]
         answer: dict[str, Any] = {"width": width, "height": height}
@@ -197,7 +201,7 @@ def make_app(
 
     @app.websocket("/v1/stream")
     async def stream(socket: WebSocket) -> None:
-        await serve_stream(socket, frames, workers, metrics, bounds, token)
+        await serve_stream(socket, frames, workers, metrics, bounds, access)
 
     @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz", response_model=Health, summary="Whether the service answers")
@@ -236,7 +240,7 @@ def packed_volume(volume: NDArray[np.float32], crop: Crop) -> dict[str, Any]:
 
 def _page(file: Path, media_type: str) -> Callable[[], FileResponse]:
     def answer() -> FileResponse:
-        return FileResponse(file, media_type=media_type, headers={**_SECURITY, "Cache-Control": "no-cache"})
+        return FileResponse(file, media_type=media_type, headers=_PAGE_HEADERS)
 
     return answer
 
@@ -248,36 +252,47 @@ def _route_path(scope: Scope) -> str:
 
 
 class _Watched:
-    """Counts requests, asks for the token, and lets no error say more than that there was one."""
+    """Counts requests, asks by whom they are made, and lets no error say more than that there was one."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, token: str | None) -> None:
-        self.app, self.metrics, self.token = app, metrics, token
+    def __init__(self, app: ASGIApp, metrics: Metrics, access: Access) -> None:
+        self.app, self.metrics, self.access = app, metrics, access
+        self.inner: ASGIApp = self._ask_for_token
+        if access.origins:
+            headers = ["Authorization", "Content-Type"]
+            self.inner = CORSMiddleware(
+                self.inner, access.origins, allow_methods=["GET", "POST"], allow_headers=headers
+            )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request as ASGI asks for."""
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        start, status = time.perf_counter(), 500
-        answered = False
+        start, status = time.perf_counter(), 0
 
         async def watch(message: Message) -> None:
-            nonlocal status, answered
-            if message["type"] == "http.response.start":
-                status, answered = message["status"], True
+            nonlocal status
+            if message["type"] == "websocket.close" and not status:  # no such route
+                await JSONResponse({"detail": "Not Found"}, 404)(scope, receive, watch)
+                return
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Content-Type-Options"] = "nosniff"
+            elif message["type"] == "websocket.accept":
+                status = 101
             await send(message)
 
         try:
-            answer = self._refusal(scope) or self.app
-            await answer(scope, receive, watch)
+            await (self._refusal(scope) or self.inner)(scope, receive, watch)
         except Exception as error:  # a trace would show paths; what happened is named, and nothing of the request
             LOG.error("a request failed: %s", type(error).__name__)
-            if not answered:
+            if not status:
                 await JSONResponse({"detail": "the service failed"}, 500)(scope, receive, watch)
         finally:
-            route = getattr(scope.get("route"), "path", "other")
-            self.metrics.requests.labels(route, str(status)).inc()
-            self.metrics.seconds.labels(route).observe(time.perf_counter() - start)
+            if scope["type"] == "http":
+                route = getattr(scope.get("route"), "path", "other")
+                self.metrics.requests.labels(route, str(status or 500)).inc()
+                self.metrics.seconds.labels(route).observe(time.perf_counter() - start)
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         """The answer to a request that no route needs to see."""
@@ -285,10 +300,14 @@ class _Watched:
         # A head that arrives in one piece is past the server's own bound.
         if head + len(scope["query_string"]) > Limits.HEAD_BYTES:
             return JSONResponse({"detail": f"the head is longer than {Limits.HEAD_BYTES:,} bytes"}, 431)
-        if _route_path(scope).startswith("/v1/") and not is_allowed(scope, self.token):
-            return JSONResponse(
-                {"detail": "send the service's token as 'Authorization: Bearer TOKEN'"},
-                401,
-                {"WWW-Authenticate": "Bearer"},
-            )
+        if problem := self.access.problem(scope):
+            return JSONResponse({"detail": problem}, 403)
         return None
+
+    async def _ask_for_token(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = self.app
+        # A stream may send it later.
+        if scope["type"] == "http" and _route_path(scope).startswith("/v1/") and not self.access.has_token(scope):
+            detail = "send the service's token as 'Authorization: Bearer TOKEN'"
+            answer = JSONResponse({"detail": detail}, 401, {"WWW-Authenticate": "Bearer"})
+        await answer(scope, receive, send)

@@ -1,13 +1,10 @@
-"""What the service takes at most and from whom, and what it answers to the rest."""
+"""What the service takes at most, and what it answers to the rest."""
 
 from __future__ import annotations
 
-import hmac
 import math
 from dataclasses import dataclass, fields
 from typing import ClassVar
-
-from starlette.types import Scope
 
 
 @dataclass(frozen=True)
@@ -61,17 +58,3 @@ class RefusedError(Exception):
     def __init__(self, status: int, detail: str, retry_after: int | None = None) -> None:
         super().__init__(detail)
         self.status, self.detail, self.retry_after = status, detail, retry_after
-
-
-def is_allowed(scope: Scope, token: str | None) -> bool:
-    """Whether a request's headers hold the token."""
-    if token is None:
-        return True
-    given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-    kind, _, credentials = given.partition(b" ")
-    return kind.lower() == b"bearer" and is_token(credentials.strip(), token)
-
-
-def is_token(given: bytes, token: str) -> bool:
-    """Whether it is the service's token; how long this takes says nothing about it."""
-    return hmac.compare_digest(given, token.encode())

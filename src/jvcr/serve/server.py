@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import logging
 import math
 import signal
 import socket
 import sys
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.datastructures import Headers
+from websockets.http11 import Response
 
 from jvcr.serve.limits import Limits
 
@@ -22,11 +27,19 @@ MOST_CONNECTIONS = 500
 HEAD_SECONDS = 10.0
 """For a request's head to arrive, and for the rest of a body that was answered before its end."""
 
-_FULL = b'{"detail":"too many connections; come again in 1 s"}'
-_FULL_ANSWER = (
-    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\nConnection: close\r\n"
-    b"Content-Length: %d\r\n\r\n%s" % (len(_FULL), _FULL)
-)
+
+def _plain_answer(status: HTTPStatus, detail: str, *headers: str) -> bytes:
+    """The bytes of an answer that no application gives, of the documented shape."""
+    body = json.dumps({"detail": detail})
+    lines = [
+        f"HTTP/1.1 {status.value} {status.phrase}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "X-Content-Type-Options: nosniff",
+        "Connection: close",
+        *headers,
+    ]
+    return ("\r\n".join(lines) + f"\r\n\r\n{body}").encode()
 
 
 class _Alarm:
@@ -58,7 +71,10 @@ class _PatientProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > MOST_CONNECTIONS:
-            transport.write(_FULL_ANSWER)
+            full = _plain_answer(
+                HTTPStatus.SERVICE_UNAVAILABLE, "too many connections; come again in 1 s", "Retry-After: 1"
+            )
+            transport.write(full)
             transport.close()
             return
         self._expect_head()
@@ -67,6 +83,11 @@ class _PatientProtocol(H11Protocol):
         if not self.transport.is_closing():
             super().data_received(data)
             self._expect_head()
+
+    def send_400_response(self, msg: str) -> None:
+        if self.cycle is None or not self.cycle.response_started or self.cycle.response_complete:
+            self.transport.write(_plain_answer(HTTPStatus.BAD_REQUEST, msg))
+        self.transport.close()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -101,6 +122,21 @@ class _PatientProtocol(H11Protocol):
             self._head.start(self.loop, self.transport.close)
 
 
+class _Handshake(WebSocketsSansIOProtocol):
+    """WebSockets whose refused handshakes are answered as any other request."""
+
+    def __init__(self, *arguments: Any, **kwargs: Any) -> None:
+        super().__init__(*arguments, **kwargs)
+        self.conn.reject = self._reject  # type: ignore[method-assign]
+
+    def _reject(self, status: int, text: str) -> Response:
+        """As `websockets.server.ServerProtocol.reject`."""
+        body = json.dumps({"detail": text.strip() or HTTPStatus(status).phrase}).encode()
+        headers = Headers({"Content-Type": "application/json", "Content-Length": str(len(body))})
+        headers.update({"X-Content-Type-Options": "nosniff", "Connection": "close"})
+        return Response(status, HTTPStatus(status).phrase, headers, body)
+
+
 class _Terse(logging.Formatter):
     """One line for each record; of an error what kind it is, not its trace: that shows paths."""
 
@@ -115,7 +151,7 @@ def make_server(app: FastAPI, limits: Limits) -> uvicorn.Server:
     config = uvicorn.Config(
         app,
         http=functools.partial(_PatientProtocol, limits=limits),  # type: ignore[arg-type]
-        ws="websockets-sansio",
+        ws=_Handshake,
         ws_max_size=limits.max_bytes,
         ws_per_message_deflate=False,  # images do not get smaller, and bombs do not get in
         log_config=None,

@@ -16,8 +16,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from jvcr.inference.landmarker import Landmarker
 from jvcr.inference.tracker import Tracker
-from jvcr.serve.intake import decoded
-from jvcr.serve.limits import Limits, RefusedError, is_allowed, is_token
+from jvcr.serve.access import Access
+from jvcr.serve.limits import Limits, RefusedError
 from jvcr.serve.metrics import Metrics
 from jvcr.serve.workers import Workers
 
@@ -40,7 +40,7 @@ async def serve_stream(
     workers: Workers,
     metrics: Metrics,
     limits: Limits,
-    token: str | None,
+    access: Access,
 ) -> None:
     """Answers the frames of one connection until it ends; one frame is in work at a time.
 
@@ -51,11 +51,11 @@ async def serve_stream(
         workers: their threads do it.
         metrics: count frames and faces.
         limits: for the frames, their time, and how many connections there are.
-        token: must be in the header Authorization or in the first message, as ``{"token": TOKEN}``.
+        access: its token must be in the header Authorization or in the first message, as ``{"token": TOKEN}``.
     """
     await socket.accept()
     try:
-        if not (is_allowed(socket.scope, token) or await _sends_token(socket, token or "", limits)):
+        if not (access.has_token(socket.scope) or await _sends_token(socket, access, limits)):
             await socket.close(WRONG_TOKEN, 'send the service\'s token first: {"token": "..."}')
         elif workers.streams >= limits.max_streams:
             await socket.close(FULL, f"all {limits.max_streams} connections are taken; come again later")
@@ -77,12 +77,12 @@ async def serve_stream(
         await _close(socket, FAILED, "the service failed")
 
 
-async def _sends_token(socket: WebSocket, token: str, limits: Limits) -> bool:
+async def _sends_token(socket: WebSocket, access: Access, limits: Limits) -> bool:
     try:
         message = await _received(socket, min(TOKEN_SECONDS, limits.max_seconds))
     except TimeoutError:
         return False
-    return is_token(_token_in(message).encode(errors="replace"), token)
+    return access.is_token(_token_in(message).encode(errors="replace"))
 
 
 def _token_in(message: Message) -> str:
@@ -104,15 +104,16 @@ async def _answer_frames(
     def look(encoded: bytes) -> dict[str, Any]:
         if len(encoded) > limits.max_bytes:
             raise RefusedError(413, f"the frame is longer than the {limits.max_bytes:,} bytes that are taken")
-        image = decoded(encoded, limits)
+        image = workers.decode(encoded)
         metrics.images.inc()
         faces = tracker(image, time.perf_counter())
         metrics.faces.inc(len(faces))
         height, width = image.shape[:2]
         return {"width": width, "height": height, "faces": [face.to_dict() for face in faces]}
 
+    until = time.monotonic() + limits.max_seconds
     while True:
-        message = await _received(socket, limits.max_seconds)
+        message = await _received(socket, until - time.monotonic())
         encoded = message.get("bytes")
         if encoded is None:
             if not _token_in(message):  # of a client that does not know whether one is asked for
@@ -126,6 +127,7 @@ async def _answer_frames(
                 return
             answer = {"detail": error.detail}
         await _send(socket, answer, limits)
+        until = time.monotonic() + limits.max_seconds
 
 
 async def _worked_on(workers: Workers, look: Callable[[], dict[str, Any]], limits: Limits) -> dict[str, Any]:

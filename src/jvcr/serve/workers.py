@@ -1,4 +1,4 @@
-"""The threads that find landmarks, and how many may wait for them."""
+"""The threads that find landmarks, with the processes that decode for them, and how many images may wait."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from jvcr.serve.decode import Decoders
 from jvcr.serve.limits import Limits, RefusedError
 
 Result = TypeVar("Result")
@@ -19,12 +20,14 @@ class Workers:
     """So many threads, one for each image in work, and a bounded queue before them. Its methods are for one event loop.
 
     Attributes:
+        decode: makes pixels of an encoded image; see `Decoders`.
         streams: how many WebSocket connections give them work.
     """
 
     def __init__(self, threads: int, limits: Limits) -> None:
         self.threads, self.limits = threads, limits
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="jvcr-serve")
+        self.decode = Decoders(limits)
         self.streams = 0
         self._taken = 0
         self._mean_seconds = 0.1
@@ -62,7 +65,8 @@ class Workers:
             raise RefusedError(504, f"not done within {self.limits.max_seconds:g} s; come again") from None
 
     def close(self) -> None:
-        """Waits for what is being worked on, and ends the threads."""
+        """Ends the processes at once, as nobody waits for an answer any more, and the threads when they are done."""
+        self.decode.close()
         self._pool.shutdown(cancel_futures=True)
 
     def _submit(self, function: Callable[[], Result], loop: asyncio.AbstractEventLoop) -> Future[Result]:
