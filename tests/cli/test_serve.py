@@ -121,7 +121,8 @@ def test_it_serves_and_finishes_what_it_took(serving, examples):
     assert (status, len(answer["faces"])) == (200, 1)
     assert service.ask("POST", "/v1/landmarks", bytes(1_000_001))[0] == 413
 
-    head = f"POST /v1/landmarks HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(image)}\r\nExpect: 100-continue\r\n\r\n"
+    head = "POST /v1/landmarks HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+    head += f"Content-Length: {len(image)}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", service.port), timeout=60) as wire:
         wire.sendall(head.encode())
         assert wire.recv(1000).startswith(b"HTTP/1.1 100")  # it has taken the request

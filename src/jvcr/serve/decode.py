@@ -14,13 +14,16 @@ import time
 import warnings
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jvcr.inference.image import ImageError, TooManyPixelsError, read_image
 from jvcr.serve.limits import Limits, RefusedError
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext
 
 LOG = logging.getLogger("jvcr.serve")
 
@@ -106,8 +109,8 @@ class _Decoder:
 
     def __init__(self, limits: Limits) -> None:
         # Forked from a process that has imported what is needed and has no threads, where the system can.
-        start = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-        context = multiprocessing.get_context(start)
+        has_server = "forkserver" in multiprocessing.get_all_start_methods()
+        context: ForkServerContext | SpawnContext = multiprocessing.get_context("forkserver" if has_server else "spawn")
         context.set_forkserver_preload([__name__])
         (theirs, self._send), (self._receive, back) = context.Pipe(duplex=False), context.Pipe(duplex=False)
         for pipe in (self._send, back):
@@ -168,7 +171,7 @@ def _serve(receive: Connection, send: Connection, limits: Limits) -> None:
                 send.send_bytes(json.dumps({"status": error.status, "detail": error.detail}).encode())
             else:
                 send.send_bytes(json.dumps({"shape": image.shape}).encode())
-                send.send_bytes(image.reshape(-1))
+                send.send_bytes(image.reshape(-1).data)
                 del image
 
 
@@ -210,7 +213,7 @@ def decoded(encoded: bytes, limits: Limits) -> NDArray[np.uint8]:
     except ImageError as error:
         if isinstance(error.__cause__, UnidentifiedImageError):
             raise RefusedError(
-                400, "not an image in a format that is read (JPEG, PNG, WebP, ...), or its first bytes are damaged"
+                400, "not an image in a format that is read here (JPEG, PNG, WebP, ...), or its first bytes are damaged"
             ) from None
         raise RefusedError(
             400, "the image is damaged, cut short or has pixels of an unusual kind; save it as an 8 bit JPEG or PNG"
