@@ -7,9 +7,12 @@ import pytest
 import torch
 
 from jvcr import cli
+from jvcr.model import JVCR
+from jvcr.scheme import FACE68
 from jvcr.synthetic.dataset import make_synthetic
+from jvcr.training.checkpoint import load_pretrained
 from jvcr.training.recipe import Recipe
-from jvcr.weights.safetensors import read_header
+from jvcr.weights.safetensors import load_network, read_header
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -34,6 +37,15 @@ def lp(tmp_path_factory):
     """Eight faces in the layout of 300W-LP, two in each part."""
     pytest.importorskip("scipy.io", reason="scipy writes the .mat files")
     return make_synthetic(tmp_path_factory.mktemp("lp") / "300w-lp", faces=8, size=96, layout="300w-lp")
+
+
+def test_the_weights_that_ship_are_of_the_recipe_of_their_name():
+    """So that a run can begin with them."""
+    network = JVCR(Recipe.load(RECIPES / "compact.toml").network)
+    origin, notes = load_pretrained("compact", network, FACE68)
+    assert origin["name"] == "compact" and notes == ["starting from the weights compact (compact)"]
+    for name, value in load_network("compact").state_dict().items():
+        assert torch.equal(value, network.state_dict()[name]), name
 
 
 @pytest.mark.parametrize("name", ["paper", "authors-code"])

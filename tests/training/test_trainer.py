@@ -117,6 +117,32 @@ def test_runs_both_stages_and_keeps_weights(tiny_recipe, faces, tmp_path):
     assert load_network(outcome.weights).config == tiny_recipe.network
 
 
+def test_losses_are_logged_and_never_without_a_checkpoint(tiny_recipe, faces, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "LOG_STEPS", 2)
+    run = trainer(tiny_recipe, faces, tmp_path / "run")
+    losses, append, steps = [], run.log.append, []
+    step = run.learner.step
+
+    def noting(*arguments):
+        losses.append(step(*arguments))
+        return losses[-1]
+
+    def checked(self, entry):
+        steps.append(torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)["state"]["step"])
+        append(entry)
+
+    run.learner.step = noting
+    monkeypatch.setattr(type(run.log), "append", checked)
+    run.run()
+    entries = [json.loads(line) for line in (tmp_path / "run" / LOG).read_text().splitlines()]
+    assert [(e["step"], "train" in e) for e in entries] == [
+        (2, True), (3, False), (4, True), (6, True), (6, False), (8, True), (9, False),
+    ]  # fmt: skip
+    assert set(steps) == {1}  # written before the first line, then every few minutes
+    expected = sum(float(loss.voxel) for loss in losses[2:4]) / 2
+    assert entries[2]["train"]["voxel"] == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("stop_after", [2, 5])
 def test_resume_gives_the_very_same_losses(tiny_recipe, faces, tmp_path, stop_after):
     whole = trainer(tiny_recipe, faces, tmp_path / "whole")

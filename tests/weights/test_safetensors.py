@@ -84,3 +84,23 @@ def test_of_another_network(saved, tmp_path):
     save_file({"a": torch.zeros(3)}, path, metadata={"jvcr": read_header(saved[1]).to_json()})
     with pytest.raises(ValueError, match="do not fit"):
         load_network(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"channels": 10**9}, "do not fit"),  # of which nothing is made
+        ({"channels": 10**400}, "more than 18 digits"),
+        ({"levels": 10**9}, "levels are 1 to 16"),
+        ({"x": "nested"}, "nested too deeply"),
+    ],
+    ids=range(4),
+)
+def test_headers_that_no_network_has(saved, tmp_path, change, message):
+    path, data = tmp_path / "f.safetensors", json.loads(read_header(saved[1]).to_json())
+    data["network"]["voxel"] |= change
+    text = json.dumps(data).replace('"nested"', "[" * 9000 + "]" * 9000)
+    save_file({"a": torch.zeros(3)}, path, metadata={"jvcr": text})
+    with pytest.raises(ValueError, match=message) as raised:
+        load_network(path)
+    assert str(path) in str(raised.value)

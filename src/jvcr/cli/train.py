@@ -43,8 +43,7 @@ def train(
         jvcr train recipes/compact.toml --data mine --out runs/mine --pretrained compact --set stages.separate=0
         jvcr train recipes/paper.toml --data 300W-LP --devices 4
 
-    If the data lacks the sources that a recipe names, add --set 'data.source_shares={}' and --set
-    'loss.aperture_sources=[]'.
+    If the data lacks the sources that a recipe names, add --set 'data.source_shares={}'.
 
     Several processes, one a GPU or a part of the processor's cores, share every batch and come to what one process
     comes to, up to rounding. --devices starts them on this machine. On several machines torchrun or srun starts them
