@@ -22,6 +22,8 @@ import pytest
 from PIL import Image
 
 import jvcr
+from jvcr.geometry.pose import HeadPose, euler_to_rotation
+from jvcr.viz.landmarks import depth_colors, hidden_landmarks
 
 pytest.importorskip("fastapi", reason="the service is not installed: pip install 'jvcr[serve]'")
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install 'jvcr[dev]'")
@@ -196,6 +198,10 @@ def test_a_dropped_photo_shows_68_points_where_they_belong(opened: Opened, face:
     opened.wait_for("1 face in astronaut.png")
     assert opened.page.inner_text("#faces tr td:nth-child(2)") == f"{face.yaw:.1f}°".replace("-", "−")
     finer = opened.page.evaluate("devicePixelRatio")
+    colors, hidden = depth_colors(face).astype(float), hidden_landmarks(face.points, jvcr.FACE68)  # as `jvcr predict`
+    ends = np.array(jvcr.FACE68.edges)
+    depths = face.points[:, 2].copy()  # a dot lies on all lines that end in it
+    np.minimum.at(depths, ends, face.points[ends, 2].mean(1, keepdims=True))
     for near in (True, False):  # the face from near, which is shown first, and the whole picture
         shown = opened.pixels("photo")
         width = opened.page.evaluate("document.getElementById('photo').clientWidth")
@@ -203,20 +209,58 @@ def test_a_dropped_photo_shows_68_points_where_they_belong(opened: Opened, face:
         x0, y0, scale = opened.frame()
         places = (face.points[:, :2] + 0.5) * scale + (x0, y0)
         assert (places > 0).all() and (places < (shown.shape[1], shown.shape[0])).all()
-        apart = (14 if near else 4) * finer  # from here on no later dot covers this one
-        free = [n for n in range(68) if not (np.linalg.norm(places[n + 1 :] - places[n], axis=1) < apart).any()]
-        assert len(free) >= 45
+        apart = (11 if near else 4) * finer  # from here on no later dot covers this one
+        covers = (np.linalg.norm(places[:, None] - places, axis=2) < apart) & (depths <= depths[:, None])
+        free = np.flatnonzero((covers.sum(1) == 1) & ~hidden)
+        assert len(free) >= 40
         for n in free:
             # Its middle, and on the fine screen what lies around it in the dot: half a pixel of the picture would show.
             reach = 4 * np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]] if near and finer == 2 else [[0, 0]])
             x, y = (places[n] + reach).astype(int).T
             seen = shown[y, x, :3].astype(np.float64)
-            assert np.abs(seen - color_of(face.confidence[n])).max() < (30 if near else 45), n
+            assert np.abs(seen - colors[n]).max() < (30 if near else 45), n
         if near:
             assert np.ptp(places[:, 1]) > 0.4 * shown.shape[0]
             opened.page.click("#whole")
             playwright.expect(opened.page.locator("#whole")).to_have_attribute("aria-pressed", "true")
     assert scale == pytest.approx(min(shown.shape[1], shown.shape[0]) / 512, abs=1e-3)
+
+
+def test_the_colours_are_those_of_confidence_where_asked_for(opened: Opened, face: jvcr.Face) -> None:
+    opened.drop(ASTRONAUT)
+    opened.wait_for("1 face")
+    legend = opened.page.locator("#drop .scale")
+    assert legend.inner_text().split() == ["near", "far"]
+    by_depth = opened.pixels("photo"), opened.pixels("shape")
+    opened.page.click("#confidence")
+    assert legend.inner_text().split() == ["0.2", "0.8"]
+    shown = opened.pixels("photo")
+    x0, y0, scale = opened.frame()
+    for n in (30, 8, 19):  # the nose's tip, the chin, a brow
+        x, y = ((face.points[n, :2] + 0.5) * scale + (x0, y0)).astype(int)
+        assert np.abs(shown[y, x, :3] - color_of(face.confidence[n])).max() < 30
+    opened.page.click("#confidence")
+    assert all((opened.pixels(view) == before).all() for view, before in zip(("photo", "shape"), by_depth, strict=True))
+
+
+def test_hidden_landmarks_are_those_of_the_command_line(opened: Opened, face: jvcr.Face) -> None:
+    """`jvcr predict` draws them thin and faded, too."""
+    scheme = jvcr.FACE68.to_dict()
+    points = face.points - face.points.mean(0)
+    differing = numbers = 0
+    for yaw in range(-180, 180, 15):
+        for pitch in (-30, 0, 20):
+            turned = points @ euler_to_rotation(HeadPose(float(yaw), float(pitch), 0.0)).T
+            found = opened.page.evaluate(
+                "async ([points, scheme]) => (await import('./view.js')).hiddenOf(points, scheme)",
+                [turned.tolist(), json.loads(json.dumps(scheme))],
+            )
+            expected = hidden_landmarks(turned, jvcr.FACE68)
+            differing += (np.array(found) != expected).sum()
+            numbers += expected.size
+            if abs(yaw) == 60:
+                assert 8 < sum(found) < 40
+    assert differing < 0.01 * numbers  # where four points lie on a circle their triangles can be drawn in two ways
 
 
 def test_a_photo_lying_on_its_side_is_shown_and_measured_upright(
@@ -397,8 +441,20 @@ def test_the_keyboard_alone_is_enough(opened: Opened) -> None:
     assert [reached(), reached()] == ["choose", "sample"]
     opened.page.keyboard.press("Enter")
     opened.wait_for("1 face in the sample")
-    following = [reached() for _ in range(14)]
-    expected = ["camera", "whole", "shape", "front", "rest", "side", "volume", "save-json", "save-csv", "save-obj"]
+    following = [reached() for _ in range(15)]
+    expected = [
+        "camera",
+        "confidence",
+        "whole",
+        "shape",
+        "front",
+        "rest",
+        "side",
+        "volume",
+        "save-json",
+        "save-csv",
+        "save-obj",
+    ]
     assert following == [*expected, "button", "summary", "summary", "body"]
 
 

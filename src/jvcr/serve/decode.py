@@ -110,7 +110,8 @@ class _Decoder:
     def __init__(self, limits: Limits) -> None:
         # Forked from a process that has imported what is needed and has no threads, where the system can.
         has_server = "forkserver" in multiprocessing.get_all_start_methods()
-        context: ForkServerContext | SpawnContext = multiprocessing.get_context("forkserver" if has_server else "spawn")
+        get = multiprocessing.get_context
+        context: ForkServerContext | SpawnContext = get("forkserver") if has_server else get("spawn")
         context.set_forkserver_preload([__name__])
         (theirs, self._send), (self._receive, back) = context.Pipe(duplex=False), context.Pipe(duplex=False)
         for pipe in (self._send, back):

@@ -1,6 +1,6 @@
 // The page: from a picture to the service, and its answer to the views.
 
-import { between, CONFIDENCE_ENDS, confidenceGradient, depthGradient, drawPhoto, eased, faceAt, framing, Space } from "./view.js";
+import { between, drawPhoto, eased, faceAt, framing, MEANINGS, Space } from "./view.js";
 
 const LONGEST_FRAME = 640; // of the camera; more does not find faces better, and takes longer to send
 const MOST_BYTES = 9.5e6, MOST_PIXELS = 24e6; // larger ones are reduced before they are sent: the service takes about as much
@@ -12,7 +12,7 @@ const SMALL_FACE = 0.45; // of the picture's shorter side: a smaller face is sho
 
 const $ = (id) => document.getElementById(id);
 const state = {
-  picture: null, answer: null, name: "", chosen: 0, near: false, frame: null, endMove: () => {}, scheme: null, turn: 0,
+  picture: null, answer: null, name: "", chosen: 0, near: false, frame: null, endMove: () => {}, scheme: null, turn: 0, meaning: "depth",
   token: sessionStorage.getItem("token") || "", camera: null, again: null,
 };
 const space = new Space($("shape"), $("volume"));
@@ -211,12 +211,12 @@ function follow() {
 }
 
 function redrawPhoto() {
-  if (state.answer) drawPhoto($("photo"), state.picture, state.answer, state.scheme?.groups ?? {}, state.chosen, state.frame);
+  if (state.answer) drawPhoto($("photo"), state.picture, state.answer, state.scheme, state.chosen, state.frame, state.meaning);
 }
 
 function redraw() {
   redrawPhoto();
-  space.set(chosenFace(), state.answer?.volumes?.[state.chosen], state.scheme);
+  space.set(chosenFace(), state.answer?.volumes?.[state.chosen], state.scheme, state.meaning);
 }
 
 function choose(index) {
@@ -274,6 +274,16 @@ function poseInWords({ yaw, pitch, roll, id }, several) {
   return several ? `Face ${id ?? state.chosen + 1}: ${text}` : text[0].toUpperCase() + text.slice(1);
 }
 
+function setMeaning(meaning) {
+  state.meaning = meaning;
+  const { ramp, ends } = MEANINGS[meaning];
+  $("ramp").style.background = ramp;
+  [$("low").textContent, $("high").textContent] = ends;
+  $("confidence").setAttribute("aria-pressed", String(meaning === "confidence"));
+  redraw();
+}
+
+$("confidence").addEventListener("click", () => setMeaning(state.meaning === "depth" ? "confidence" : "depth"));
 $("whole").addEventListener("click", () => moveTo(!state.near));
 $("photo").addEventListener("click", ({ offsetX, offsetY }) => {
   if (!state.answer) { $("file").click(); return; }
@@ -471,9 +481,8 @@ $("save-obj").addEventListener("click", () => {
 
 // ---- the start
 
-$("confidence-ramp").style.background = confidenceGradient;
-$("depth-ramp").style.background = depthGradient;
-[$("low").textContent, $("high").textContent] = CONFIDENCE_ENDS.map(String);
+$("depth-ramp").style.background = MEANINGS.depth.ramp;
+setMeaning("depth");
 $("curl").textContent = `curl --data-binary @photo.jpg -H "Content-Type: image/jpeg" ${new URL("v1/landmarks", location.href)}`;
 tell("Ready for a photograph.");
 loadScheme().catch((error) => tell(error.message, true));

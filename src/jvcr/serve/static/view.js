@@ -6,7 +6,13 @@ const CONFIDENCE = [[214, 38, 70], [250, 172, 48], [54, 208, 184]];
 const DEPTH = [[183, 29, 2], [232, 75, 12], [254, 147, 42], [238, 207, 58], [183, 247, 53], [101, 253, 105], [26, 228, 182], [47, 178, 244], [71, 115, 235]];
 const DEEPEST = 0.75; // of half the cube: here the colours of the depth end
 
-export const CONFIDENCE_ENDS = [0.2, 0.8]; // nearly all confidences lie between
+/** What the colours of landmarks can mean: a ramp, and what stands at its ends. */
+export const MEANINGS = { depth: { ramp: gradient(DEPTH), ends: ["near", "far"] }, confidence: { ramp: gradient(CONFIDENCE), ends: [0.2, 0.8] } };
+
+// The hidden side of a head, as in `jvcr.viz.landmarks`.
+const FADED = 0.45; // how much of a hidden line covers what is behind it
+const BEHIND = 0.04; // a landmark is hidden if the surface lies so much in front of it, in sizes of the face
+const AWAY = 0.1; // sine of the angle by which a surface must be turned away so that it counts as facing away
 
 const FAINTEST = 0.08; // voxels below this share of the peak are not drawn
 const DENSITY = 0.5; // share of what lies behind it that the middle of a full voxel hides
@@ -20,12 +26,15 @@ function colour(ramp, share) {
 }
 
 const css = (rgb, alpha = 1) => `rgb(${rgb.join(" ")} / ${alpha})`;
-const gradient = (ramp) => `linear-gradient(90deg, ${ramp.map((c) => css(c)).join(", ")})`;
-export const confidenceGradient = gradient(CONFIDENCE), depthGradient = gradient(DEPTH);
+function gradient(ramp) {
+  return `linear-gradient(90deg, ${ramp.map((c) => `rgb(${c.join(" ")})`).join(", ")})`;
+}
 
-function confidenceColour(confidence) {
-  const [low, high] = CONFIDENCE_ENDS;
-  return colour(CONFIDENCE, (confidence - low) / (high - low));
+/** The colours of a face's landmarks by their depth, as in the pictures of `jvcr predict`, or by their confidence. */
+function coloursOf({ points, confidence }, meaning) {
+  const [values, ramp] = meaning === "depth" ? [points.map((p) => p[2]), DEPTH] : [confidence, CONFIDENCE];
+  const [low, high] = meaning === "depth" ? extent(points, 2) : MEANINGS.confidence.ends;
+  return values.map((v) => colour(ramp, (v - low) / (high - low || 1)));
 }
 
 /** Makes a canvas as fine as the screen, and gives its context, which draws in CSS pixels. */
@@ -40,30 +49,94 @@ function prepared(canvas) {
   return { context, width, height };
 }
 
-function drawLines(context, points, groups, width, style) {
-  Object.assign(context, { lineWidth: width, strokeStyle: style, lineJoin: "round", lineCap: "round" });
-  for (const { landmarks, closed } of Object.values(groups)) {
+const extent = (points, k) => [Math.min(...points.map((p) => p[k])), Math.max(...points.map((p) => p[k]))];
+
+const edgesOf = (scheme) => Object.values(scheme?.groups ?? {}).flatMap(({ landmarks, closed }) =>
+  landmarks.map((n, i) => [n, landmarks[(i + 1) % landmarks.length]]).slice(0, closed ? undefined : -1));
+
+/** Twice the area of a triangle in the plane; above 0 if its corners follow each other clockwise on the screen. */
+const area = (a, b, c) => (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]);
+
+const surfaces = new WeakMap();
+
+/** Triangles over a scheme's landmarks, those of Delaunay for its template, clockwise as seen from the front. */
+function surfaceOf(scheme) {
+  const points = scheme?.template?.points;
+  if (!points) return [];
+  if (surfaces.has(scheme)) return surfaces.get(scheme);
+  const triangles = [];
+  const square = ([x, y]) => x * x + y * y;
+  for (let a = 0; a < points.length; a++) for (let b = a + 1; b < points.length; b++) for (let c = b + 1; c < points.length; c++) {
+    const [p, q, r] = [a, b, c].map((n) => points[n]);
+    const twice = 2 * area(p, q, r);
+    const x = (square(p) * (q[1] - r[1]) + square(q) * (r[1] - p[1]) + square(r) * (p[1] - q[1])) / twice;
+    const y = (square(p) * (r[0] - q[0]) + square(q) * (p[0] - r[0]) + square(r) * (q[0] - p[0])) / twice;
+    const reach = Math.hypot(p[0] - x, p[1] - y) * (1 - 1e-6); // on the circle itself may lie others: the face is symmetric
+    if (twice && !points.some((other) => Math.hypot(other[0] - x, other[1] - y) < reach)) triangles.push(twice > 0 ? [a, b, c] : [a, c, b]);
+  }
+  surfaces.set(scheme, triangles);
+  return triangles;
+}
+
+/** Which landmarks the face itself hides: what a surface over all of them covers, and what all of it around faces away. */
+export function hiddenOf(points, scheme) {
+  const margin = BEHIND * Math.max(...[0, 1, 2].map((k) => extent(points, k)).map(([low, high]) => high - low));
+  const covered = new Set(), seen = new Set(), away = new Set();
+  for (const triangle of surfaceOf(scheme)) {
+    const [a, b, c] = triangle.map((n) => points[n]);
+    const whole = area(a, b, c);
+    const [[ux, uy, uz], [vx, vy, vz]] = [b, c].map((p) => p.map((v, k) => v - a[k]));
+    const towards = whole >= -AWAY * Math.hypot(ux * vy - uy * vx, uy * vz - uz * vy, uz * vx - ux * vz);
+    for (const n of triangle) (towards ? seen : away).add(n);
+    points.forEach((p, n) => {
+      const shares = [area(p, b, c), area(a, p, c), area(a, b, p)].map((part) => part / whole);
+      const surface = shares[0] * a[2] + shares[1] * b[2] + shares[2] * c[2];
+      if (shares.every((share) => share > 0) && surface < p[2] - margin) covered.add(n);
+    });
+  }
+  return points.map((_, n) => covered.has(n) || (away.has(n) && !seen.has(n)));
+}
+
+/** Lines and dots, the near ones over the far ones, and hidden ones thin and faded. Points have a depth in pixels. */
+function drawLandmarks(context, points, colours, scheme, thickness, radius, rim) {
+  const hidden = hiddenOf(points, scheme), faint = context.globalAlpha;
+  const depths = points.map((p) => p[2]); // a dot lies on all lines that end in it, so that no joint is cut
+  const parts = edgesOf(scheme).map((of) => {
+    const depth = (points[of[0]][2] + points[of[1]][2]) / 2;
+    for (const n of of) depths[n] = Math.min(depths[n], depth);
+    return { of, depth };
+  });
+  points.forEach((_, n) => parts.push({ of: [n], depth: depths[n] }));
+  parts.sort((a, b) => b.depth - a.depth);
+  context.lineCap = "round";
+  const draw = (of, style, wide, large) => {
+    const [[x, y], end] = of.map((n) => points[n]);
+    Object.assign(context, { lineWidth: wide, strokeStyle: style, fillStyle: style });
     context.beginPath();
-    landmarks.forEach((n, i) => context[i ? "lineTo" : "moveTo"](points[n][0], points[n][1]));
-    if (closed) context.closePath();
-    context.stroke();
+    if (end) {
+      context.moveTo(x, y);
+      context.lineTo(end[0], end[1]);
+      context.stroke();
+    } else {
+      context.arc(x, y, large, 0, 2 * Math.PI);
+      context.fill();
+    }
+  };
+  const isHidden = ({ of }) => of.some((n) => hidden[n]);
+  for (const { of } of parts.filter(isHidden)) {
+    context.globalAlpha = faint * FADED;
+    draw(of, css(mix(of.map((n) => colours[n]))), thickness / 2, radius / 2);
+  }
+  context.globalAlpha = faint;
+  for (const { of } of parts.filter((part) => !isHidden(part))) {
+    if (rim) draw(of, rim, thickness + 1.6, radius + 0.8);
+    draw(of, css(mix(of.map((n) => colours[n]))), thickness, radius);
   }
 }
 
-function drawDot(context, x, y, radius, fill, edge) {
-  context.beginPath();
-  context.arc(x, y, radius, 0, 2 * Math.PI);
-  context.fillStyle = fill;
-  context.fill();
-  if (!edge) return;
-  context.lineWidth = Math.max(0.6, radius / 4);
-  context.strokeStyle = edge;
-  context.stroke();
-}
+const mix = (colours) => colours[0].map((_, k) => colours.reduce((sum, c) => sum + c[k], 0) / colours.length);
 
 // ---- the picture
-
-const extent = (points, k) => [Math.min(...points.map((p) => p[k])), Math.max(...points.map((p) => p[k]))];
 
 /** Part of the picture to show, in its pixels (their edges): all of it, or what lies around a face. */
 export function framing(answer, face) {
@@ -84,7 +157,7 @@ export function between(a, b, share) {
 
 /** The picture with the landmarks of its faces. What of it is seen stands in the canvas' data-frame: where its corner
  * lies, and the size of its pixels, both in pixels of the canvas. */
-export function drawPhoto(canvas, picture, answer, groups, chosen, frame) {
+export function drawPhoto(canvas, picture, answer, scheme, chosen, frame, meaning) {
   const { context, width, height } = prepared(canvas);
   const scale = Math.min(width / frame.width, height / frame.height);
   const x0 = width / 2 - frame.x * scale, y0 = height / 2 - frame.y * scale;
@@ -97,20 +170,16 @@ export function drawPhoto(canvas, picture, answer, groups, chosen, frame) {
   for (const index of order) {
     const face = answer.faces[index];
     // A landmark's integer is a pixel's centre, half a pixel from the picture's edge.
-    const points = face.points.map(([x, y]) => [x0 + (x + 0.5) * scale, y0 + (y + 0.5) * scale]);
+    const points = face.points.map(([x, y, z]) => [x0 + (x + 0.5) * scale, y0 + (y + 0.5) * scale, z * scale]);
     const [[left, right], [top, bottom]] = [extent(points, 0), extent(points, 1)];
     const size = Math.max(right - left, bottom - top);
-    const width = Math.min(Math.max(size / 210, 0.8), 2);
-    if (size > 150) drawLines(context, points, groups, width * 2.2, "rgb(0 0 0 / 0.25)");
-    drawLines(context, points, groups, width, `rgb(255 255 255 / ${index === chosen ? 0.85 : 0.6})`);
-    const radius = Math.min(Math.max(size / 74, 1.4), 5);
-    const edge = size > 150 ? "rgb(10 14 20 / 0.65)" : null;
-    points.forEach(([x, y], n) => drawDot(context, x, y, radius, css(confidenceColour(face.confidence[n])), edge));
-    if (answer.faces.length > 1) drawLabel(context, `${face.id ?? index + 1}`, (left + right) / 2, top, width, index === chosen);
+    const thickness = Math.min(Math.max(size / 160, 0.8), 2.5), radius = Math.min(Math.max(size / 74, 1.4), 5);
+    drawLandmarks(context, points, coloursOf(face, meaning), scheme, thickness, radius, size > 150 && "rgb(10 14 20 / 0.65)");
+    if (answer.faces.length > 1) drawLabel(context, `${face.id ?? index + 1}`, (left + right) / 2, top, index === chosen);
   }
 }
 
-function drawLabel(context, text, x, y, width, chosen) {
+function drawLabel(context, text, x, y, chosen) {
   context.font = "600 13px system-ui, sans-serif";
   const half = Math.max(11, context.measureText(text).width / 2 + 6);
   const middle = Math.max(y - 20, 13);
@@ -199,7 +268,7 @@ const EDGES = CORNERS.flatMap((_, a) => [1, 2, 4].filter((bit) => !(a & bit)).ma
 /** The face and its volume, side by side in cubes that turn together, under the pointer and the arrow keys. */
 export class Space {
   constructor(shape, volume) {
-    Object.assign(this, { shape, volume, points: null, confidence: null, cloud: null, groups: {}, faint: true });
+    Object.assign(this, { shape, volume, points: null, colours: null, cloud: null, scheme: null, faint: true });
     Object.assign(this, { angle: -REST.angle, tilt: REST.tilt, size: 1, side: -1, rest: () => {} });
     for (const canvas of [shape, volume]) this.listen(canvas);
   }
@@ -262,8 +331,8 @@ export class Space {
   }
 
   /** Shows a face, or the scheme's average one, faintly, where there is none. Without a volume the one before stays. */
-  set(face, volume, scheme) {
-    this.groups = scheme?.groups ?? {};
+  set(face, volume, scheme, meaning) {
+    this.scheme = scheme;
     const points = face?.points ?? scheme?.template?.points;
     if (!face !== this.faint) this.cloud = null;
     this.faint = !face;
@@ -271,7 +340,7 @@ export class Space {
     if (points) {
       const cube = cubeOf(points, face && volume);
       this.points = points.map((p) => p.map((v, k) => (v - cube.center[k]) / cube.half));
-      this.confidence = face?.confidence ?? null;
+      this.colours = face ? coloursOf(face, meaning) : null;
       this.side = face?.yaw > 10 ? 1 : -1; // a turned head is looked at from the side that shows more of it
       if (face && volume) this.cloud = voxelsOf(volume, cube);
       else if (!face) this.cloud = idealVoxels(this.points);
@@ -341,15 +410,10 @@ export class Space {
 
   drawShape(context, project, colours) {
     if (!this.points) return;
-    const points = this.points.map(project);
-    const radius = Math.min(Math.max(points[0][3] / 30, 2), 9);
-    drawLines(context, points, this.groups, Math.max(1.4, radius / 2), colours.wire);
-    const order = points.map((_, n) => n).sort((a, b) => points[b][2] - points[a][2]);
-    for (const n of order) {
-      const [x, y, away] = points[n];
-      const fill = this.confidence ? css(confidenceColour(this.confidence[n])) : colours.wire;
-      drawDot(context, x, y, radius * (1 - 0.18 * away), fill, this.confidence && "rgb(10 14 20 / 0.55)");
-    }
+    const points = this.points.map(project).map(([x, y, away, scale]) => [x, y, away * scale]);
+    const radius = Math.min(Math.max(project([0, 0, 0])[3] / 30, 2), 9);
+    const wire = colours.wire.match(/\w\w/g).map((part) => parseInt(part, 16));
+    drawLandmarks(context, points, this.colours ?? points.map(() => wire), this.scheme, Math.max(1.4, radius / 2), radius, this.colours && "rgb(10 14 20 / 0.55)");
   }
 
   drawCloud(context, project) {
