@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from jvcr.data.dataset import LandmarkDataset
     from jvcr.evaluation.figures import Summary
-    from jvcr.evaluation.predictions import BoxKind, Predictions
+    from jvcr.evaluation.predictions import Predictions
     from jvcr.evaluation.runs import Run
-    from jvcr.inference.landmarker import Landmarker
+    from jvcr.inference.landmarker import BoxKind, Landmarker
 
 PREDICTIONS = "predictions.npz"
 

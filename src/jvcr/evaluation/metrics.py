@@ -84,12 +84,7 @@ def gte(
 
     The mean 3D distance over all N landmarks, divided by the 3D distance of the true outer eye corners.
 
-    Args:
-        pred: predicted landmarks.
-        truth: the true ones.
-        interocular: the outer eye corners.
-        align_z: first move each prediction in depth so that its mean z is the truth's: one image has no absolute depth.
-            False measures z as it stands.
+    ``align_z`` first moves each prediction in depth so that its mean z is the truth's: one image has no absolute depth.
 
     Example:
         >>> truth = np.array([[[0, 0, 0], [6, 0, 8]]])
@@ -133,8 +128,7 @@ def gte_similarity(pred: ArrayLike, truth: ArrayLike, interocular: tuple[int, in
 def view_pairs(subjects: ArrayLike) -> NDArray[np.intp]:
     """(P, 2) every ordered pair of different views of the same face, in rising order: both (i, j) and (j, i) are there.
 
-    Args:
-        subjects: (F,) names; views of one face have the same, "" has no other view.
+    Views of one face have the same name; "" has no other view.
 
     Example:
         >>> view_pairs(["ann", "bob", "ann", ""]).tolist()
@@ -160,11 +154,7 @@ def cvgtce(
     The prediction of one view is moved by the best similarity onto the truth of *another view* of the same face; the
     mean 3D distance is divided by the 3D distance of that view's true outer eye corners.
 
-    Args:
-        pred: predicted landmarks.
-        truth: the true ones.
-        pairs: (P, 2) indices: the view of the prediction, the view of the truth; see `view_pairs`.
-        interocular: the outer eye corners.
+    ``pairs`` are (P, 2) indices: the view of the prediction, the view of the truth; see `view_pairs`.
     """
     p, t = _faces(pred, truth, (3,))
     views = np.asarray(pairs)
@@ -237,10 +227,7 @@ def head_pose_mae(pred_deg: ArrayLike, truth_deg: ArrayLike, limit_deg: float = 
     The common protocol on AFLW2000-3D; its limit of 99 degrees leaves 1969 of the 2000 faces. Differences are taken
     the short way round, so that 179 and -179 degrees are 2 apart.
 
-    Args:
-        pred_deg: (F, 3) predicted pitch, yaw and roll, degrees; faces with NaN are left aside.
-        truth_deg: (F, 3) the true ones; faces with NaN, unknown, are left aside.
-        limit_deg: faces with a true angle beyond this, either way, are left out.
+    Angles are (F, 3) pitch, yaw and roll; faces with NaN are left aside.
 
     Raises:
         ValueError: the shapes differ or are not (F, 3).

@@ -36,13 +36,11 @@ from jvcr.data.dataset import LandmarkDataset, Names
 from jvcr.files import load_arrays, replacing
 from jvcr.geometry.crop import box_fault
 from jvcr.inference.face import Face
+from jvcr.inference.landmarker import BoxKind
 from jvcr.inference.parallel import parallel_map
 from jvcr.scheme import LandmarkScheme
 
 BoxSource: TypeAlias = Literal["truth", "detector", "dataset", "file"]
-
-BoxKind: TypeAlias = Literal["detector", "landmarks"]
-"""What given boxes surround: a face as detectors box it, forehead to chin, or the landmarks themselves."""
 
 MIN_OVERLAP = 0.3
 """Least overlap (intersection over union) of a detection with the true landmarks' box.
@@ -205,7 +203,7 @@ def predict(
         dataset: faces with their true landmarks.
         box: where each face's box comes from, as the module says.
         progress: called with the number of faces done, now and then.
-        boxes_of: for each face the boxes (n, 4) of its image, x0, y0, x1, y1 in pixels, n may be 0; for "file" only.
+        boxes_of: for "file": for each face the boxes (n, 4) of its image, x0, y0, x1, y1 in pixels; n may be 0.
         box_kind: what the boxes of "dataset" and "file" surround.
         strict: stop at the first unusable image.
 

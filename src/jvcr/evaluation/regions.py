@@ -42,20 +42,15 @@ def regions(scheme: LandmarkScheme) -> dict[str, tuple[int, ...]]:
 class ApertureKind:
     """Faces that an aperture sets apart: those whose eyes are closed, or whose mouth is open.
 
-    Attributes:
-        region: of `regions`, whose error counts on these faces.
-        contours: the scheme's groups that open, each of ``landmarks`` landmarks. Where there are several, as two eyes,
-            a face is measured at the one that is widest in its label: the eye nearer to the camera.
-        landmarks: of a contour.
-        threshold: of `contour_aperture`.
-        below: whether these faces have apertures below the threshold, or above it.
+    Where there are several contours, as two eyes, a face is measured at the one that is widest in its label: the eye
+    nearer to the camera.
     """
 
-    region: str
-    contours: tuple[str, ...]
-    landmarks: int
-    threshold: float
-    below: bool
+    region: str  # of `regions`, whose error counts on these faces
+    contours: tuple[str, ...]  # the scheme's groups that open
+    landmarks: int  # of each
+    threshold: float  # of `contour_aperture`
+    below: bool  # whether these faces are below the threshold, or above it
 
 
 APERTURES = {

@@ -59,27 +59,15 @@ _ONE_WAY = (
 
 @dataclass(frozen=True)
 class SyntheticFace:
-    """One face of the set: everything that its picture and its labels follow from.
-
-    Attributes:
-        index: its place in the set.
-        subject: name of the person; other views of the same person, with the same expression, have the same.
-        seed: of the set.
-        size: side of the image, pixels.
-        shape: (199,) parameters of the shape.
-        expression: (29,) parameters of the expression.
-        pose_para: (7,) float32 pitch, yaw, roll in radians, shift along x, y, z in pixels, pixels for a micrometre: as
-            ``Pose_Para`` of 300W-LP.
-        look: colours and light.
-    """
+    """One face of the set: everything that its picture and its labels follow from."""
 
     index: int
-    subject: str
+    subject: str  # other views of the same person, with the same expression, have the same
     seed: int
-    size: int
-    shape: NDArray[np.float64]
-    expression: NDArray[np.float64]
-    pose_para: NDArray[np.float32]
+    size: int  # side of the image, pixels
+    shape: NDArray[np.float64]  # (199,) parameters
+    expression: NDArray[np.float64]  # (29,) parameters
+    pose_para: NDArray[np.float32]  # (7,) as 300W-LP's: radians, shift in pixels, pixels for a micrometre
     look: Look
 
     @property

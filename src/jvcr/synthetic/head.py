@@ -28,34 +28,20 @@ class HeadModel:
     Positions are micrometres, x right, y up, z towards the camera for a head that looks into it, as those of the Basel
     model in 300W-LP (Zhu et al., 2016). Every mode is symmetric or antisymmetric about the plane x = 0, so that a
     mirrored face has the parameters of the face, some with the other sign.
-
-    Attributes:
-        mean_um: (V, 3) float32 vertices of the average head, its landmarks first, as in `jvcr.scheme.FACE68`.
-        shape_basis: (199, V, 3) float32; the displacements of unit parameters.
-        expression_basis: (29, V, 3) float32, as well.
-        shape_std: (199,) standard deviations of the shape's parameters, descending.
-        expression_std: (29,) those of the expression's; for the modes of `Expression`, 1 is the full movement.
-        shape_sign: (199,) 1 for symmetric modes, -1 for those whose parameter changes its sign in a mirror.
-        expression_sign: (29,) likewise.
-        triangles: (T, 3) vertex indices, counter-clockwise from outside.
-        parts: (T,) a `Part` for each triangle.
-        landmark_mean_um: (68, 3) float64: the landmarks' part of the model, unrounded.
-        landmark_shape_basis: (199, 68, 3) float64.
-        landmark_expression_basis: (29, 68, 3) float64.
     """
 
-    mean_um: NDArray[np.float32]
-    shape_basis: NDArray[np.float32]
-    expression_basis: NDArray[np.float32]
-    shape_std: Floats
-    expression_std: Floats
-    shape_sign: Floats
-    expression_sign: Floats
-    triangles: NDArray[np.intp]
-    parts: NDArray[np.int8]
-    landmark_mean_um: Floats
-    landmark_shape_basis: Floats
-    landmark_expression_basis: Floats
+    mean_um: NDArray[np.float32]  # (V, 3) vertices of the average head, its landmarks first, as in FACE68
+    shape_basis: NDArray[np.float32]  # (199, V, 3) the displacements of unit parameters
+    expression_basis: NDArray[np.float32]  # (29, V, 3)
+    shape_std: Floats  # (199,) standard deviations of the parameters, descending
+    expression_std: Floats  # (29,); for the modes of `Expression`, 1 is the full movement
+    shape_sign: Floats  # (199,) 1 for symmetric modes, -1 for those whose parameter changes its sign in a mirror
+    expression_sign: Floats  # (29,)
+    triangles: NDArray[np.intp]  # (T, 3) vertex indices, counter-clockwise from outside
+    parts: NDArray[np.int8]  # (T,) a `Part` for each triangle
+    landmark_mean_um: Floats  # (68, 3) the landmarks' part of the model, unrounded
+    landmark_shape_basis: Floats  # (199, 68, 3)
+    landmark_expression_basis: Floats  # (29, 68, 3)
 
     def vertices_um(self, shape: ArrayLike, expression: ArrayLike) -> NDArray[np.float32]:
         """(V, 3) float32 vertices of a head, micrometres, of (199,) parameters of shape and (29,) of expression."""

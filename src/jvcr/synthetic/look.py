@@ -28,39 +28,26 @@ class Look:
     """Everything about a picture that is not geometry.
 
     Lengths are in units of the template; strengths are 0 to 1.
-
-    Attributes:
-        hair: colour of hair, brows and beard.
-        hair_style: `BALD`, `SHORT` or `LONG`.
-        hairline: moves the hairline up.
-        hair_thickness: of the hair on the skull.
-        brow_thickness: half of it.
-        gaze: movement of the iris, right and up.
-        light: direction to the light, a unit vector, x right, y up, z towards the camera.
-        ambient: light from everywhere.
-        sun: strength of the light from its direction.
-        tint: colour of the light.
-        phase: (8,) numbers in which skin's and hair's patterns differ.
     """
 
     skin: Colour = SKINS[1]
     lips: Colour = (0.75, 0.38, 0.36)
-    hair: Colour = HAIRS[1]
+    hair: Colour = HAIRS[1]  # of brows and beard, too
     iris: Colour = IRISES[0]
     shirt: Colour = (0.25, 0.35, 0.50)
     hair_style: int = SHORT
-    hairline: float = 0.0
+    hairline: float = 0.0  # moves it up
     hair_thickness: float = 0.12
-    brow_thickness: float = 0.05
+    brow_thickness: float = 0.05  # half of it
     brow_strength: float = 0.9
     beard: float = 0.0
     blush: float = 0.3
-    gaze: tuple[float, float] = (0.0, 0.0)
-    light: tuple[float, float, float] = (0.3, 0.4, 0.866)
-    ambient: float = 0.5
-    sun: float = 0.6
+    gaze: tuple[float, float] = (0.0, 0.0)  # movement of the iris, right and up
+    light: tuple[float, float, float] = (0.3, 0.4, 0.866)  # direction to it: x right, y up, z towards the camera
+    ambient: float = 0.5  # light from everywhere
+    sun: float = 0.6  # light from its direction
     tint: Colour = (1.0, 1.0, 1.0)
-    phase: NDArray[np.float64] = field(default_factory=lambda: np.linspace(0, 3, 8))
+    phase: NDArray[np.float64] = field(default_factory=lambda: np.linspace(0, 3, 8))  # of skin's and hair's patterns
 
 
 def random_person(rng: np.random.Generator) -> Look:

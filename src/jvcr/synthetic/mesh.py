@@ -132,23 +132,14 @@ def _radius_of_direction() -> Callable[[Floats], Floats]:
 
 @dataclass(frozen=True)
 class Mesh:
-    """The average head.
+    """The average head."""
 
-    Attributes:
-        points: (V, 3) vertices, the 68 landmarks first.
-        triangles: (T, 3) vertex indices, counter-clockwise from outside.
-        parts: (T,) a `Part` for each triangle.
-        skin: how many of the points, the first ones, are of the closed surface with eyes and mouth.
-        eyes: (V,) points within or on the lids.
-        mouth: (V,) points within or on the inner lips.
-    """
-
-    points: Floats
-    triangles: NDArray[np.intp]
-    parts: NDArray[np.int8]
-    skin: int
-    eyes: NDArray[np.bool_]
-    mouth: NDArray[np.bool_]
+    points: Floats  # (V, 3) vertices, the 68 landmarks first
+    triangles: NDArray[np.intp]  # (T, 3) vertex indices, counter-clockwise from outside
+    parts: NDArray[np.int8]  # (T,) a `Part` for each triangle
+    skin: int  # how many of the points, the first ones, are of the closed surface with eyes and mouth
+    eyes: NDArray[np.bool_]  # (V,) points within or on the lids
+    mouth: NDArray[np.bool_]  # (V,) points within or on the inner lips
 
 
 def _to_plane(points: Floats) -> Floats:

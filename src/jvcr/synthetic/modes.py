@@ -43,17 +43,11 @@ class Expression(enum.IntEnum):
 
 
 class Mode(NamedTuple):
-    """A movement.
+    """A movement."""
 
-    Attributes:
-        field: (V, 3) displacements, units of the template.
-        deviation: standard deviation of its parameter.
-        sign: what the parameter is multiplied by in a mirror.
-    """
-
-    field: Floats
-    deviation: float
-    sign: float
+    field: Floats  # (V, 3) displacements, units of the template
+    deviation: float  # standard deviation of its parameter
+    sign: float  # what the parameter is multiplied by in a mirror
 
 
 def shape_modes(mesh: Mesh) -> list[Mode]:

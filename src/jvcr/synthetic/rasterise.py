@@ -10,17 +10,11 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Surface:
-    """What is seen at each pixel.
+    """What is seen at each pixel."""
 
-    Attributes:
-        triangle: (height, width) index of the nearest triangle, -1 where there is none.
-        depth: (height, width) its z, larger is nearer; -inf where there is none.
-        weights: (height, width, 3) float32 barycentric coordinates of the pixel's centre in that triangle.
-    """
-
-    triangle: NDArray[np.int32]
-    depth: NDArray[np.float32]
-    weights: NDArray[np.float32]
+    triangle: NDArray[np.int32]  # (height, width) index of the nearest triangle, -1 where there is none
+    depth: NDArray[np.float32]  # (height, width) its z, larger is nearer; -inf where there is none
+    weights: NDArray[np.float32]  # (height, width, 3) barycentric coordinates of the pixel's centre in that triangle
 
 
 def rasterise(
