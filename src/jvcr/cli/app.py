@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError
 
 import jvcr
+from jvcr.cli.terminal import clean_output
 
 DEBUG_VARIABLE = "JVCR_DEBUG"
 """Environment variable that lets errors show where they come from."""
@@ -20,6 +21,7 @@ DEBUG_VARIABLE = "JVCR_DEBUG"
 _EXTRAS = {
     "serve": {"fastapi", "prometheus_client", "python_multipart", "starlette", "uvicorn", "websockets"},
     "train": {"jaxtyping", "lightning_fabric", "onnx", "onnxscript", "pydantic", "safetensors", "torch"},
+    "video": {"av"},
 }
 """Modules that only ``pip install "jvcr[EXTRA]"`` brings."""
 
@@ -87,13 +89,19 @@ def _run(arguments: Sequence[str] | None) -> int:
         # As a path it would mean the current folder, and all that lies in it.
         print("jvcr: an argument is empty: is a shell variable not set?", file=sys.stderr)
         return 2
+    with clean_output():
+        return _answer(arguments)
+
+
+def _answer(arguments: Sequence[str]) -> int:
     called = _called(arguments)
     try:
-        code = make_app(called)(arguments, exit_on_error=False)
+        code = make_app(called)(arguments, exit_on_error=False, print_error=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
-    except CycloptsError:
-        return 2  # cyclopts has told what is wrong
+    except CycloptsError as error:
+        print(f"jvcr: {_one_line(error)}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

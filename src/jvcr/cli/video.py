@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import signal
 import threading
 import time
@@ -19,7 +18,7 @@ from jvcr.cli.progress import count, counting
 
 if TYPE_CHECKING:
     from jvcr.inference.tracker import Tracker
-    from jvcr.video.sources import Frame
+    from jvcr.video.sources import Frame, VideoFile
 
 
 def video(
@@ -77,18 +76,15 @@ def video(
     smooth
         Take the jitter out of landmarks and pose; --no-smooth gives each frame as it is found.
     """
-    from rich.console import Console
-
-    # What libraries below OpenCV say of damaged frames is counted, and not printed for each of them.
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     import cv2
+    from rich.console import Console
 
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     from jvcr.inference.detector import SlimeFaceDetector
     from jvcr.inference.landmarker import Landmarker
     from jvcr.inference.tracker import Tracker
     from jvcr.video.sinks import check_outputs
-    from jvcr.video.sources import open_source
+    from jvcr.video.sources import VideoFile, open_source
 
     until_s = math.inf if stop is None else stop
     if not 0 <= start < until_s:
@@ -103,7 +99,8 @@ def video(
     total = _frames_ahead(frames.total, frames.fps, start, until_s)
     began = time.perf_counter()
     with _ended_as_by_ctrl_c(), counting("frames", total, console=errors, speed=True) as advance:
-        summary = track_video(frames.frames(start, until_s), tracker, out, frames.fps, lambda _: advance(1))
+        sound = frames if isinstance(frames, VideoFile) else None
+        summary = track_video(frames.frames(start, until_s), tracker, out, sound, lambda _: advance(1))
     took_s = time.perf_counter() - began
 
     output = Console(highlight=False, soft_wrap=True)
@@ -146,7 +143,7 @@ def track_video(
     frames: Iterable[Frame],
     tracker: Tracker,
     outputs: Sequence[Path],
-    fps: float = 30.0,
+    sound: VideoFile | None = None,
     progress: Callable[[Frame], None] | None = None,
 ) -> Summary:
     """Follows the faces of a video and writes what is found, in constant memory.
@@ -154,8 +151,7 @@ def track_video(
     ========= ==============================================================================================
     .jsonl    a line for each frame: `frame_record`
     .csv      a line for each face of each frame, under the names of `csv_columns`
-    .mp4      the frames with `draw_faces` on them, at a steady fps: frames are repeated or left out so that each is
-              shown at its time
+    .mp4      the frames with `draw_faces` on them, each shown at its time, and the source's sound
     ========= ==============================================================================================
 
     Lines are written as soon as they are known. A file gets its name at the end, and also if Ctrl-C or an error ends
@@ -166,7 +162,7 @@ def track_video(
         frames: in order, their times rising.
         tracker: a fresh one.
         outputs: files to write, by their suffixes.
-        fps: frames a second of the annotated video.
+        sound: the file of these frames, whose sound an annotated video takes.
         progress: called after each frame.
 
     Raises:
@@ -184,7 +180,7 @@ def track_video(
         files = []
         for path in outputs:
             own = stack.enter_context(contextlib.ExitStack())
-            files.append((own, open_sink(own.enter_context(replacing(path)), tracker.landmarker.scheme, fps)))
+            files.append((own, open_sink(own.enter_context(replacing(path)), tracker.landmarker.scheme, sound)))
         try:
             for frame in frames:
                 faces = tracker(frame.image, frame.time_s)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -14,17 +16,27 @@ from numpy.typing import NDArray
 
 from jvcr.inference.tracker import TrackedFace
 from jvcr.scheme import LandmarkScheme
-from jvcr.video.sources import Frame
+from jvcr.video.sources import Frame, VideoFile, create_container, open_container
 from jvcr.viz.landmarks import draw_faces
+
+if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer, OutputContainer
+    from av.video.stream import VideoStream
 
 OUTPUT_SUFFIXES = (".mp4", ".jsonl", ".csv")
 """What can be written of a video."""
 
-_LONGEST_PAUSE_S = 10.0
-"""A longer pause between two frames is made this long in an annotated video, seconds."""
+_TICKS_A_SECOND = 90_000
+"""Of the clock of an annotated video."""
 
-_CODECS = ("avc1", "mp4v")
-"""Of an annotated video: H.264, or MPEG-4 Part 2 where this OpenCV has no encoder for it."""
+_BT709 = 1
+"""FFmpeg's number for the colours of an annotated video."""
+
+_COPIED_SOUND = ("aac", "mp3", "mp3float", "opus", "libopus", "flac")
+"""FFmpeg's names of the kinds of sound that an .mp4 can hold and browsers play."""
+
+_HIGHEST_AAC_RATE = 48_000
 
 
 @runtime_checkable
@@ -38,10 +50,10 @@ class Sink(Protocol):
         """Ends the file; what was written stays, whole."""
 
 
-def open_sink(path: Path, scheme: LandmarkScheme, fps: float) -> Sink:
-    """What writes a file of this suffix; an annotated video has so many frames a second."""
+def open_sink(path: Path, scheme: LandmarkScheme, source: VideoFile | None = None) -> Sink:
+    """What writes a file of this suffix; an annotated video takes the sound of its source."""
     if path.suffix.lower() == ".mp4":
-        return _AnnotatedVideo(path, scheme, fps)
+        return _AnnotatedVideo(path, scheme, source)
     return _JsonLines(path) if path.suffix.lower() == ".jsonl" else _CsvTable(path, scheme.num_landmarks)
 
 
@@ -116,53 +128,116 @@ class _CsvTable(_Lines):
 
 
 class _AnnotatedVideo:
-    """Frames with their faces, at a steady rate; all of the first one's size, others fitted into it."""
+    """Frames with their faces, each shown at its time, in H.264, which browsers play, and the sound of the source.
 
-    def __init__(self, path: Path, scheme: LandmarkScheme, fps: float) -> None:
-        self._path, self._scheme, self._fps = path, scheme, fps
-        self._writer: cv2.VideoWriter | None = None
-        self._size = (0, 0)
-        self._shown: cv2.typing.MatLike = np.zeros((0, 0, 3), np.uint8)
-        self._written = 0
-        self._begin_s = self._last_s = 0.0
+    All are of the first one's size, others fitted into it.
+    """
+
+    def __init__(self, path: Path, scheme: LandmarkScheme, source: VideoFile | None) -> None:
+        self._scheme, self._source = scheme, source
+        self._output = create_container(path)
+        self._stream: VideoStream | None = None
+        self._sound: _Sound | None = None
+        self._begin_s, self._ticks = 0.0, -1
 
     def write(self, frame: Frame, faces: Sequence[TrackedFace]) -> None:
-        if self._writer is None:
-            self._size = frame.image.shape[1], frame.image.shape[0]
-            self._writer = _open_writer(self._path, self._fps, self._size)
-            self._begin_s = self._last_s = frame.time_s
-        self._begin_s += max(0.0, frame.time_s - self._last_s - _LONGEST_PAUSE_S)
-        self._last_s = frame.time_s
-        until = round((frame.time_s - self._begin_s) * self._fps) + 1
-        if until <= self._written:
-            return
-        picture = _fitted(draw_faces(frame.image, faces, self._scheme), self._size)
-        bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-        while self._written < until:
-            self._writer.write(bgr if self._written == until - 1 else self._shown)
-            self._written += 1
-        self._shown = bgr
+        from av import VideoFrame
+
+        if self._stream is None:
+            self._begin_s = frame.time_s
+            height, width = frame.image.shape[:2]
+            self._stream = _h264_stream(self._output, width, height)
+            self._sound = _sound_of(self._source, self._output, frame.time_s)
+        picture = _fitted(draw_faces(frame.image, faces, self._scheme), (self._stream.width, self._stream.height))
+        self._ticks = max(self._ticks + 1, round((frame.time_s - self._begin_s) * _TICKS_A_SECOND))
+        shown = VideoFrame.from_ndarray(picture).reformat(format="yuv420p", dst_colorspace=_BT709)
+        shown.pts, shown.time_base = self._ticks, Fraction(1, _TICKS_A_SECOND)
+        self._output.mux(self._stream.encode(shown))
+        if self._sound:
+            self._sound.write(self._ticks / _TICKS_A_SECOND)
 
     def close(self) -> None:
-        if self._writer is not None:
-            self._writer.release()
-            # OpenCV tells no error in writing. Without its end, such a file cannot be read.
-            written = cv2.VideoCapture(str(self._path))
-            whole = written.isOpened()
-            written.release()
-            if not whole:
-                raise OSError("the annotated video could not be written to its end, and is removed: is the disk full?")
+        try:
+            if self._stream is not None:
+                self._output.mux(self._stream.encode())
+            if self._sound and self._source:
+                self._sound.write(self._ticks / _TICKS_A_SECOND + 1 / self._source.fps)
+                self._sound.close()
+        finally:
+            self._output.close()
 
 
-def _open_writer(path: Path, fps: float, size: tuple[int, int]) -> cv2.VideoWriter:
-    for codec in _CODECS:
-        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), fps, size)
-        if writer.isOpened():
-            return writer
-    raise OSError(
-        f"this OpenCV cannot write a video of {size[0]} x {size[1]} pixels in any of the codecs {', '.join(_CODECS)}; "
-        ".jsonl and .csv need none"
-    )
+def _h264_stream(output: OutputContainer, width: int, height: int) -> VideoStream:
+    """For frames of this size, made even: H.264 halves its colours' resolution."""
+    stream = output.add_stream("libx264", rate=30, options={"preset": "veryfast", "crf": "20"})
+    stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
+    context = stream.codec_context
+    context.time_base = Fraction(1, _TICKS_A_SECOND)
+    context.colorspace = context.color_primaries = context.color_trc = _BT709
+    context.color_range = 1  # "limited", as videos have
+    return stream
+
+
+class _Sound:
+    """The sound of a source, written beside its frames: as it is, or as AAC where .mp4 has no place for it.
+
+    From where it cannot be read there is none.
+    """
+
+    def __init__(self, source: InputContainer, output: OutputContainer, begin_s: float) -> None:
+        self._source, self._output = source, output
+        stream = source.streams.audio[0]
+        self._copied = stream.codec_context.name in _COPIED_SOUND
+        if self._copied:
+            self._stream = output.add_stream_from_template(stream)
+        else:
+            rate, layout = min(stream.rate, _HIGHEST_AAC_RATE), stream.layout.name
+            self._stream = output.add_stream("aac", rate=rate, layout=layout)
+        self._pieces = self._heard(stream, begin_s)
+        self._next = next(self._pieces, None)
+
+    def write(self, until_s: float) -> None:
+        """What is heard up to a time after the beginning."""
+        while self._next is not None and self._next.pts * self._next.time_base <= until_s:
+            if self._copied:
+                self._next.stream = self._stream
+                self._output.mux(self._next)
+            else:
+                self._output.mux(self._stream.encode(self._next))
+            self._next = next(self._pieces, None)
+
+    def close(self) -> None:
+        if not self._copied:
+            self._output.mux(self._stream.encode())
+        self._source.close()
+
+    def _heard(self, stream: AudioStream, begin_s: float) -> Iterator[Any]:
+        """Packets, or decoded pieces, from the beginning on; their times count from there."""
+        from av.error import FFmpegError
+
+        last = -1
+        with contextlib.suppress(FFmpegError):
+            for packet in self._source.demux(stream):
+                for piece in [packet] if self._copied else packet.decode():
+                    if piece.pts is None:
+                        continue
+                    piece.pts -= round(Fraction(begin_s) / piece.time_base)
+                    if piece.pts > last:
+                        last = piece.pts
+                        if self._copied:
+                            piece.dts = piece.pts
+                        yield piece
+
+
+def _sound_of(source: VideoFile | None, output: OutputContainer, start_s: float) -> _Sound | None:
+    """The sound of a source from a time on, if it has any."""
+    if source is None:
+        return None
+    container = open_container(source.files[0])
+    if container.streams.audio:
+        return _Sound(container, output, source.begin_s + start_s)
+    container.close()
+    return None
 
 
 def _fitted(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import itertools
 import math
@@ -9,8 +10,10 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
-from typing import TypeAlias
+from types import ModuleType
+from typing import TYPE_CHECKING, TypeAlias
 
 import cv2
 import numpy as np
@@ -18,15 +21,19 @@ from numpy.typing import NDArray
 
 from jvcr.inference.image import IMAGE_SUFFIXES, read_image
 
+if TYPE_CHECKING:
+    from av import VideoFrame
+    from av.container import InputContainer, OutputContainer
+    from av.video.stream import VideoStream
+
 DEFAULT_FPS = 30.0
 """Frames a second of pictures, and of a camera or a file that does not tell."""
 
 _HIGHEST_FPS = 240.0
 """Some files name a finer clock, such as 1,000 ticks a second, as their frame rate."""
 
-_MOST_MISSED, _MOST_MISSED_OF_CAMERA = 100, 3
-"""After so many frames in a row that cannot be read a file counts as at its end, and a camera, which makes each of them
-wait, as gone."""
+_MOST_MISSED = 3
+"""After so many frames in a row that do not come, each of which makes one wait, a camera counts as gone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,76 +99,157 @@ class PictureSequence:
             raise ValueError(f"none of the pictures can be read; the first: {fault}")
 
 
-class Capture:
-    """A video file, or the camera of a number, by OpenCV; its attributes are those of a `PictureSequence`.
+class VideoFile:
+    """A video file, by PyAV, as players show it: upright, by its edit list, in square pixels.
+
+    Its attributes are those of a `PictureSequence`, and ``begin_s``: the time of the first frame by the file's own
+    clock, seconds, once that is read.
+
+    Raises:
+        ModuleNotFoundError: PyAV is not installed.
+        ValueError: it is no video, or lacks the end without which it cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.files: tuple[Path, ...] = (path,)
+        self.unreadable = 0
+        self.begin_s = 0.0
+        with self._opened() as (container, stream):
+            rate = float(stream.guessed_rate or stream.average_rate or 0)
+            self.fps = rate if 1 <= rate <= _HIGHEST_FPS else DEFAULT_FPS
+            self.total: int | None = stream.frames or round((container.duration or 0) / 1e6 * self.fps) or None
+
+    def frames(self, start_s: float = 0.0, stop_s: float = math.inf) -> Iterator[Frame]:
+        """As of a `PictureSequence`; those before the start are decoded too, so that numbers and times stay exact."""
+        from av.error import FFmpegError
+
+        self.unreadable = 0
+        number, last_s = -1, -math.inf
+        with self._opened() as (container, stream):
+            stream.thread_type = "AUTO"
+            # AVI and MP4 have an index of what is shown. An AVI that was cut short has lost it, but tells its length.
+            indexed = len(stream.index_entries)
+            missing = indexed if indexed > 1 else stream.frames
+            packets = container.demux(stream)
+            while True:
+                try:
+                    packet = next(packets)
+                    missing -= packet.size > 0
+                    decoded: Sequence[VideoFrame | None] = packet.decode()  # type: ignore[assignment]
+                except StopIteration:
+                    break
+                except FFmpegError:
+                    decoded = [None]
+                for frame in decoded:
+                    number += 1
+                    if frame is None or frame.is_corrupt:
+                        self.unreadable += 1
+                        continue
+                    if last_s == -math.inf:
+                        self.begin_s = frame.time or 0.0
+                    time_s = (frame.time or 0.0) - self.begin_s
+                    if time_s <= last_s:  # a file without times, or with wrong ones
+                        time_s = last_s + 1 / self.fps
+                    last_s = time_s
+                    if time_s > stop_s:
+                        return
+                    if time_s >= start_s:
+                        yield Frame(number, time_s, _as_shown(frame, stream.sample_aspect_ratio))
+            self.unreadable += max(0, missing)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[tuple[InputContainer, VideoStream]]:
+        with open_container(self.files[0]) as container:
+            cover = _pyav().stream.Disposition.attached_pic
+            pictures = [stream for stream in container.streams.video if not stream.disposition & cover]
+            if not pictures:
+                raise ValueError(f"{self.files[0]} has sound, but no pictures")
+            yield container, pictures[0]
+
+
+def open_container(path: Path) -> InputContainer:
+    """A file of pictures and sound; errors as of `VideoFile`."""
+    av = _pyav()
+    try:
+        # No playlist that calls itself a video leads to other places.
+        options = {"protocol_whitelist": "file"}
+        return av.open(str(path.absolute()), metadata_errors="ignore", options=options)
+    except av.error.FFmpegError as error:
+        if isinstance(error, OSError):
+            raise
+        raise ValueError(f"{path} is not a video that FFmpeg reads, or it was cut short") from error
+
+
+def create_container(path: Path) -> OutputContainer:
+    """A new file whose table of contents comes first, as players want it that show what has arrived."""
+    return _pyav().open(str(path.absolute()), "w", container_options={"movflags": "+faststart"})
+
+
+def _pyav() -> ModuleType:
+    try:
+        import av
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            'videos are read and written by PyAV: pip install "jvcr[video]"', name="av"
+        ) from error
+    return av
+
+
+def _as_shown(frame: VideoFrame, pixel_aspect: Fraction | None) -> NDArray[np.uint8]:
+    """A decoded frame as (h, w, 3) RGB: pixels made square, and turned and mirrored as the file says."""
+    wide = float(pixel_aspect or 1)
+    width = round(frame.width * wide) if 0.2 < wide < 5 else frame.width
+    image = frame.to_ndarray(format="rgb24", width=width)
+    for data in frame.side_data:
+        if data.type.name == "DISPLAYMATRIX":
+            # x, y of the frame are shown at a x + c y, b x + d y.
+            a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()
+            if abs(a) < abs(b):
+                image, a, d = image.swapaxes(0, 1), c, b
+            image = image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+    return np.ascontiguousarray(image)
+
+
+class Camera:
+    """The camera of a number, by OpenCV; its attributes are those of a `PictureSequence`.
 
     Raises:
         ValueError: OpenCV cannot open it.
     """
 
-    def __init__(self, source: Path | int) -> None:
-        self._camera = isinstance(source, int)
-        self._capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
+    def __init__(self, number: int) -> None:
+        self._capture = cv2.VideoCapture(number)
         if not self._capture.isOpened():
-            raise ValueError(
-                f"no camera {source} can be opened: is it there, free, and may this user read it?"
-                if self._camera
-                else f"{source} is not a video that OpenCV reads, or it was cut short; if a video player opens it, "
-                "`ffmpeg -i IN OUT.mp4` makes one that it does read"
-            )
+            raise ValueError(f"no camera {number} can be opened: is it there, free, and may this user read it?")
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if 1 <= fps <= _HIGHEST_FPS else DEFAULT_FPS
-        count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        self.total = int(count) if not self._camera and 0 < count < 1e9 else None
-        self.files: tuple[Path, ...] = () if isinstance(source, int) else (source,)
+        self.total: int | None = None
+        self.files: tuple[Path, ...] = ()
         self.unreadable = 0
 
     def frames(self, start_s: float = 0.0, stop_s: float = math.inf) -> Iterator[Frame]:
-        """As of a `PictureSequence`; those before the start are decoded too, so that numbers and times stay exact."""
+        """As of a `PictureSequence`, from now on, until so many in a row do not come that the camera must be gone."""
         began_s = time.monotonic()
-        number, last_s, missed, readable = -1, -math.inf, 0, 0
-        most = _MOST_MISSED_OF_CAMERA if self._camera else _MOST_MISSED
+        number, missed = -1, 0
         try:
-            while missed < most:
-                if not self._capture.grab():  # a damaged frame, or the end
-                    missed += 1
-                    continue
-                number += 1 + missed
-                self.unreadable += missed
-                missed = 0
-                time_s = time.monotonic() - began_s if self._camera else self._file_time_s(number)
-                if time_s <= last_s:  # a file without times, or with wrong ones
-                    time_s = last_s + 1 / self.fps
-                last_s = time_s
+            while missed < _MOST_MISSED:
+                number += 1
+                whole, bgr = self._capture.read()
+                time_s = time.monotonic() - began_s
                 if time_s > stop_s:
                     return
-                whole, bgr = self._capture.retrieve() if time_s >= start_s else (True, None)
-                readable += whole
-                self.unreadable += not whole
-                if whole and bgr is not None:
+                if not whole:
+                    missed += 1
+                    continue
+                self.unreadable += missed
+                missed = 0
+                if time_s >= start_s:
                     yield Frame(number, time_s, np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8))
-            # Some damaged frames OpenCV steps over by itself: only the file's own count tells.
-            if self.total is not None and any(_counts_frames(path) for path in self.files):
-                self.unreadable = max(self.unreadable, self.total - readable)
         finally:
             self._capture.release()
 
-    def _file_time_s(self, number: int) -> float:
-        time_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        return time_s if math.isfinite(time_s) else number / self.fps
 
-
-def _counts_frames(path: Path) -> bool:
-    """Whether a file says how many frames it has, as AVI and MP4 do; of others OpenCV reckons it from their length."""
-    try:
-        with path.open("rb") as file:
-            begin = file.read(8)
-    except OSError:  # it has gone meanwhile
-        return False
-    return begin[:4] == b"RIFF" or begin[4:] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
-
-
-Source: TypeAlias = "PictureSequence | Capture"
+Source: TypeAlias = "PictureSequence | VideoFile | Camera"
 
 
 def open_source(name: str, fps: float | None = None) -> Source:
@@ -185,7 +273,7 @@ def open_source(name: str, fps: float | None = None) -> Source:
     if fps is not None:
         raise ValueError(f"a frame rate is for pictures, and {name} is a video or a camera, which tells its own times")
     if name.isdecimal():
-        return Capture(int(name))
+        return Camera(int(name))
     path = Path(name)
     if not path.exists():
         raise FileNotFoundError(f"{name}: no such file, folder or pattern that pictures fit")
@@ -193,7 +281,7 @@ def open_source(name: str, fps: float | None = None) -> Source:
         raise ValueError(
             f"{name} is one picture: `jvcr predict` is for photographs; of a sequence give the folder or a pattern"
         )
-    return Capture(path)
+    return VideoFile(path)
 
 
 def _pictures(name: str) -> list[tuple[int, Path]]:
