@@ -264,7 +264,7 @@ def _boxes_of_file(boxes: Path, dataset: LandmarkDataset, strict: bool) -> list[
     from jvcr.cli.boxes import BoxFile
     from jvcr.cli.photos import Photo
 
-    photos = {name: Photo(dataset.root / name, PurePath(name), PurePath(name)) for name in dataset.images.tolist()}
+    photos = {name: Photo(dataset.root / name, PurePath(name)) for name in dataset.images.tolist()}
     file = BoxFile(boxes, list(photos.values()))
     unnamed = [] if strict else [name for name, photo in photos.items() if photo not in file]
     of: dict[str, ArrayLike] = dict.fromkeys(unnamed, np.zeros((0, 4)))
