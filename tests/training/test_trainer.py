@@ -191,7 +191,7 @@ def test_resume_allows_another_length_only(tiny_recipe, faces, tmp_path):
     longer = changed(tiny_recipe, stages={"joint": 7.0}, workers=1)
     trainer(longer, faces, tmp_path / "run").resume()
     other = changed(tiny_recipe, loss={"coordinate": "l2"}, seed=3)
-    assert differences(tiny_recipe, other) == ["loss.coordinate", "seed"]
+    assert differences(tiny_recipe.to_dict(), other.to_dict()) == {"loss.coordinate": ("l1", "l2"), "seed": (0, 3)}
     with pytest.raises(ValueError, match=r"loss\.coordinate, seed"):
         trainer(other, faces, tmp_path / "run").resume()
 
@@ -233,8 +233,8 @@ def test_a_failed_save_keeps_the_last_checkpoint(tiny_recipe, faces, tmp_path, m
     run.save()
     before = (tmp_path / "run" / CHECKPOINT).read_bytes()
 
-    def half(content, path):
-        path.write_bytes(b"half")
+    def half(content, file):
+        file.write(b"half")
         raise OSError("disk full")
 
     monkeypatch.setattr(torch, "save", half)

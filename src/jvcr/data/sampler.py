@@ -106,11 +106,7 @@ class StepSampler:
 
 
 def check_sources(key: str, named: Iterable[str], sources: Names, remedy: str) -> None:
-    """Refuses a recipe's key that names sources which the data does not have, with what to do about it.
-
-    Raises:
-        ValueError: the data has no such source.
-    """
+    """Raises ValueError, with what to do about it, if a recipe's key names sources that the data does not have."""
     known = sorted(set(sources.tolist()))
     if unknown := sorted(set(named) - set(known)):
         parts = ", ".join(filter(None, known)) or "no parts"

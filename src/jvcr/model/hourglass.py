@@ -75,9 +75,7 @@ def _stem(config: VoxelConfig) -> nn.Sequential:
 class Hourglass(nn.Module):
     """Down to a map 2^levels times smaller and up again, with a skip branch at every level (Newell et al., 2016).
 
-    Args:
-        config: of the network.
-        level: how often the map has been halved already.
+    ``level`` is how often the map has been halved already.
     """
 
     def __init__(self, config: VoxelConfig, level: int = 0) -> None:
@@ -115,11 +113,7 @@ class VoxelNet(nn.Module):
         self.merge_predictions = nn.ModuleList(nn.Conv2d(d * columns, c, 1) for d in config.depths[:last])
 
     def forward(self, image: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
-        """One volume a stack, each (batch, depth, height / 4, width / 4).
-
-        Args:
-            image: RGB in [0, 1].
-        """
+        """One volume a stack, each (batch, depth, height / 4, width / 4), of RGB in [0, 1]."""
         return self.volumes(self.stem_maps(image)[-1])
 
     def stem_maps(self, image: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:

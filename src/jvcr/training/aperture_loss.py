@@ -64,15 +64,9 @@ def labelled_apertures(
 def rare_apertures(
     points_px: NDArray[np.floating], scheme: LandmarkScheme, hand_px: NDArray[np.floating] | None = None
 ) -> NDArray[np.bool_]:
-    """Faces that one of the scheme's apertures sets apart: among the `RARE` narrowest or widest of all.
+    """(F,) faces that one of the scheme's apertures sets apart: among the `RARE` narrowest or widest of all.
 
-    Args:
-        points_px: (F, N, 3) landmarks.
-        scheme: its `contours` have the apertures; without any, no face is rare.
-        hand_px: (F, N, 2) labels by hand; see `labelled_apertures`.
-
-    Returns:
-        (F,)
+    Labels as in `labelled_apertures`. A scheme without `contours` has no rare faces.
     """
     rare = np.zeros(len(points_px), bool)
     for contour in scheme.contours:
@@ -83,11 +77,7 @@ def rare_apertures(
 
 
 def weighted_faces(faces: LandmarkDataset, sources: Sequence[str]) -> NDArray[np.bool_]:
-    """(F,) whose fitted apertures count: the faces of the sources named, or all if none is.
-
-    Raises:
-        ValueError: the faces have no such source.
-    """
+    """(F,) whose fitted apertures count: the faces of the sources named, which they must have, or all if none is."""
     if not sources:
         return np.ones(len(faces), bool)
     remedy = "--set 'loss.aperture_sources=[]' counts the apertures of all"
@@ -111,18 +101,12 @@ class ApertureLoss(nn.Module):
         weighted: (F,) whose fitted apertures count; None for all.
     """
 
-    weights: Tensor
-    """(C, `BINS`) how much apertures of each contour count."""
-    widest: Tensor
-    """(C,) the upper end of the bins' range."""
-    pairs: Tensor
-    """(2, P) landmarks that face each other, of all contours."""
-    corners: Tensor
-    """(2, C) landmarks at each contour's corners."""
-    of_contour: Tensor
-    """(P,) the contour of each pair."""
-    mean: Tensor
-    """(P, C) each pair's part of its contour's mean."""
+    weights: Tensor  # (C, BINS) how much apertures of each contour count
+    widest: Tensor  # (C,) the upper end of the bins' range
+    pairs: Tensor  # (2, P) landmarks that face each other, of all contours
+    corners: Tensor  # (2, C) landmarks at each contour's corners
+    of_contour: Tensor  # (P,) the contour of each pair
+    mean: Tensor  # (P, C) each pair's part of its contour's mean
 
     def __init__(
         self,
@@ -195,15 +179,9 @@ class ApertureLoss(nn.Module):
 
 
 def inverse_frequency_weights(apertures: NDArray[np.floating], balance: float) -> tuple[float, NDArray[np.float32]]:
-    """How much apertures count by how rare they are.
+    """The upper end of the range of (F,) apertures, and (`BINS`,) weights of equal parts of it from 0 on.
 
-    Args:
-        apertures: (F,) of the training faces.
-        balance: 0 counts all alike, 1 all parts of the range alike.
-
-    Returns:
-        The upper end of the range, whose lower end is 0; and (`BINS`,) weights of equal parts of it. Wider apertures
-        have the last one.
+    Wider apertures have the last weight. A balance of 0 counts all alike, 1 all parts of the range alike.
     """
     if not len(apertures) or not (widest := float(np.quantile(apertures, 0.99))) > 0:
         return 1.0, np.ones(BINS, np.float32)

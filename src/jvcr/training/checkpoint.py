@@ -14,7 +14,6 @@ import torch
 
 from jvcr.data.dataset import LandmarkDataset
 from jvcr.files import naming, replacing, sha256
-from jvcr.model.config import NetworkConfig
 from jvcr.model.jvcr import JVCR
 from jvcr.scheme import LandmarkScheme
 from jvcr.training.recipe import Recipe, flat
@@ -50,7 +49,7 @@ class RunState:
 
 
 def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Writes a checkpoint; a write that fails leaves the one before as it is."""
+    """A write that fails leaves the checkpoint before as it is."""
     with replacing(path) as temporary, temporary.open("wb") as file:  # by a name torch tells of no full disk
         torch.save(content, file)
 
@@ -73,7 +72,7 @@ def read_checkpoint(path: Path, recipe: Recipe, faces: str, precision: str) -> d
         old = Recipe.from_dict(content["recipe"])
     except Exception as error:
         raise damaged(path, error) from error
-    if differing := differences(old, recipe):
+    if differing := sorted(differences(old.to_dict(), recipe.to_dict()).keys() - FREE_TO_CHANGE):
         raise ValueError(
             f"{path} was made by a recipe that differs in {', '.join(differing)}: give the same recipe, or another "
             "--out"
@@ -96,10 +95,10 @@ def damaged(path: Path, error: Exception) -> ValueError:
     )
 
 
-def differences(old: Recipe, new: Recipe) -> list[str]:
-    """The settings in which two recipes differ and that a resumed run must not change."""
-    a, b = flat(old.to_dict()), flat(new.to_dict())
-    return sorted(k for k in a.keys() | b.keys() if a.get(k) != b.get(k) and k not in FREE_TO_CHANGE)
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """The keys, flat and with a prefix, in which two recipes or networks differ, each with both values."""
+    a, b = flat(old, prefix), flat(new, prefix)
+    return {k: (a.get(k), b.get(k)) for k in [*a, *(k for k in b if k not in a)] if a.get(k) != b.get(k)}
 
 
 def fingerprint(dataset: LandmarkDataset) -> str:
@@ -161,37 +160,30 @@ def load_pretrained(weights: str, network: JVCR, scheme: LandmarkScheme) -> tupl
         What a weight file says of them: name, SHA-256 and faces seen; and what the user should know of them.
 
     Raises:
-        FileNotFoundError: no such weights.
         ValueError: the file is damaged, or of a network of another shape; the message names what differs.
     """
     path = find_weights(weights, ".safetensors")
     header = read_header(path)
     config = header.config
+    differing = differences(config.to_dict(), network.config.to_dict(), "network.")
     there, here = load_network(path).state_dict(), network.state_dict()
     if not config.refinement.patches:
         there |= {k: v for k, v in here.items() if k.startswith("refinement.")}
     shapes = {k: (_shape(there, k), _shape(here, k)) for k in [*here, *(k for k in there if k not in here)]}
     if wrong := {k: v for k, v in shapes.items() if v[0] != v[1]}:
         first, (a, b) = next(iter(wrong.items()))
-        settings = ", ".join(f"{k} {a} (here {b})" for k, a, b in config_differences(config, network.config))
+        settings = ", ".join(f"{k} {a} (here {b})" for k, (a, b) in differing.items())
         raise ValueError(
             f"{path} does not fit the recipe's network: it has {settings or 'another network'}; {len(wrong)} tensors "
             f"differ, the first is {first}, {a} there and {b} here. Give the recipe that network, or other weights"
         )
     network.load_state_dict(there)
     notes = [f"starting from the weights {header.name} ({weights})"]
-    for key, a, b in config_differences(config, network.config):
-        notes.append(f"they were trained with {key} {a}, and go on with {b}")
+    notes += [f"they were trained with {key} {a}, and go on with {b}" for key, (a, b) in differing.items()]
     if header.scheme != scheme:
         notes.append(f"they were trained on landmarks of {header.scheme.name}, and go on with {scheme.name}")
     seen = header.training.get("faces_seen")
     return {"weights": weights, "name": header.name, "faces_seen": seen, "sha256": sha256(path)}, notes
-
-
-def config_differences(old: NetworkConfig, new: NetworkConfig) -> list[tuple[str, Any, Any]]:
-    """The recipe's keys in which two networks differ, each with both values."""
-    a, b = flat(old.to_dict(), "network."), flat(new.to_dict(), "network.")
-    return [(k, a.get(k), b.get(k)) for k in [*a, *(k for k in b if k not in a)] if a.get(k) != b.get(k)]
 
 
 def _shape(tensors: dict[str, Any], name: str) -> str:

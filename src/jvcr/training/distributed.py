@@ -18,15 +18,7 @@ class StoppedByAnother(Exception):  # noqa: N818 (nothing is wrong here)
 
 
 class Ranks:
-    """All processes of a training, seen from one of them.
-
-    Args:
-        fabric: launched.
-
-    Attributes:
-        rank: of this process.
-        total: how many there are.
-    """
+    """All processes of a training, seen from one of them, whose Fabric is launched."""
 
     def __init__(self, fabric: Fabric) -> None:
         self.rank, self.total, self._device = fabric.global_rank, fabric.world_size, fabric.device
@@ -114,7 +106,7 @@ class SynchronisedBatchNorm(_BatchNorm):
 
 
 def synchronise_batch_norms(network: nn.Module, on_gpu: bool) -> None:
-    """Puts a synchronised one with the same weights and statistics in place of each batch norm of a network."""
+    """Makes each batch norm of a network a synchronised one with the same weights and statistics."""
     if on_gpu:
         nn.SyncBatchNorm.convert_sync_batchnorm(network)  # changes the network itself, which is no batch norm
         return

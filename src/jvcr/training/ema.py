@@ -15,10 +15,6 @@ class RunningAverage(AveragedModel):
     The decay rises to its value: in the n-th update since `restart` the old average counts
     ``min(decay, (1 + n) / (10 + n))``. So the average covers about the last ninth of what it has seen until it covers
     ``1 / (1 - decay)`` steps, and what a network was at first is soon forgotten.
-
-    Args:
-        network: its weights are where the average starts.
-        decay: below 1.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:

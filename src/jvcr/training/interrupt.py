@@ -9,11 +9,7 @@ from typing import Any
 
 
 class Interrupt:
-    """Within ``with``, the first Ctrl-C or SIGTERM sets `requested`; a second one stops at once.
-
-    Args:
-        notice: called, from within the signal's handler, when the first one comes.
-    """
+    """Within ``with``, the first Ctrl-C or SIGTERM sets `requested` and calls ``notice``; a second stops at once."""
 
     def __init__(self, notice: Callable[[], None]) -> None:
         self.requested = False

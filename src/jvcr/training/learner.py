@@ -23,15 +23,7 @@ STEPS_AHEAD = 25
 
 
 class LossReport:
-    """The losses of the steps, over all processes, read from where they were computed every few steps.
-
-    Args:
-        ranks: the processes.
-        every: steps.
-
-    Attributes:
-        latest: those that were read last.
-    """
+    """The losses of the steps, over all processes, read from where they were computed ``every`` few steps."""
 
     def __init__(self, ranks: Ranks, every: int) -> None:
         self.ranks, self.every = ranks, every
@@ -39,18 +31,17 @@ class LossReport:
         self._pending: list[tuple[int, Tensor]] = []
 
     def add(self, step: int, losses: Losses) -> None:
-        """Takes in the losses of a step; those of the first are read at once.
-
-        Raises:
-            FloatingPointError: those that are read are not finite.
-            StoppedByAnother: likewise, on all processes but the first.
-        """
+        """Takes in the losses of a step; those of the first are read at once. Raises as `read`."""
         self._pending.append((step, torch.stack([v.detach() for v in losses])))
         if self.latest is None or len(self._pending) >= self.every:
             self.read()
 
     def read(self) -> None:
-        """Reads all that has not been read; raises as `add`."""
+        """Reads all that has not been read.
+
+        Raises:
+            FloatingPointError: a loss is not finite; on all processes but the first StoppedByAnother.
+        """
         if not self._pending:
             return
         steps, losses = zip(*self._pending, strict=True)
@@ -74,9 +65,6 @@ class Learner:
         scheme: what its landmarks are.
         apertures: the error across apertures, where the loss counts it.
         fabric: where it learns, launched.
-
-    Attributes:
-        network: whose weights the optimiser moves.
     """
 
     def __init__(self, recipe: Recipe, scheme: LandmarkScheme, apertures: ApertureLoss | None, fabric: Fabric) -> None:
@@ -112,14 +100,9 @@ class Learner:
             self.average.restart()
 
     def step(self, batch: Batch, number: int, stage: Stage, learning_rate: float) -> Losses:
-        """One step of the optimiser, on this process's part of the batch.
+        """One step of the optimiser, on this process's part of the batch; gives the losses of the whole batch.
 
-        Returns:
-            The losses of the whole batch; on a GPU those of one of the steps before, which is quicker.
-
-        Raises:
-            FloatingPointError: the loss is not finite.
-            StoppedByAnother: likewise, on all processes but the first.
+        On a GPU they are those of one of the steps before, which is quicker. Raises as `LossReport.read`.
         """
         pixels, points_unit, hand_unit, sample_weight = self.fabric.to_device(batch)
         for group in self.optimizer.param_groups:

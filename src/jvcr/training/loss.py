@@ -49,8 +49,7 @@ class JVCRLoss(nn.Module):
         outline: landmarks that people label elsewhere than they are in space: labels by hand say nothing of them.
     """
 
-    inner: Tensor
-    """(N,) the other landmarks."""
+    inner: Tensor  # (N,) the other landmarks
 
     def __init__(
         self, network: JVCR, recipe: LossRecipe, apertures: ApertureLoss | None = None, outline: Sequence[int] = ()
@@ -73,7 +72,7 @@ class JVCRLoss(nn.Module):
 
         Args:
             image: as the network takes them.
-            points_unit: the true landmarks, unit frame.
+            points_unit: the true landmarks.
             stage: which of the two.
             sample_weight: how much each face's fitted apertures count beside the recipe's weight; None is 1 for all.
             hand_unit: labels by hand of what could be seen, unit frame, NaN where there are none; None without any.

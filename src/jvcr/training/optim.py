@@ -30,9 +30,7 @@ def make_optimizer(network: nn.Module, recipe: OptimizerRecipe, fused: bool = Fa
 class Schedule:
     """A run's stages in steps, counted from 0, and by the clock, if the recipe limits the time.
 
-    Attributes:
-        recipe: says how many epochs.
-        faces: in the training split: an epoch is as many.
+    An epoch is as many ``faces`` as the training split has.
     """
 
     recipe: Recipe
@@ -79,11 +77,7 @@ class Schedule:
         return done == self.total_steps or done % max(1, round(self.recipe.validate_epochs * self.steps_per_epoch)) == 0
 
     def check(self) -> None:
-        """Refuses stages without a step.
-
-        Raises:
-            ValueError: there is none.
-        """
+        """Raises ValueError if the stages have no step."""
         if self.total_steps == 0:
             raise ValueError(
                 f"the stages are shorter than one step: {self.faces} faces in batches of {self.recipe.batch_size} make "

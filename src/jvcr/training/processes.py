@@ -30,16 +30,10 @@ Launcher = Literal["jvcr", "torchrun", "srun"]
 
 @dataclass(frozen=True)
 class Processes:
-    """How a training's processes are laid out.
+    """How a training's processes are laid out."""
 
-    Attributes:
-        devices: processes on each machine.
-        nodes: machines.
-        launcher: who starts them.
-    """
-
-    devices: int = 1
-    nodes: int = 1
+    devices: int = 1  # processes on each machine
+    nodes: int = 1  # machines
     launcher: Launcher = "jvcr"
 
     @property
@@ -93,21 +87,14 @@ class Processes:
     def threads(self, cores: int, environment: Mapping[str, str]) -> int:
         """Processor threads for each process, so that all processes of a machine together have one a core.
 
-        Args:
-            cores: that this process may use. srun gives each task its own if it is told --cpus-per-task.
-            environment: this process's variables.
+        srun gives each task cores of its own if it is told --cpus-per-task.
         """
-        own = self.launcher == "srun" and "SLURM_CPUS_PER_TASK" in environment
-        if own:
+        if self.launcher == "srun" and "SLURM_CPUS_PER_TASK" in environment:
             return min(cores, int(environment["SLURM_CPUS_PER_TASK"]))
         return max(1, cores // self.devices)
 
     def check_batch(self, batch_size: int) -> None:
-        """All processes get equal parts of a batch, or means over parts would not be means over the batch.
-
-        Raises:
-            ValueError: the batch cannot be divided so.
-        """
+        """Raises ValueError unless all processes can get equal parts: means over others would not be the batch's."""
         if batch_size % self.total:
             near = max(1, round(batch_size / self.total)) * self.total
             raise ValueError(
@@ -117,9 +104,6 @@ class Processes:
 
     def fabric(self, precision: str) -> Fabric:
         """Where a training runs; its ``launch()`` starts the other processes, or joins those that have been started.
-
-        Args:
-            precision: Fabric's name of it.
 
         Raises:
             ValueError: there are fewer GPUs than processes.

@@ -20,12 +20,7 @@ LINE_EVERY_SECONDS = 60.0
 
 
 class Progress:
-    """Rate, losses, validation and time left of a run.
-
-    Args:
-        total: steps of the whole run.
-        enabled: False keeps silent, as all processes but the first do.
-    """
+    """Rate, losses, validation and time left of a run of ``total`` steps; all processes but the first keep silent."""
 
     def __init__(self, total: int, enabled: bool = True) -> None:
         self.total = total

@@ -225,10 +225,7 @@ class Trainer:
     def resume(self) -> None:
         """Goes on from the checkpoint in the run's folder, be it made by as many processes or not.
 
-        Raises:
-            FileNotFoundError: there is none.
-            ValueError: it is damaged, or of another run (`read_checkpoint`).
-            StoppedByAnother: another process has an error, which it raises.
+        Raises as `read_checkpoint`, or StoppedByAnother.
         """
         path, faces = self.out / CHECKPOINT, fingerprint(self.examples.dataset)
         with self.ranks.together():

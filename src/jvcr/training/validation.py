@@ -19,13 +19,7 @@ percent. By the mean of the first the best weights are chosen."""
 
 
 class Validation:
-    """The validation faces with true boxes; each process measures its part, and no face counts twice.
-
-    Args:
-        examples: the faces, undisturbed.
-        metrics: what is measured.
-        ranks: the processes.
-    """
+    """The validation faces with true boxes; each process measures its part, and no face counts twice."""
 
     def __init__(self, examples: Examples, metrics: Metrics, ranks: Ranks) -> None:
         if not metrics:

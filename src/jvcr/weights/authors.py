@@ -57,12 +57,6 @@ def to_unit(coordinates: ArrayLike) -> NDArray[np.float64]:
     Their output times 255 is in pixels of their crop of 256 x 256: an integer is a pixel's centre on x and y; z has the
     same scale, 128 at the landmarks' mean depth, and grows away from the camera.
 
-    Args:
-        coordinates: (..., 3) x, y, z as their network gives them.
-
-    Returns:
-        (..., 3) in the unit frame.
-
     Example:
         >>> to_unit([127.5 / 255, 127.5 / 255, 128 / 255]).tolist()
         [0.0, 0.0, 0.0]
@@ -75,12 +69,8 @@ def read_authors_checkpoint(path: str | Path) -> tuple[JVCR, WeightsHeader]:
 
     Only tensors are read: nothing that a checkpoint may bring along is run.
 
-    Args:
-        path: their checkpoint, as ``torch.save`` wrote it.
-
     Raises:
-        FileNotFoundError: no such file.
-        IsADirectoryError: it is a folder.
+        OSError: no such file, or it is a folder.
         ValueError: it is damaged, or another kind of file, or its tensors are not those of their network; the message
             names keys that are missing, not known or of the wrong shape.
     """
@@ -105,11 +95,7 @@ def read_authors_checkpoint(path: str | Path) -> tuple[JVCR, WeightsHeader]:
 
 
 def authors_keys(config: NetworkConfig = AUTHORS) -> dict[str, dict[str, str]]:
-    """Where every tensor stands: for each entry of the checkpoint, their key without `PREFIX` -> our key in that part.
-
-    Args:
-        config: of bottlenecks and a stride of 4, as theirs.
-    """
+    """For each entry of the checkpoint, their key without `PREFIX` -> ours in that part; of a network like theirs."""
     with torch.device("meta"):
         network = JVCR(config)
     return {entry: _keys(getattr(network, part), part, config) for part, entry in PARTS.items()}

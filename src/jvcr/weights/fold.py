@@ -17,10 +17,6 @@ class FoldedConvolution(nn.Module):
     A slice of the output depends on four slices of the input. Those are laid behind each other as channels, and the
     slices of the output become a batch. (Several slices of the output from one longer stack, which would fill the
     processor's vectors better, took no less time.)
-
-    Args:
-        convolution: the 3D convolution.
-        norm: the batch norm behind it.
     """
 
     weight: Tensor

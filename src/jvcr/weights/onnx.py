@@ -59,16 +59,9 @@ def export_onnx(path: str | Path, network: JVCR, header: WeightsHeader, half: bo
     The file takes ``image`` (batch, 3, size, size) float32 RGB in [0, 1] and gives ``coordinates`` (batch, N, 3), in
     the unit frame, and ``volume`` (batch, depth, height, width). Its metadata hold the header, under the key "jvcr".
 
-    Args:
-        path: a .onnx file.
-        network: what to export; it is put into evaluation mode.
-        header: what the file says of itself.
-        half: store the weights as float16, which halves the file; they are widened when it is loaded, and all
-            arithmetic stays in float32. None does so where the two then differ by no more than `TOLERANCE`, and
-            stores float32 where they would.
-
-    Returns:
-        One comparison for each batch size tried.
+    ``half`` stores the weights as float16, which halves the file; they are widened when it is loaded, and all
+    arithmetic stays in float32. None does so where the two then differ by no more than `TOLERANCE`, and stores float32
+    where they would.
 
     Raises:
         ValueError: the two differ by more than `EXACT`, or with float16 weights by more than `TOLERANCE`; nothing is

@@ -20,11 +20,7 @@ _RENAMED = {".features_back.": ".merge_features.", ".heads_back.": ".merge_predi
 def save_weights(path: str | Path, network: JVCR, header: WeightsHeader, dtype: torch.dtype = torch.float32) -> None:
     """Writes a network's weights and its header.
 
-    Args:
-        path: a .safetensors file.
-        network: what to save.
-        header: what the file says of itself.
-        dtype: type of the stored kernels and matrices; float16 halves the file. Biases and batch norms stay float32.
+    ``dtype`` is that of the stored kernels and matrices; float16 halves the file. Biases and batch norms stay float32.
 
     Raises:
         ValueError: a weight is not finite, or beyond what the type can hold.
