@@ -3,7 +3,7 @@ import os
 import pytest
 
 from jvcr.cli import photos as photo_files
-from jvcr.cli.photos import find_photos, prepare_output
+from jvcr.cli.photos import find_photos, of_unused, prepare_output
 
 
 def touch(folder, *names):
@@ -37,17 +37,48 @@ def test_files_and_folders_in_order(tmp_path, out):
         *("b.jpg", "photos/1.jpeg", "photos/2.PNG", "photos/sub/3.webp", "a.strange", "none.jpg")
     ]
     assert [p.inside.as_posix() for p in photos] == ["b.jpg", "1.jpeg", "2.PNG", "sub/3.webp", "a.strange", "none.jpg"]
-    assert [p.result.as_posix() for p in photos] == ["b", "1", "2", "sub/3", "a", "none"]
-    assert photos[3].target(out, ".json") == out / "sub" / "3.json"
+    assert photos[3].target(out, ".json") == out / "sub" / "3.webp.json"
 
 
-def test_results_of_equal_names_are_kept_apart(tmp_path, out):
-    touch(tmp_path, "a/x.jpg", "b/x.jpg", "a/x.png", "c/X.jpg", "d/x-2.jpg", "e/x.y.jpg", "f/x.y.jpg")
-    photos = find_photos([tmp_path / n for n in ("a", "b", "c/X.jpg", "d", "e", "f")], out)
-    names = [p.result.name for p in photos]
-    assert names == ["x", "x-2", "x-3", "X-4", "x-2-2", "x.y", "x.y-2"]
-    assert len({name.casefold() for name in names}) == len(names)
-    assert photos[-1].target(out, ".json").name == "x.y-2.json"
+def test_the_name_of_a_result_goes_by_its_own_photo_alone(tmp_path, out):
+    names = ["emma.bmp", "emma.jpg", "emma-2.jpg", "emma.JPG", "emma.jpg.png", "sub/emma.jpg"]
+    alone = {}
+    for name in names:
+        touch(tmp_path, f"{name}.d/{name}")
+        (photo,) = find_photos([tmp_path / f"{name}.d"], out)
+        alone[name] = photo.target(out, ".json")
+    touch(tmp_path / "all", *names)
+    together = {p.inside.as_posix(): p.target(out, ".json") for p in find_photos([tmp_path / "all"], out)}
+    assert together == alone
+    assert len(set(alone.values())) == len(names)
+    assert alone["emma.jpg"] == out / "emma.jpg.json"
+
+
+def test_two_photos_of_one_result_are_refused(tmp_path, out):
+    touch(tmp_path, "a/x.jpg", "b/x.jpg")
+    for sources in (["a", "b"], ["a/x.jpg", "b/x.jpg"], ["b", "a/x.jpg"]):
+        with pytest.raises(ValueError, match=r"x\.jpg and .*x\.jpg would both have the result .*x\.jpg\.json"):
+            find_photos([tmp_path / source for source in sources], out)
+    assert [p.inside.as_posix() for p in find_photos([tmp_path], out)] == ["a/x.jpg", "b/x.jpg"]
+
+
+def test_every_suffix_of_the_formats_that_are_read(tmp_path, out):
+    names = ["a.HEIC", "b.mpo", "c.jpe", "d.jfif", "e.avif", "f.jp2", "g.pgm", "h.tga", "i.JPG"]
+    touch(tmp_path / "p", *names)
+    assert [p.path.name for p in find_photos([tmp_path / "p"], out)] == names
+
+
+def test_photographs_of_other_formats_are_named(tmp_path, out):
+    touch(tmp_path / "p", "1.jpg", "1.NEF", "sub/2.cr2", "3.dng", "4.jxl", "notes.txt", ".hidden.nef")
+    unused = []
+    assert len(find_photos([tmp_path / "p"], out, unused)) == 1
+    assert [path.name for path in unused] == ["1.NEF", "3.dng", "4.jxl", "2.cr2"]
+    assert of_unused(unused[:1]) == "; 1 photograph of other formats not used: 1.NEF; export them as JPEG or PNG"
+    assert "4 photographs" in of_unused(unused) and "4.jxl, ...;" in of_unused(unused)
+    assert of_unused([]) == ""
+    touch(tmp_path / "raw", "1.nef")
+    with pytest.raises(ValueError, match=r"raw is a folder without images .*1 photograph of other formats.*1\.nef"):
+        find_photos([tmp_path / "raw"], out)
 
 
 def test_a_file_given_twice_is_taken_once(tmp_path, out):
@@ -73,7 +104,7 @@ def test_a_folder_without_images(tmp_path, out):
 
 
 def test_it_is_made_with_its_parents(tmp_path):
-    prepare_output(tmp_path / "a" / "b", [], [".json"])
+    prepare_output(tmp_path / "a" / "b", [], [])
     assert (tmp_path / "a" / "b").is_dir()
     assert list((tmp_path / "a" / "b").iterdir()) == []
 
@@ -81,9 +112,9 @@ def test_it_is_made_with_its_parents(tmp_path):
 def test_it_cannot_be_made(tmp_path):
     touch(tmp_path, "file")
     with pytest.raises(OSError, match=r"cannot write to the output folder.*file"):
-        prepare_output(tmp_path / "file", [], [".json"])
+        prepare_output(tmp_path / "file", [], [])
     with pytest.raises(NotADirectoryError, match="cannot write to the output folder"):
-        prepare_output(tmp_path / "file" / "below", [], [".json"])
+        prepare_output(tmp_path / "file" / "below", [], [])
 
 
 def test_it_cannot_be_written_to(tmp_path, monkeypatch):
@@ -93,22 +124,20 @@ def test_it_cannot_be_written_to(tmp_path, monkeypatch):
 
     monkeypatch.setattr(photo_files.tempfile, "TemporaryFile", denied)
     with pytest.raises(PermissionError, match=r"cannot write to the output folder \(Permission denied\)"):
-        prepare_output(tmp_path, [], [".json"])
+        prepare_output(tmp_path, [], [])
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
 def test_it_is_read_only(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(PermissionError, match="cannot write to the output folder"):
-        prepare_output(tmp_path, [], [".json"])
+        prepare_output(tmp_path, [], [])
 
 
 def test_a_result_never_overwrites_an_input(tmp_path):
-    touch(tmp_path, "x.png", "boxes.json")
+    touch(tmp_path, "x.png", "x.png.png")
     photos = find_photos([tmp_path / "x.png"], tmp_path)
-    prepare_output(tmp_path, photos, [".json"])
-    with pytest.raises(ValueError, match=r"x\.png would overwrite an input"):
-        prepare_output(tmp_path, photos, [".json", ".png"])
-    touch(tmp_path, "boxes.jpg")
-    with pytest.raises(ValueError, match=r"boxes\.json would overwrite an input"):
-        prepare_output(tmp_path, find_photos([tmp_path / "boxes.jpg"], tmp_path), [".json"], [tmp_path / "boxes.json"])
+    inputs = [tmp_path / "x.png", tmp_path / "x.png.png"]
+    prepare_output(tmp_path, [photos[0].target(tmp_path, ".json")], inputs)
+    with pytest.raises(ValueError, match=r"x\.png\.png would overwrite an input"):
+        prepare_output(tmp_path, [photos[0].target(tmp_path, ".png")], inputs)

@@ -1,18 +1,21 @@
 """``jvcr predict`` as it is called, with the tiny network of the tests."""
 
+import csv
 import json
 import os
 import re
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+import jvcr
 from jvcr import cli
 from jvcr.cli.boxes import BoxFile
 from jvcr.cli.photos import find_photos, prepare_output
-from jvcr.cli.predict import predict_photos
+from jvcr.cli.predict import Wanted, predict_photos
 from jvcr.inference.face import Face
 from jvcr.inference.landmarker import Landmarker
 
@@ -52,8 +55,8 @@ def names(folder):
 
 def test_json_is_what_is_written_by_default(photos, boxes, run, tmp_path, capsys):
     assert run(photos, "--boxes", boxes) == 0
-    assert names(tmp_path / "out") == ["one.json", "two.json"]
-    data = json.loads((tmp_path / "out" / "two.json").read_text(encoding="utf-8"))
+    assert names(tmp_path / "out") == ["one.png.json", "two.jpg.json"]
+    data = json.loads((tmp_path / "out" / "two.jpg.json").read_text(encoding="utf-8"))
     assert data["image"] == str(photos / "two.jpg")
     assert [Face.from_dict(face).points.shape for face in data["faces"]] == [(68, 3)] * 2
     assert [face["score"] for face in data["faces"]] == [None, None]
@@ -68,9 +71,11 @@ def test_json_is_what_is_written_by_default(photos, boxes, run, tmp_path, capsys
 @pytest.mark.parametrize(
     ("flags", "written"),
     [
-        (["--plot"], ["one.png", "two.png"]),
-        (["--json"], ["one.json", "two.json"]),
-        (["--json", "--plot"], ["one.json", "one.png", "two.json", "two.png"]),
+        (["--plot"], ["one.png.png", "two.jpg.png"]),
+        (["--json"], ["one.png.json", "two.jpg.json"]),
+        (["--json", "--plot"], ["one.png.json", "one.png.png", "two.jpg.json", "two.jpg.png"]),
+        (["--csv"], ["faces.csv"]),
+        (["--csv", "--json"], ["faces.csv", "one.png.json", "two.jpg.json"]),
     ],
 )
 def test_what_is_written(photos, boxes, run, tmp_path, flags, written):
@@ -82,14 +87,14 @@ def test_several_files_with_options_between(photos, boxes, run, tmp_path):
     assert (
         run(photos / "one.png", photos / "two.jpg", "--boxes", boxes, "--passes", "2", "--box-kind", "landmarks") == 0
     )
-    assert names(tmp_path / "out") == ["one.json", "two.json"]
+    assert names(tmp_path / "out") == ["one.png.json", "two.jpg.json"]
 
 
 def test_a_bad_file_is_reported_and_the_exit_code_says_so(photos, boxes, run, tmp_path, capsys):
     (photos / "bad.jpg").write_bytes(b"")
     missing = tmp_path / "none.jpg"
     assert run(photos, missing, "--boxes", boxes) == 1
-    assert names(tmp_path / "out") == ["one.json", "two.json"]
+    assert names(tmp_path / "out") == ["one.png.json", "two.jpg.json"]
     printed = capsys.readouterr()
     lines = printed.err.splitlines()
     assert lines[0] == f"jvcr: {photos / 'bad.jpg'} is empty (0 bytes): fetch or export it again"
@@ -162,7 +167,7 @@ def test_ctrl_c_keeps_what_is_done(photos, boxes, run, tmp_path, monkeypatch, ca
 
     monkeypatch.setattr(OnnxNetwork, "run", interrupted)
     assert run(photos, "--boxes", boxes) == 130
-    assert names(tmp_path / "out") == ["one.json"]
+    assert names(tmp_path / "out") == ["one.png.json"]
     error = capsys.readouterr().err
     assert "Traceback" not in error
     assert "jvcr: interrupted; the results of 1 of" in error
@@ -204,7 +209,7 @@ def test_the_sample_photographs(examples, shipped_weights, tmp_path, capsys):
     with pytest.raises(SystemExit) as leaving:
         cli.main(["predict", *pictures, "--out", str(out), "--json", "--plot"])
     assert leaving.value.code == 0
-    assert names(out) == ["astronaut.json", "astronaut.png", "grace_hopper.json", "grace_hopper.png"]
+    assert names(out) == [*("astronaut.png.json", "astronaut.png.png", "grace_hopper.jpg.json", "grace_hopper.jpg.png")]
     assert "2 faces in 2 photographs" in capsys.readouterr().out
 
 
@@ -230,21 +235,42 @@ def landmarker(tiny_weights):
 def test_one_result_file_for_each_photo(tmp_path, out, landmarker):
     paths = [photograph(tmp_path / "a.png"), photograph(tmp_path / "sub" / "b.jpg")]
     photos = find_photos([tmp_path / "a.png", tmp_path / "sub"], out)
-    outcomes = list(predict_photos(landmarker, photos, out, write_json=True, write_plot=True))
+    outcomes = list(predict_photos(landmarker, photos, out, Wanted(plot=True)))
     assert [len(o.faces) for o in outcomes] == [1, 1]
-    assert sorted(p.name for p in out.iterdir()) == ["a.json", "a.png", "b.json", "b.png"]
-    for path, name in zip(paths, "ab", strict=True):
-        data = json.loads((out / f"{name}.json").read_text(encoding="utf-8"))
-        assert set(data) == {"image", "faces"}
-        assert data["image"] == str(path)
+    assert sorted(p.name for p in out.iterdir()) == ["a.png.json", "a.png.png", "b.jpg.json", "b.jpg.png"]
+    for path in paths:
+        data = json.loads((out / f"{path.name}.json").read_text(encoding="utf-8"))
+        assert set(data) == {"image", "width", "height", "jvcr", "weights", "faces"}
+        assert (data["image"], data["width"], data["height"]) == (str(path), 60, 40)
+        assert (data["jvcr"], data["weights"]) == (jvcr.__version__, "tiny")
         assert [Face.from_dict(face).to_dict() for face in data["faces"]] == [f.to_dict() for f in landmarker(path)]
+
+
+def test_one_table_of_all_faces(photos, boxes, run, tmp_path):
+    (photos / "bad.jpg").write_bytes(b"")
+    assert run(photos, "--boxes", boxes, "--csv", "--json") == 1
+    with (tmp_path / "out" / "faces.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(Path(row["image"]).name, row["face"], row["width"], row["height"]) for row in rows] == [
+        *(("one.png", "1", "60", "40"), ("two.jpg", "1", "60", "40"), ("two.jpg", "2", "60", "40"))
+    ]
+    face = json.loads((tmp_path / "out" / "two.jpg.json").read_text(encoding="utf-8"))["faces"][1]
+    row = rows[2]
+    assert len(row) == 13 + 4 * 68
+    assert [float(row[name]) for name in ("box_x0", "box_y0", "box_x1", "box_y1")] == face["box"] == [1, 5, 20, 30]
+    assert [float(row[name]) for name in ("yaw", "pitch", "roll")] == [face["yaw"], face["pitch"], face["roll"]]
+    assert row["score"] == ""
+    for i in (0, 67):
+        assert [float(row[f"{axis}{i}"]) for axis in "xyz"] == face["points"][i]
+        assert float(row[f"confidence{i}"]) == face["confidence"][i]
+    assert float(row["confidence"]) == pytest.approx(np.mean(face["confidence"]), abs=1e-3)
 
 
 def test_only_what_was_asked_for(tmp_path, out, landmarker):
     photograph(tmp_path / "a.png")
     photos = find_photos([tmp_path / "a.png"], out)
-    list(predict_photos(landmarker, photos, out, write_json=False, write_plot=True))
-    assert [p.name for p in out.iterdir()] == ["a.png"]
+    list(predict_photos(landmarker, photos, out, Wanted(json=False, plot=True)))
+    assert [p.name for p in out.iterdir()] == ["a.png.png"]
 
 
 def test_a_bad_file_is_told_and_the_rest_is_done(tmp_path, out, landmarker):
@@ -256,23 +282,23 @@ def test_a_bad_file_is_told_and_the_rest_is_done(tmp_path, out, landmarker):
     assert [bool(o.problem) for o in outcomes] == [False, True, True, False]
     assert "bad.jpg is not an image" in outcomes[1].problem
     assert outcomes[2].problem == f"{tmp_path / 'none.jpg'}: no such file or directory"
-    assert sorted(p.name for p in out.iterdir()) == ["good0.json", "good1.json"]
+    assert sorted(p.name for p in out.iterdir()) == ["good0.png.json", "good1.png.json"]
 
 
 def test_no_face_is_an_empty_list(tmp_path, out, tiny_weights):
     photograph(tmp_path / "a.png")
     nobody = Landmarker(tiny_weights, threads=1, detector=lambda image: (np.zeros((0, 4)), []))
-    (outcome,) = predict_photos(nobody, find_photos([tmp_path / "a.png"], out), out, write_plot=True)
+    (outcome,) = predict_photos(nobody, find_photos([tmp_path / "a.png"], out), out, Wanted(plot=True))
     assert (outcome.faces, outcome.problem) == ((), "")
-    assert json.loads((out / "a.json").read_text(encoding="utf-8"))["faces"] == []
-    assert (out / "a.png").is_file()
+    assert json.loads((out / "a.png.json").read_text(encoding="utf-8"))["faces"] == []
+    assert (out / "a.png.png").is_file()
 
 
 def test_results_are_written_as_they_come_and_stay(tmp_path, out, landmarker, monkeypatch):
     paths = [photograph(tmp_path / f"{i}.png") for i in range(3)]
     work = predict_photos(landmarker, find_photos(paths, out), out)
     next(work)
-    assert [p.name for p in out.iterdir()] == ["0.json"]
+    assert [p.name for p in out.iterdir()] == ["0.png.json"]
 
     def full(self, *arguments, **options):
         raise OSError(28, "No space left on device")
@@ -280,13 +306,13 @@ def test_results_are_written_as_they_come_and_stay(tmp_path, out, landmarker, mo
     monkeypatch.setattr("pathlib.Path.write_text", full)
     with pytest.raises(OSError, match="No space left"):
         next(work)
-    assert [p.name for p in out.iterdir()] == ["0.json"]
+    assert [p.name for p in out.iterdir()] == ["0.png.json"]
 
 
 def test_a_failed_write_leaves_the_older_result(tmp_path, out, landmarker, monkeypatch):
     photos = find_photos([photograph(tmp_path / "a.png")], out)
     list(predict_photos(landmarker, photos, out))
-    before = (out / "a.json").read_bytes()
+    before = (out / "a.png.json").read_bytes()
 
     def interrupted(*arguments):
         raise KeyboardInterrupt
@@ -294,8 +320,8 @@ def test_a_failed_write_leaves_the_older_result(tmp_path, out, landmarker, monke
     monkeypatch.setattr("os.replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
         list(predict_photos(landmarker, photos, out))
-    assert [p.name for p in out.iterdir()] == ["a.json"]
-    assert (out / "a.json").read_bytes() == before
+    assert [p.name for p in out.iterdir()] == ["a.png.json"]
+    assert (out / "a.png.json").read_bytes() == before
 
 
 def test_boxes_reach_the_faces(tmp_path, out, landmarker):
@@ -325,8 +351,59 @@ def test_loops_of_links_pipes_and_long_names(tmp_path, out, landmarker):
     long = tmp_path / ("n" * 300 + ".png")
     fits = photograph(tmp_path / ("m" * 251 + ".png"))  # as a photo, but its result has a longer suffix
     photos = find_photos([loop, pipe, long, fits, good], out)
-    prepare_output(out, photos, [".json"])
+    prepare_output(out, [photo.target(out, ".json") for photo in photos], [])
     outcomes = list(predict_photos(landmarker, photos, out))
     assert [bool(outcome.problem) for outcome in outcomes] == [True, True, True, True, False]
     assert "pipe" in outcomes[1].problem
-    assert [path.name for path in out.iterdir()] == ["good.json"]
+    assert [path.name for path in out.iterdir()] == ["good.png.json"]
+
+
+# ---- names that would be commands to the terminal
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such names there")
+def test_names_reach_the_terminal_as_text(tmp_path, run, capfd):
+    folder = os.fsencode(tmp_path / "p")
+    os.mkdir(folder)
+    names = [b"a\x1b[31mred.png", b"b\x1b]0;title\x07.png", b"caf\xe9.png", b"d[bold]x.png", b"e\r\n.png"]
+    photograph(tmp_path / "plain.png")
+    for name in names:
+        os.link(tmp_path / "plain.png", os.path.join(folder, name))
+    with open(os.path.join(folder, b"z\x1b[2Jbad.png"), "wb"):
+        pass
+    (tmp_path / "boxes.json").write_text(
+        json.dumps({os.fsdecode(name): [[10, 5, 40, 30]] for name in names}), encoding="utf-8"
+    )
+    assert run(tmp_path / "p", "--boxes", tmp_path / "boxes.json", "--csv", "--json") == 1
+    printed = capfd.readouterr()
+    for text in printed:
+        assert all(c.isprintable() or c == "\n" for c in text), text
+    for shown in (r"a\x1b[31mred.png", r"b\x1b]0;title\x07.png", r"caf\udce9.png", "d[bold]x.png", r"e\r\n.png"):
+        assert shown in printed.out
+    assert r"z\x1b[2Jbad.png is empty" in printed.err
+    assert "5 faces in 5 photographs" in printed.out
+    # The files keep the names as they are.
+    assert b"caf\xe9.png.json" in os.listdir(os.fsencode(tmp_path / "out"))
+    assert b"caf\xe9.png" in (tmp_path / "out" / "faces.csv").read_bytes()
+
+
+def test_what_libraries_think_of_images_stays_off_the_terminal(tmp_path, run, capfd):
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
+    (tmp_path / "p").mkdir()
+    for compression in ("tiff_lzw", "jpeg"):
+        noise.save(tmp_path / "p" / f"{compression}.tif", compression=compression)
+        data = (tmp_path / "p" / f"{compression}.tif").read_bytes()
+        (tmp_path / "p" / f"{compression}_cut.tif").write_bytes(data[: len(data) // 2])
+    (tmp_path / "boxes.json").write_text(json.dumps({f"{c}.tif": [[5, 5, 40, 40]] for c in ("tiff_lzw", "jpeg")}))
+    assert run(tmp_path / "p", "--boxes", tmp_path / "boxes.json") == 1
+    errors = capfd.readouterr().err.splitlines()
+    assert len(errors) == 3 and all(line.startswith("jvcr: ") for line in errors), errors
+
+
+def test_photographs_that_are_not_used_are_told(photos, boxes, run, capsys):
+    for name in ("x.nef", "y.dng"):
+        (photos / name).write_bytes(b"raw")
+    assert run(photos, "--boxes", boxes) == 0
+    assert capsys.readouterr().err == (
+        "jvcr: 2 photographs of other formats not used: x.nef, y.dng; export them as JPEG or PNG\n"
+    )

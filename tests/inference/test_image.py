@@ -1,13 +1,15 @@
 import io
 import struct
+import subprocess
+import sys
 import warnings
 import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
-from jvcr.inference.image import ImageError, TooManyPixelsError, read_image
+from jvcr.inference.image import FORMATS, ImageError, TooManyPixelsError, read_image
 
 HEIGHT, WIDTH = 6, 10
 
@@ -56,6 +58,12 @@ def test_arrays_of_every_form(pixels):
     turned = pixels[:, ::-1].transpose(1, 0, 2)
     assert read_image(turned).flags.c_contiguous
     np.testing.assert_array_equal(read_image(turned), turned)
+
+
+def test_grey_arrays():
+    grey = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    for array in (grey, grey[:, :, None]):
+        np.testing.assert_array_equal(read_image(array), np.stack([grey] * 3, axis=2))
 
 
 def test_alpha_is_laid_on_white():
@@ -245,24 +253,79 @@ def test_too_many_pixels_are_told_apart_from_other_faults():
         assert not isinstance(raised.value, TooManyPixelsError)
 
 
-@pytest.mark.parametrize("by_path", [True, False])
-def test_only_the_formats_that_are_asked_for_are_read(by_path, pixels, tmp_path):
-    def source(kind):
-        data = encoded(Image.fromarray(pixels), kind)
-        if not by_path:
-            return data
-        path = tmp_path / "picture.png"  # what a file is called does not matter
-        path.write_bytes(data)
-        return path
+def test_the_suffixes_are_all_that_pillow_reads_of_these_formats():
+    Image.init()
+    known = {format: set() for format in FORMATS}
+    for suffix, format in Image.registered_extensions().items():
+        known.setdefault({"MPO": "JPEG"}.get(format, format), set()).add(suffix)
+    for format, suffixes in FORMATS.items():
+        assert known[format] <= set(suffixes), format
 
-    for kind in ("png", "bmp"):
-        np.testing.assert_array_equal(read_image(source(kind), formats=("PNG", "BMP")), pixels)
-    for kind in ("tiff", "gif", "webp"):
-        assert read_image(source(kind)).shape == (HEIGHT, WIDTH, 3)
-        with pytest.raises(ImageError, match="not an image in a format"):
-            read_image(source(kind), formats=("PNG", "BMP"))
-    with pytest.raises(ImageError, match="not an image in a format"):
-        read_image(source("png"), formats=())
+
+@pytest.mark.parametrize("kind", ["png", "bmp", "gif", "tiff", "webp", "avif", "jpeg2000", "ppm", "tga", "pcx", "qoi"])
+def test_formats_that_are_read(kind, pixels, tmp_path):
+    if kind == "avif" and not features.check("avif"):
+        pytest.skip("this Pillow reads no AVIF")
+    path = tmp_path / "picture.jpg"  # what a file is called does not matter
+    try:
+        path.write_bytes(encoded(Image.fromarray(pixels), kind))
+    except (KeyError, OSError):
+        pytest.skip(f"this Pillow writes no {kind}")
+    assert read_image(path).shape == (HEIGHT, WIDTH, 3)
+
+
+@pytest.mark.parametrize("by_path", [True, False])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 10\n%%EndComments\n{ } loop\nshowpage\n%%EOF\n",
+        b"\xd7\xcd\xc6\x9a\0\0" + bytes(64),  # WMF
+        b"\x1c\x01\x3c\0\x02AB" + bytes(64),  # IPTC, which may hold any other format
+        b"%PDF-1.4\n",
+    ],
+)
+def test_files_never_start_another_program(data, by_path, tmp_path, monkeypatch):
+    def never(*arguments, **options):
+        raise AssertionError("a program was started")
+
+    monkeypatch.setattr(subprocess, "Popen", never)
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(data)
+    with pytest.raises(ImageError, match="not an image in a format that is read"):
+        read_image(path if by_path else data)
+
+
+@pytest.mark.parametrize("suffix", [".heic", ".jpg"])
+def test_heic(suffix, tmp_path):
+    pillow_heif = pytest.importorskip("pillow_heif", reason="pillow-heif is not installed")
+    path = tmp_path / f"photo{suffix}"
+    with path.open("wb") as file:
+        pillow_heif.from_pillow(Image.new("RGB", (64, 48), (200, 30, 10))).save(file, quality=90)
+    read = read_image(path)
+    assert read.shape == (48, 64, 3)
+    assert np.abs(read.mean((0, 1)) - [200, 30, 10]).max() < 8
+
+
+def test_heic_without_what_reads_it_says_what_to_install(tmp_path):
+    path = tmp_path / "photo.heic"
+    path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40))
+    code = (
+        "import sys; sys.modules['pillow_heif'] = None\nfrom jvcr.inference.image import FORMATS, ImageError, read_image\n"
+        f"try:\n    read_image({str(path)!r})\nexcept ImageError as error:\n    print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == f'{path} is a HEIC or HEIF photograph: to read these, pip install "jvcr[heif]"'
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_deflate"])
+def test_what_libtiff_says_stays_off_stderr(compression, capfd):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    data = bytearray(encoded(Image.fromarray(noise), "tiff", compression=compression))
+    for k in range(200, 2000, 7):
+        data[k] ^= 0x5A
+    with pytest.raises(ImageError, match="damaged or cut short"):
+        read_image(bytes(data))
+    assert capfd.readouterr().err == ""
 
 
 def test_pixels_of_unknown_range():

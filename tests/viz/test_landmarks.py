@@ -7,7 +7,7 @@ from jvcr.geometry.pose import HeadPose, euler_to_rotation
 from jvcr.inference.face import Face
 from jvcr.inference.tracker import TrackedFace
 from jvcr.scheme import FACE68, LandmarkScheme
-from jvcr.viz.landmarks import draw_faces, draw_views
+from jvcr.viz.landmarks import draw_faces, draw_landmarks, draw_legend, draw_views, hidden_landmarks
 from jvcr.viz.overview import PANEL_FACES, overview
 from jvcr.viz.tiles import write_picture
 
@@ -125,35 +125,41 @@ def test_views_without_a_pose():
 
 
 @pytest.mark.parametrize(
-    ("shape", "expected"),
+    ("shape", "size", "expected"),
     [
-        ((120, 160), (480, 640 + 160)),  # enlarged
-        ((800, 700), (800, 700 + 266)),  # as it is
-        ((3000, 4000), (960, 1280 + 320)),  # reduced
-        ((10, 1000), (384, 1000 + 128)),  # views are never tiny: paper below the picture
+        ((120, 160), None, (384, 160 + 128)),  # views are never tiny: paper below the picture
+        ((800, 700), None, (800, 700 + 266)),
+        ((3000, 4000), None, (3000, 4000 + 480)),  # nor huge
+        ((10, 1000), None, (384, 1000 + 128)),
+        ((120, 160), 640, (480, 640 + 160)),
+        ((3000, 4000), 1280, (960, 1280 + 320)),
     ],
 )
-def test_overview_sizes(shape, expected):
+def test_the_picture_keeps_its_size_unless_asked(shape, size, expected):
     image = np.zeros((*shape, 3), np.uint8)
     face = face_in([0.2 * shape[1], 0.2 * shape[0], 0.6 * shape[1], 0.8 * shape[0]])
-    assert overview(image, [face]).shape == (*expected, 3)
+    assert overview(image, [face], size=size).shape == (*expected, 3)
 
 
 def test_overview_of_no_and_of_many_faces(image):
-    assert overview(image, []).shape == (480, 640, 3)
+    nobody = overview(image, [], size=640)
+    assert nobody.shape == (480, 640, 3)
+    assert (nobody[:380] == 128).all()
+    assert (nobody[380:] == 255).any() and (nobody[380:] < 40).any()  # "no face", with a rim
+    assert overview(image, []).shape == image.shape
     many = [face_in([10.0 + 20 * i, 20.0, 40.0 + 20 * i, 60.0]) for i in range(5)]
-    assert overview(image, many).shape == (480, 640 + PANEL_FACES * 160, 3)
+    assert overview(image, many, size=640).shape == (480, 640 + PANEL_FACES * 160, 3)
 
 
 def test_overview_with_the_volumes(image):
     volumes = np.zeros((2, 8, 8, 8), np.float32)
     volumes[1, 4, 4, 4] = 1
     faces = [face_in([10.0, 20.0, 60.0, 90.0]), face_in([90.0, 20.0, 140.0, 90.0])]
-    picture = overview(image, faces, volumes=volumes)
+    picture = overview(image, faces, volumes=volumes, size=640)
     assert picture.shape == (480, 640 + 2 * 160, 3)
     empty, cloud = picture[320:440, 640:800], picture[320:440, 800:]
     assert np.ptp(empty, axis=-1).max() < np.ptp(cloud, axis=-1).max() - 50
-    np.testing.assert_array_equal(picture[:, :640], overview(image, faces)[:, :640])
+    np.testing.assert_array_equal(picture[:, :640], overview(image, faces, size=640)[:, :640])
 
 
 def test_landmarks_move_with_the_enlarged_picture(image):
@@ -162,10 +168,72 @@ def test_landmarks_move_with_the_enlarged_picture(image):
     points = FACE.points.copy()
     points[:, :2] = x, y
     face = Face(points=points, box=FACE.box, confidence=FACE.confidence)
-    picture = overview(image, [face])[:, :640]
+    picture = overview(image, [face], size=640)[:420, :640]  # above the legend
     expected = np.array([4 * (y + 0.5) - 0.5, 4 * (x + 0.5) - 0.5])
     changed = np.argwhere((np.abs(picture.astype(int) - 128) > 60).any(-1) & (np.ptp(picture, axis=-1) > 60))
     np.testing.assert_allclose(changed.mean(0), expected, atol=0.75)
+
+
+# ---- what is hidden, and what lies over what
+
+
+def test_of_a_face_towards_the_camera_nothing_is_hidden():
+    for yaw, pitch in ((0.0, 0.0), (20.0, 0.0), (-20.0, 0.0), (0.0, 25.0), (0.0, -25.0), (15.0, 15.0)):
+        assert not hidden_landmarks(face_in([50.0, 20.0, 100.0, 90.0], yaw, pitch).points, FACE68).any(), (yaw, pitch)
+
+
+@pytest.mark.parametrize("pitch", [-20.0, 0.0, 20.0])
+@pytest.mark.parametrize("yaw", [50.0, 65.0, 80.0])
+def test_of_a_turned_face_the_far_side_is_hidden(yaw, pitch):
+    left, right = (
+        hidden_landmarks(face_in([50.0, 20.0, 100.0, 90.0], turn, pitch).points, FACE68) for turn in (yaw, -yaw)
+    )
+    assert left[:5].all()  # the jaw of the side to which the nose points
+    assert not left[9:17].any() and not left[22:31].any() and not left[42 + 2 : 48].any()
+    np.testing.assert_array_equal(right[FACE68.mirror], left)
+
+
+def test_nothing_is_hidden_without_a_template():
+    points = face_in([50.0, 20.0, 100.0, 90.0], 70.0).points
+    assert not hidden_landmarks(points, LandmarkScheme("face68", 68)).any()
+    assert not hidden_landmarks(points, None).any()
+    assert not hidden_landmarks(points[:5], FACE68).any()
+
+
+def test_hidden_lines_are_thin_and_faded():
+    plain = np.full((300, 300, 3), 128, np.uint8)
+    face = face_in([70.0, 30.0, 230.0, 250.0], 50.0)
+    drawn = draw_faces(plain, [face], FACE68).astype(int)
+
+    def strongest(a, b):
+        middle = np.rint(face.points[[a, b], :2].mean(0)).astype(int)
+        around = drawn[middle[1] - 2 : middle[1] + 3, middle[0] - 2 : middle[0] + 3] - 128
+        return np.abs(around).max(), (np.abs(around).max(-1) > 20).sum()
+
+    (faint, few), (strong, many) = strongest(2, 3), strongest(13, 14)
+    assert 20 < faint < 0.65 * strong
+    assert few < 0.65 * many
+
+
+def test_nearer_lines_lie_over_farther_ones():
+    canvas = np.full((60, 60, 3), 255, np.uint8)
+    points = np.array([[5.0, 30.0, 9.0], [55.0, 30.0, 9.0], [30.0, 5.0, 1.0], [30.0, 55.0, 1.0]])
+    red, blue = (255, 0, 0), (0, 0, 255)
+    for order in ([(0, 1), (2, 3)], [(2, 3), (0, 1)]):
+        draw_landmarks(canvas, points, np.array([blue, blue, red, red], np.uint8), order, 300.0, outline=(0, 0, 0))
+        assert canvas[30, 30].tolist() == list(red)
+        assert canvas[30, 32, 2] < 128  # its rim covers the far one as well
+        assert canvas[30, 15].tolist() == list(blue)
+
+
+def test_the_legend_goes_from_near_to_far():
+    picture = np.full((400, 400, 3), 128, np.uint8)
+    draw_legend(picture)
+    colored = np.argwhere(np.ptp(picture, axis=-1) > 60)
+    first, last = colored[colored[:, 1].argmin()], colored[colored[:, 1].argmax()]
+    assert picture[tuple(first)].argmax() == 0 and picture[tuple(last)].argmax() == 2  # red, blue: as the landmarks
+    for shape in ((1, 1), (5, 400), (400, 5)):
+        draw_legend(np.zeros((*shape, 3), np.uint8))
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])

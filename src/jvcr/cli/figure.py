@@ -54,7 +54,7 @@ def volume(
     from jvcr.viz.volume import volume_figure
 
     _check([image], out, size, face)
-    found, missing = _examples([image], out, boxes, box_kind, weights, threads, passes, face)
+    found, missing, _ = _examples([image], out, boxes, box_kind, weights, threads, passes, face)
     if missing:
         raise ValueError(missing[0])
     write_picture(out, volume_figure(found[0], size))
@@ -78,8 +78,8 @@ def examples(
     """Draw photographs, volumes and landmarks of several faces, as Figures 4 and 5 of the paper do.
 
     A column for each photograph: on top the face with its 2D landmarks, in the middle the estimated volume, below the
-    landmarks in 3D. Of each photograph the most certain face is taken, or the first of --boxes. Photographs without a
-    face are named and left out; the exit code is then 1.
+    landmarks in 3D. Of each photograph the most certain face alone is drawn, or the first of --boxes. Photographs
+    without a face are named and left out; the exit code is then 1.
 
         jvcr figure examples photos/ portrait.jpg --out examples.png --columns 6
 
@@ -111,13 +111,15 @@ def examples(
     from jvcr.viz.volume import examples_figure
 
     _check(images, out, size, columns, "columns")
-    found, missing = _examples(images, out, boxes, box_kind, weights, threads, passes)
+    found, missing, several = _examples(images, out, boxes, box_kind, weights, threads, passes)
     for reason in missing:
         print(f"jvcr: left out: {reason}", file=sys.stderr)
     if not found:
         raise ValueError("no face to draw")
     write_picture(out, examples_figure(found, columns, size))
-    print(f"written: {out}, {count(len(found), 'face')}")
+    first = "first" if boxes is not None else "most certain"
+    more = f"; of {count(several, 'photograph')} with more faces the {first} one" if several else ""
+    print(f"written: {out}, {count(len(found), 'face')}{more}")
     return 1 if missing else 0
 
 
@@ -145,8 +147,8 @@ def _examples(
     threads: int | None,
     passes: int,
     number: int = 1,
-) -> tuple[list[Example], list[str]]:
-    """A face of each photograph with what the network saw, and why others have none."""
+) -> tuple[list[Example], list[str], int]:
+    """A face of each photograph with what the network saw, why others have none, and how many have several."""
     from jvcr.cli.boxes import BoxFile
     from jvcr.cli.photos import find_photos, look_at
     from jvcr.cli.progress import counting
@@ -160,6 +162,7 @@ def _examples(
         landmarker.detector  # noqa: B018 (makes it: where none is installed, that is said now and once)
     found: list[Example] = []
     missing: list[str] = []
+    several = 0
     with counting("photographs", len(photos), enabled=len(photos) > 1) as advance:
         for photo, result, problem in look_at(landmarker, photos, file, box_kind, details=True):
             advance(1)
@@ -172,5 +175,6 @@ def _examples(
                 missing.append(f"{photo.path}: {few} {'found' if file is None else f'in {boxes}'}")
                 continue
             i = number - 1
+            several += len(faces) > 1
             found.append(Example(result.image, faces[i], result.volumes[i], result.crops[i], landmarker.scheme))
-    return found, missing
+    return found, missing, several

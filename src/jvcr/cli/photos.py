@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
+
+from jvcr.cli.progress import count
 
 if TYPE_CHECKING:
     from jvcr.cli.boxes import BoxFile
@@ -21,63 +23,73 @@ class Photo:
     Attributes:
         path: where it lies.
         inside: its path within the folder that it was found in; its name, where it was named itself.
-        result: path without suffix of its results, within the output folder; no two photos share one.
     """
 
     path: Path
     inside: PurePath
-    result: PurePath
 
     def target(self, out: Path, suffix: str) -> Path:
-        """The result file of this suffix."""
-        return out / self.result.with_name(self.result.name + suffix)
+        """Its result of this suffix: of ``sub/emma.jpg`` it is ``sub/emma.jpg.json``, whatever lies beside it."""
+        return out / self.inside.with_name(self.inside.name + suffix)
 
 
-def find_photos(sources: Iterable[Path], out: Path) -> list[Photo]:
+def find_photos(sources: Iterable[Path], out: Path, unused: list[Path] | None = None) -> list[Photo]:
     """The photos of files and folders, in the order given; a folder's in the order of their names, sub-folders too.
 
-    Results keep the name of their photo and, of a folder, its sub-folders; where two would have the same name, as
-    ``a.jpg`` and ``a.png`` do, the later ones get a number. A file that is met twice is taken once. In folders, files
-    and folders with a leading dot are left out, and so is the output folder.
+    A file that is met twice is taken once. In folders, files and folders with a leading dot are left out, and so is the
+    output folder.
 
     A file need not exist: it is for the one who reads it to complain.
 
-    Raises:
-        ValueError: a folder holds no image.
-    """
-    from jvcr.inference.image import IMAGE_SUFFIXES
+    Args:
+        sources: files and folders.
+        out: the output folder.
+        unused: gets what looks like a photograph in the folders and is of a format that is not read.
 
-    photos: list[Photo] = []
+    Raises:
+        ValueError: a folder holds no image; or two photos would have one result.
+    """
+    from jvcr.inference.image import FORMATS, IMAGE_SUFFIXES, OTHER_PHOTOGRAPHS
+
+    photos: dict[str, Photo] = {}
     met: set[Path] = set()
-    taken: set[str] = set()
+    unused = [] if unused is None else unused
     for source in sources:
         folder = os.path.isdir(source)
-        files = _images_in(source, out, IMAGE_SUFFIXES) if folder else [source]
+        files = list(_files_in(source, out)) if folder else [source]
+        if folder:
+            unused += [path for path in files if path.suffix.lower() in OTHER_PHOTOGRAPHS]
+            files = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
         if not files:
-            raise ValueError(
-                f"{source} is a folder without images (of the suffixes {', '.join(sorted(IMAGE_SUFFIXES))})"
-            )
+            formats = ", ".join(FORMATS)
+            raise ValueError(f"{source} is a folder without images of the formats {formats}{of_unused(unused)}")
         for path in files:
             if (real := real_path(path)) in met:
                 continue
             met.add(real)
-            inside = path.relative_to(source) if folder else PurePath(path.name)
-            result, number = inside.with_name(inside.stem), 1
-            while str(result).casefold() in taken:  # some file systems do not tell A from a
-                number += 1
-                result = inside.with_name(f"{inside.stem}-{number}")
-            taken.add(str(result).casefold())
-            photos.append(Photo(path, inside, result))
-    return photos
+            photo = Photo(path, path.relative_to(source) if folder else PurePath(path.name))
+            other = photos.setdefault(os.path.normcase(photo.inside), photo)
+            if other is not photo:
+                raise ValueError(
+                    f"{other.path} and {path} would both have the result {photo.target(out, '')}.json: give the folder "
+                    "that holds both, or call once for each with another --out"
+                )
+    return list(photos.values())
 
 
-def _images_in(folder: Path, out: Path, suffixes: Set[str]) -> list[Path]:
-    images = []
+def of_unused(unused: Sequence[Path]) -> str:
+    """What to say of photographs that are not read; "" if there are none."""
+    if not unused:
+        return ""
+    names = ", ".join(path.name for path in unused[:3]) + ", ..." * (len(unused) > 3)
+    return f"; {count(len(unused), 'photograph')} of other formats not used: {names}; export them as JPEG or PNG"
+
+
+def _files_in(folder: Path, out: Path) -> Iterator[Path]:
     for place, folders, names in os.walk(folder):
         here = Path(place)
         folders[:] = sorted(n for n in folders if not n.startswith(".") and real_path(here / n) != real_path(out))
-        images += [here / n for n in sorted(names) if not n.startswith(".") and Path(n).suffix.lower() in suffixes]
-    return images
+        yield from (here / name for name in sorted(names) if not name.startswith("."))
 
 
 def real_path(path: Path) -> Path:
@@ -85,12 +97,12 @@ def real_path(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def prepare_output(out: Path, photos: Sequence[Photo], suffixes: Sequence[str], keep: Iterable[Path] = ()) -> None:
+def prepare_output(out: Path, results: Iterable[Path], inputs: Iterable[Path]) -> None:
     """Makes the output folder and sees to it, before any work is done, that results can be written and harm nothing.
 
     Raises:
         OSError: the folder cannot be made or written to.
-        ValueError: a photo's result, of one of the suffixes, would overwrite a photo or a file to keep.
+        ValueError: a result would overwrite an input.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -98,13 +110,10 @@ def prepare_output(out: Path, photos: Sequence[Photo], suffixes: Sequence[str], 
             pass
     except OSError as error:
         raise type(error)(error.errno, f"cannot write to the output folder ({error.strerror})", str(out)) from error
-    inputs = {real_path(photo.path) for photo in photos} | {real_path(path) for path in keep}
-    for photo in photos:
-        for target in (photo.target(out, suffix) for suffix in suffixes):
-            if real_path(target) in inputs:
-                raise ValueError(
-                    f"the result {target} would overwrite an input file of that name: choose another --out"
-                )
+    taken = {real_path(path) for path in inputs}
+    for target in results:
+        if real_path(target) in taken:
+            raise ValueError(f"the result {target} would overwrite an input file of that name: choose another --out")
 
 
 def look_at(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from jvcr.cli.photos import Photo, find_photos, look_at, prepare_output
+from jvcr.cli.photos import Photo, find_photos, look_at, of_unused, prepare_output
 from jvcr.cli.progress import count, counting
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from jvcr.inference.face import Face
     from jvcr.inference.landmarker import BoxKind, Landmarker, Result
 
+TABLE = "faces.csv"
+"""Name of the table that --csv writes."""
+
 TABLE_ROWS = 50
 """The table shows this many faces; all of them are in the files."""
 
@@ -27,13 +31,18 @@ _FAULTS_OF_A_NAME = {errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG}
 """What can be wrong with the name of one result, while the next one can well be written."""
 
 
+_Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
+
+
 def predict(
     images: list[Path],
     /,
     *,
     out: Path,
-    json: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
-    plot: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    json: _Flag = False,
+    csv: _Flag = False,
+    plot: _Flag = False,
+    plot_size: int | None = None,
     boxes: Path | None = None,
     box_kind: Literal["detector", "landmarks"] = "detector",
     weights: str = "compact",
@@ -44,12 +53,12 @@ def predict(
 ) -> int:
     """Find the 3D landmarks of the faces in photographs.
 
-    Every photograph gets a file NAME.json in the output folder (with --plot a picture NAME.png, with --json --plot
-    both), and a table sums up what was found. One that cannot be used is reported, and the others are still done; the
-    exit code is then 1.
+    Every photograph gets a file with its own name and .json behind it in the output folder, as emma.jpg.json (with
+    --plot a picture emma.jpg.png, with --csv a line in faces.csv for each face; or several of these), and a table sums
+    up what was found. One that cannot be used is reported, and the others are still done; the exit code is then 1.
 
         jvcr predict portrait.jpg --out faces
-        jvcr predict photos/ more/holiday.jpg --out faces --json --plot
+        jvcr predict photos/ more/holiday.jpg --out faces --json --csv --plot
 
     Parameters
     ----------
@@ -58,10 +67,14 @@ def predict(
     out
         Folder for the results; it is made if need be.
     json
-        Write the faces as JSON; this is what is done if neither --json nor --plot is given.
+        Write the faces as JSON; this is what is done if none of --json, --csv and --plot is given.
+    csv
+        Write one table of all faces, faces.csv: a line for each face, its box, angles and landmarks.
     plot
         Write a picture: the photograph with its landmarks, and beside it the first three faces in 3D and their
         estimated volumes.
+    plot_size
+        Longer side of the photograph in that picture, pixels; it keeps its own size by default.
     boxes
         CSV file with the columns image,x0,y0,x1,y1 (pixels), or JSON file {"image": [[x0, y0, x1, y1], ...]}, that says
         where the faces are; without it they are found.
@@ -79,22 +92,25 @@ def predict(
         Larger photographs are reduced to this longer side, in pixels, to look for faces. 640, the default, finds faces
         from 1/30 of that side on; 320 from 1/15 on, in a quarter of the time.
     """
-    from rich.console import Console
     from rich.table import Table
 
     from jvcr.cli.boxes import BoxFile
+    from jvcr.cli.terminal import console, printable
     from jvcr.inference.detector import LONG_SIDE, MIN_SCORE, SlimeFaceDetector
     from jvcr.inference.landmarker import Landmarker
     from jvcr.inference.tracker import MIN_CONFIDENCE
 
-    write_json = json or not plot
     for option, value in (("--min-score", min_score), ("--detect-size", detect_size)):
         if boxes is not None and value is not None:
             raise ValueError(f"{option} is for faces that are found, and --boxes says where they are: give one of them")
-    photos = find_photos(images, out)
+    if plot_size is not None and not 64 <= plot_size <= 16384:
+        raise ValueError(f"--plot-size must be 64 to 16384 pixels, got {plot_size}")
+    unused: list[Path] = []
+    photos = find_photos(images, out, unused)
     box_file = None if boxes is None else BoxFile(boxes, photos)
-    suffixes = [suffix for suffix, wanted in ((".json", write_json), (".png", plot)) if wanted]
-    prepare_output(out, photos, suffixes, () if boxes is None else (boxes,))
+    wanted = Wanted(json or not (csv or plot), plot, plot_size)
+    results = [photo.target(out, suffix) for photo in photos for suffix in wanted.suffixes] + [out / TABLE] * csv
+    prepare_output(out, results, [photo.path for photo in photos] + ([] if boxes is None else [boxes]))
     # One face at a time: in batches, with which processors are no quicker, last digits would go by the other photos.
     landmarker = Landmarker(weights, threads, passes=passes, max_batch=1)
     if boxes is None:
@@ -105,40 +121,59 @@ def predict(
             landmarker.threads,
         )
 
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    errors, output = console(stderr=True), console()
     table = Table("image", "face", "score", "yaw", "pitch", "roll", "confidence", box=None, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
     faces = failed = unsure = done = 0
-    try:
-        with counting("photographs", len(photos), len(photos) > 1, errors) as advance:
-            for outcome in predict_photos(landmarker, photos, out, write_json, plot, box_file, box_kind):
+    with contextlib.ExitStack() as stack:
+        write_row = stack.enter_context(_table(out / TABLE, landmarker.scheme.num_landmarks)) if csv else None
+        advance = stack.enter_context(counting("photographs", len(photos), len(photos) > 1, errors))
+        try:
+            for outcome in predict_photos(landmarker, photos, out, wanted, box_file, box_kind):
                 if outcome.problem:
                     failed += 1
-                    errors.print(f"jvcr: {outcome.problem}", markup=False)
+                    errors.print(f"jvcr: {printable(outcome.problem, kept='')}", soft_wrap=True)
                 elif table.row_count < TABLE_ROWS:
                     _add_rows(table, outcome)
+                if write_row is not None:
+                    write_row(outcome)
                 faces += len(outcome.faces)
                 unsure += sum(_is_unsure(face) for face in outcome.faces)
                 done += 1
                 advance(1)
-    except KeyboardInterrupt:
-        text = f"jvcr: interrupted; the results of {done - failed} of {count(len(photos), 'photograph')} are in {out}"
-        errors.print(text, markup=False)
-        return 130
+        except KeyboardInterrupt:
+            kept = f"the results of {done - failed} of {count(len(photos), 'photograph')} are in {out}"
+            errors.print(f"jvcr: interrupted; {kept}", soft_wrap=True)
+            return 130
 
-    output = Console(highlight=False)
     if table.row_count:
         output.print(table)
     more = f", of which the table shows the first {table.row_count}" if faces > table.row_count else ""
     used = f"{count(faces, 'face')} in {count(len(photos) - failed, 'photograph')}"
-    output.print(f"{used}{more}; results in {out}", markup=False, soft_wrap=True)
+    output.print(f"{used}{more}; results in {out}", soft_wrap=True)
     if unsure:
         text = f"low confidence, below {MIN_CONFIDENCE}: {count(unsure, 'face')}; covered, upside down, or none at all"
-        output.print(text, markup=False, soft_wrap=True)
+        output.print(text, soft_wrap=True)
     if failed:
-        errors.print(f"jvcr: {failed} of {count(len(photos), 'photograph')} could not be used", markup=False)
+        errors.print(f"jvcr: {failed} of {count(len(photos), 'photograph')} could not be used", soft_wrap=True)
+    if unused:
+        errors.print(f"jvcr: {of_unused(unused)[2:]}", soft_wrap=True)
     return 1 if failed else 0
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is written of each photo: ``EMMA.JPG.json``, and ``EMMA.JPG.png`` with the photo of this size in it."""
+
+    json: bool = True
+    plot: bool = False
+    plot_size: int | None = None
+
+    @property
+    def suffixes(self) -> list[str]:
+        """Of the files of each photo."""
+        return [".json"] * self.json + [".png"] * self.plot
 
 
 @dataclass(frozen=True)
@@ -148,11 +183,13 @@ class Outcome:
     Attributes:
         photo: which one.
         faces: no face is an empty tuple.
+        size: width and height of the photo, pixels.
         problem: why it could not be used; empty if it could.
     """
 
     photo: Photo
     faces: tuple[Face, ...] = ()
+    size: tuple[int, int] = (0, 0)
     problem: str = ""
 
 
@@ -160,14 +197,14 @@ def predict_photos(
     landmarker: Landmarker,
     photos: Sequence[Photo],
     out: Path,
-    write_json: bool = True,
-    write_plot: bool = False,
+    wanted: Wanted | None = None,
     boxes: BoxFile | None = None,
     box_kind: BoxKind = "detector",
 ) -> Iterator[Outcome]:
     """Works on photos; when an outcome is given, its files are written.
 
-    ``NAME.json`` holds ``{"image": path, "faces": [Face.to_dict(), ...]}``, ``NAME.png`` the picture of `overview`.
+    ``EMMA.JPG.json`` holds ``{"image": path, "width": pixels, "height": pixels, "jvcr": version, "weights": name,
+    "faces": [Face.to_dict(), ...]}``, ``EMMA.JPG.png`` the picture of `overview`.
     A photo that cannot be used gets an outcome with the reason, and no file; the next ones go on.
 
     Raises:
@@ -175,43 +212,79 @@ def predict_photos(
     """
     from jvcr.inference.parallel import parallel_map
 
+    wanted = wanted or Wanted()
+
     def write(looked: tuple[Photo, Result, str]) -> Outcome:
         photo, result, problem = looked
         if problem:
             return Outcome(photo, problem=problem)
         try:
-            _write(photo, result, out, write_json, write_plot, landmarker)
+            _write(photo, result, out, wanted, landmarker)
         except OSError as error:
             if error.errno not in _FAULTS_OF_A_NAME:
                 raise  # such as a full disk: the next photo would fare no better
             return Outcome(photo, problem=f"{photo.path}: its result cannot be written: {error}")
-        return Outcome(photo, tuple(result.faces))
+        return Outcome(photo, tuple(result.faces), result.size)
 
-    looked = look_at(landmarker, photos, boxes, box_kind, details=write_plot)
+    looked = look_at(landmarker, photos, boxes, box_kind, details=wanted.plot)
     return parallel_map(write, looked, landmarker.threads)
 
 
-def _write(photo: Photo, result: Result, out: Path, as_json: bool, as_plot: bool, landmarker: Landmarker) -> None:
+def _write(photo: Photo, result: Result, out: Path, wanted: Wanted, landmarker: Landmarker) -> None:
     import json
 
+    import jvcr
     from jvcr.files import replacing
     from jvcr.viz.overview import overview
     from jvcr.viz.tiles import write_picture
 
-    if as_json:
-        data = {"image": str(photo.path), "faces": [face.to_dict() for face in result.faces]}
+    if wanted.json:
+        width, height = result.size
+        made = {"jvcr": jvcr.__version__, "weights": landmarker.weights}
+        faces = [face.to_dict() for face in result.faces]
+        data = {"image": str(photo.path), "width": width, "height": height, **made, "faces": faces}
         with replacing(photo.target(out, ".json")) as temporary:
             temporary.write_text(json.dumps(data) + "\n", encoding="utf-8")
-    if as_plot:
-        picture = overview(result.image, result.faces, landmarker.scheme, result.volumes)
+    if wanted.plot:
+        picture = overview(result.image, result.faces, landmarker.scheme, result.volumes, wanted.plot_size)
         write_picture(photo.target(out, ".png"), picture)
+
+
+@contextlib.contextmanager
+def _table(path: Path, num_landmarks: int) -> Iterator[Callable[[Outcome], None]]:
+    """Writes a table of faces; gives what adds those of a photo.
+
+    Columns: image, its path; width and height, of the image; face, its number in it from 1; box_x0 to box_y1; score;
+    yaw, pitch, roll; confidence, the mean over the landmarks; and of each landmark i xi, yi, zi and confidencei.
+    """
+    import csv
+
+    from jvcr.files import replacing
+
+    head = ["image", "width", "height", "face", "box_x0", "box_y0", "box_x1", "box_y1", "score", "yaw", "pitch", "roll"]
+    each = [f"{what}{i}" for i in range(num_landmarks) for what in ("x", "y", "z", "confidence")]
+    # Names of files need not be UTF-8: their bytes stay what they are.
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as f:
+        writer = csv.writer(f)
+        writer.writerow([*head, "confidence", *each])
+
+        def write(outcome: Outcome) -> None:
+            for number, face in enumerate(outcome.faces, 1):
+                row = face.to_dict()
+                whole = [*row["box"], row["score"], row["yaw"], row["pitch"], row["roll"]]
+                pairs = zip(row["points"], row["confidence"], strict=True)
+                values = [value for point, confidence in pairs for value in (*point, confidence)]
+                mean = round(float(face.confidence.mean()), 3)
+                writer.writerow([outcome.photo.path, *outcome.size, number, *whole, mean, *values])
+
+        yield write
 
 
 def _add_rows(table: Table, outcome: Outcome) -> None:
     """A row for each face of a photo, or one that says there is none."""
-    from rich.markup import escape
+    from jvcr.cli.terminal import printable
 
-    name = escape(outcome.photo.inside.as_posix())
+    name = printable(outcome.photo.inside.as_posix(), kept="")
     if not outcome.faces:
         table.add_row(name, "none")
     for number, face in enumerate(outcome.faces, 1):

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from jvcr.cli import terminal
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -23,7 +25,6 @@ def counting(
 
     Other lines can be printed on its console meanwhile; by default that is one of its own, on stderr.
     """
-    from rich import console as consoles
     from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
     from rich.text import Text
 
@@ -35,7 +36,7 @@ def counting(
     if total is not None:
         columns = [TextColumn(what), BarColumn(), TextColumn("{task.completed:,}/{task.total:,}")]
     columns += [Speed()] * speed + [TimeRemainingColumn()] * (total is not None)
-    errors = console or consoles.Console(stderr=True)
+    errors = console or terminal.console(stderr=True)
     with Progress(*columns, console=errors, transient=True, disable=not (enabled and errors.is_terminal)) as bar:
         task = bar.add_task(what, total=total)
         yield lambda count: bar.advance(task, count)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
+import functools
 import io
 import os
-import warnings
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +21,45 @@ if TYPE_CHECKING:
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | NDArray[np.generic]"
 """What `read_image` takes."""
 
-IMAGE_SUFFIXES = frozenset(
-    [".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".png", ".ppm", ".tga", ".tif", ".tiff", ".webp"]
-)
+FORMATS: Final = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "PNG": (".png", ".apng"),
+    "GIF": (".gif",),
+    "BMP": (".bmp",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "AVIF": (".avif", ".avifs"),
+    "HEIF": (".heic", ".heics", ".heif", ".heifs", ".hif"),
+    "JPEG2000": (".jp2", ".j2c", ".j2k", ".jpc", ".jpf", ".jpx"),
+    "DDS": (".dds",),
+    "DIB": (".dib",),
+    "ICNS": (".icns",),
+    "ICO": (".ico",),
+    "PCD": (".pcd",),
+    "PCX": (".pcx",),
+    "PSD": (".psd",),
+    "QOI": (".qoi",),
+    "SGI": (".bw", ".rgb", ".rgba", ".sgi"),
+    "SUN": (".ras",),
+    "TGA": (".tga", ".icb", ".vda", ".vst"),
+}
+"""The formats of files that are read, by Pillow's names, and their suffixes. Anyone may have made a file: only formats
+are here that Pillow decodes itself (HEIF: pillow-heif), not those that it hands to Ghostscript and other programs."""
+
+IMAGE_SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 """What counts as an image in a folder; a file that is named itself is read whatever its suffix."""
+
+# fmt: off
+OTHER_PHOTOGRAPHS = frozenset([
+    ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".exr", ".fff", ".gpr", ".hdr", ".iiq", ".jxl",
+    ".jxr", ".kdc", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".psb", ".raf", ".raw", ".rw2", ".rwl",
+    ".sr2", ".srf", ".srw", ".x3f", ".xcf"
+])
+# fmt: on
+"""Suffixes of photographs that are not read, most of them of cameras' raw formats."""
+
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
 
 MAX_PIXELS = 100_000_000
 """Files of more pixels are refused; their header tells before anything is decoded."""
@@ -38,21 +73,18 @@ class TooManyPixelsError(ImageError):
     """It has more pixels than are decoded."""
 
 
-def read_image(
-    source: ImageSource, max_pixels: int = MAX_PIXELS, formats: Sequence[str] | None = None
-) -> NDArray[np.uint8]:
+def read_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """The upright RGB pixels of an image.
 
-    Files are read by Pillow and made 8 bit RGB: the EXIF orientation is applied; grey becomes three equal channels;
-    16 bits are scaled from their full range (0-65535); transparent parts are laid on white, as a web page shows
-    them; CMYK, palettes and the like are converted without their colour profile; of several frames or pages the
-    first is taken.
+    Files of the `FORMATS` are read by Pillow and made 8 bit RGB: the EXIF orientation is applied; grey becomes three
+    equal channels; 16 bits are scaled from their full range (0-65535); transparent parts are laid on white, as a web
+    page shows them; CMYK, palettes and the like are converted without their colour profile; of several frames or pages
+    the first is taken.
 
     Args:
         source: a path, the bytes of an image file, a PIL image, or an array: uint8 of shape (h, w, 3) RGB, which comes
-            back itself, (h, w) grey or (h, w, 4) RGB with alpha.
+            back itself, (h, w) or (h, w, 1) grey, or (h, w, 4) RGB with alpha.
         max_pixels: refuse files with more pixels than this, before decoding them.
-        formats: Pillow's names of the formats that files may have, as ("JPEG", "PNG"); None is all that it reads.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -69,7 +101,7 @@ def read_image(
     if isinstance(source, Image.Image):
         return _from_pil(source, "the PIL image", max_pixels)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _from_file(io.BytesIO(source), "the image given as bytes", max_pixels, formats)
+        return _from_file(io.BytesIO(source), "the image given as bytes", max_pixels)
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         if path.is_dir():
@@ -78,7 +110,7 @@ def read_image(
             raise ImageError(f"{path} is a pipe or a device, not an image file")
         # An OSError of open() (no such file, no permission) names the path itself.
         with path.open("rb") as file:
-            return _from_file(file, str(path), max_pixels, formats)
+            return _from_file(file, str(path), max_pixels)
     raise TypeError(
         f"an image is a path, the bytes of a file, a PIL image or a NumPy array, got {type(source).__name__}; "
         "convert it to one of these, such as numpy.asarray(image)"
@@ -91,16 +123,16 @@ def _from_array(array: NDArray[np.generic]) -> NDArray[np.uint8]:
             f"an image array must be uint8 with values 0-255, got {array.dtype}: scale it yourself, for values in "
             "0-1 by (image * 255).round().astype(numpy.uint8)"
         )
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         raise ImageError(
-            f"an image array must have the shape (h, w, 3) RGB, (h, w) grey or (h, w, 4) RGB with alpha, "
+            f"an image array must have the shape (h, w, 3) RGB, (h, w) or (h, w, 1) grey, or (h, w, 4) RGB with alpha, "
             f"got {array.shape}; move the channels last, and call once for each image of a batch"
         )
     if 0 in array.shape:
         raise ImageError(f"the image array holds no pixels: its shape is {array.shape}")
     pixels = cast(NDArray[np.uint8], array)
-    if pixels.ndim == 2:
-        return np.repeat(pixels[:, :, None], 3, axis=2)
+    if pixels.ndim == 2 or pixels.shape[2] == 1:
+        return np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, axis=2)
     if pixels.shape[2] == 4:
         return _on_white(pixels)
     return np.ascontiguousarray(pixels)
@@ -113,30 +145,48 @@ def _on_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return ((blended + 127) // 255).astype(np.uint8)
 
 
-def _from_file(
-    file: io.BytesIO | io.BufferedReader, name: str, max_pixels: int, formats: Sequence[str] | None
-) -> NDArray[np.uint8]:
+def _from_file(file: io.BytesIO | io.BufferedReader, name: str, max_pixels: int) -> NDArray[np.uint8]:
     from PIL import Image, UnidentifiedImageError
 
-    if not file.read(1):
-        raise ImageError(f"{name} is empty (0 bytes): fetch or export it again")
+    head = file.read(12)
     file.seek(0)
+    if not head:
+        raise ImageError(f"{name} is empty (0 bytes): fetch or export it again")
+    is_heif = head[4:8] == b"ftyp" and head[8:] in _HEIF_BRANDS
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of large pictures before ours is asked whether it is too large.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(file, formats=None if formats is None else tuple(formats))
+        image = Image.open(file, formats=_formats(is_heif))
     except UnidentifiedImageError as error:
+        if is_heif and "HEIF" not in Image.OPEN:
+            raise ImageError(f'{name} is a HEIC or HEIF photograph: to read these, pip install "jvcr[heif]"') from error
         raise ImageError(
-            f"{name} is not an image in a format that Pillow reads (JPEG, PNG, WebP, TIFF, ...), or its first bytes "
+            f"{name} is not an image in a format that is read (JPEG, PNG, WebP, TIFF, HEIC, ...), or its first bytes "
             "are damaged; open it in a picture viewer, and save it as JPEG or PNG"
         ) from error
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large(name, str(error), max_pixels) from error
     except Exception as error:  # the readers of damaged headers raise what happens to go wrong in them
         raise _damaged(name, error) from error
     with image:
         return _from_pil(image, name, max_pixels)
+
+
+@functools.cache
+def _formats(with_heif: bool) -> tuple[str, ...]:
+    """The names of the formats that can be read here."""
+    from PIL import Image, _imaging
+
+    if with_heif:
+        with contextlib.suppress(ImportError):
+            import pillow_heif
+
+            pillow_heif.register_heif_opener(thumbnails=False)
+    Image.init()
+    # libtiff writes to stderr, whoever that belongs to, what it finds wrong with a file; Pillow raises it as well.
+    with contextlib.suppress(OSError, AttributeError):
+        libtiff = ctypes.CDLL(_imaging.__file__)
+        libtiff.TIFFSetErrorHandler(None)
+        libtiff.TIFFSetWarningHandler(None)
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _from_pil(image: Image.Image, name: str, max_pixels: int) -> NDArray[np.uint8]:

@@ -38,6 +38,7 @@ class _Job:
     """An image, empty if it is not needed any more, and of each face in it box, score and crop; or what is wrong."""
 
     image: NDArray[np.uint8]
+    size: tuple[int, int]
     boxes: NDArray[np.floating]
     scores: Sequence[float | None]
     crops: Sequence[Crop]
@@ -62,6 +63,7 @@ class Result:
     Attributes:
         faces: as of a call.
         error: why the image could not be used; None if it could.
+        size: width and height of the image, pixels.
         image: (h, w, 3) uint8 RGB, as it was read.
         volumes: (n, D, H, W) the predicted compact volume of each face, in the unit frame of its crop (z, y, x).
         crops: the crop of each; ``crops[i].to_image`` takes points of that unit frame to the frame of the faces'
@@ -70,6 +72,7 @@ class Result:
 
     faces: list[Face]
     error: Exception | None = None
+    size: tuple[int, int] = (0, 0)
     image: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 0, 3), np.uint8))
     volumes: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0, 0, 0), np.float32))
     crops: list[Crop] = field(default_factory=list)
@@ -262,7 +265,7 @@ class Landmarker:
             except (OSError, ValueError) as error:
                 if on_error == "raise":
                     raise
-                return _Job(nothing, np.zeros((0, 4)), (), (), error)
+                return _Job(nothing, (0, 0), np.zeros((0, 4)), (), (), error)
             if image_is_needed or len(job.crops) > self.max_batch:
                 return job
             # What waits for the network is small.
@@ -299,7 +302,7 @@ class Landmarker:
         for job in jobs:
             own = list(islice(regressed, len(job.crops)))
             faces = list(map(self._face, job.boxes, job.scores, own))
-            result = Result(faces, job.error)
+            result = Result(faces, job.error, job.size)
             if details:
                 result = replace(result, image=job.image)
             if details and own:
@@ -312,13 +315,14 @@ class Landmarker:
         if box_kind not in ("detector", "landmarks"):
             raise ValueError(f'box_kind must be "detector" or "landmarks", got {box_kind!r}')
         image, rule = read_image(source), self._network.info.crop
+        size = image.shape[1], image.shape[0]
         if boxes is None:
             detected, scores = self.detect(image)
-            return _Job(image, detected, scores.tolist(), [Crop.from_detection(box, rule) for box in detected])
+            return _Job(image, size, detected, scores.tolist(), [Crop.from_detection(box, rule) for box in detected])
         name = f"{source}: " if isinstance(source, (str, os.PathLike)) else ""
         given = _checked_boxes(boxes, image, name)
         crop = Crop.from_detection if box_kind == "detector" else Crop.from_box
-        return _Job(image, given, [None] * len(given), [crop(box, rule=rule) for box in given])
+        return _Job(image, size, given, [None] * len(given), [crop(box, rule=rule) for box in given])
 
     def _regress(self, jobs: Sequence[_Job], passes: int | None) -> Iterator[_Regressed]:
         """Runs the crops of all jobs in batches; one result for each crop, in order."""

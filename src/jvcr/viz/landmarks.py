@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -25,6 +28,15 @@ INK = (24, 26, 31)
 
 SUBPIXEL_BITS = 4
 """OpenCV draws at places in 1/16 pixel: `fixed_point`."""
+
+_FADED = 0.45
+"""How much of a hidden line covers what is behind it."""
+
+_BEHIND = 0.04
+"""A landmark is hidden if the surface lies so much in front of it, in sizes of the object."""
+
+_AWAY = 0.1
+"""Sine of the angle by which a surface must be turned away so that it counts as facing away."""
 
 _TEXT = (96, 100, 108)
 _LABEL = (255, 255, 255)
@@ -52,7 +64,8 @@ def draw_faces(
         if not isinstance(face, TrackedFace):
             box = fixed_point(face.box.reshape(2, 2))
             cv2.rectangle(canvas, box[0], box[1], _LABEL, max(1, round(extent / 250)), cv2.LINE_AA, SUBPIXEL_BITS)
-        draw_landmarks(canvas, face.points, depth_colors(face), _edges(face, scheme), extent, outline=INK)
+        hidden = hidden_landmarks(face.points, _scheme(face, scheme))
+        draw_landmarks(canvas, face.points, depth_colors(face), _edges(face, scheme), extent, INK, hidden)
         if isinstance(face, TrackedFace):
             _draw_axes(canvas, face, extent)
             x, y = face.points[:, :2].min(0).tolist()
@@ -87,13 +100,13 @@ def draw_views(
     # One scale for all views, so that the head turns instead of growing.
     radius = float(np.linalg.norm(points, axis=1).max()) or 1.0
     points *= 0.46 * size / radius
-    colors, edges = depth_colors(face), _edges(face, scheme)
+    colors, edges, known = depth_colors(face), _edges(face, scheme), _scheme(face, scheme)
     text_size = max(0.32, size / 520)
     drawn = []
     for name, turn_deg in views:
         view = np.full((size, size, 3), PAPER, np.uint8)
         turned = points @ _about_y(turn_deg).T + np.array([size / 2, size * 0.47, 0])
-        draw_landmarks(view, turned, colors, edges, size * 0.75)
+        draw_landmarks(view, turned, colors, edges, size * 0.75, hidden=hidden_landmarks(turned, known))
         caption(view, name)
         drawn.append(view)
     write_text(drawn[0], title, (round(size * 0.05), round(size * 0.1)), text_size, _TEXT)
@@ -113,8 +126,9 @@ def draw_landmarks(
     edges: Sequence[tuple[int, int]],
     extent: float,
     outline: tuple[int, int, int] | None = None,
+    hidden: NDArray[np.bool_] | None = None,
 ) -> None:
-    """Draws landmarks onto a picture, in place: lines and dots, the far ones first.
+    """Draws landmarks onto a picture, in place: lines and dots, the near ones over the far ones.
 
     Args:
         canvas: (h, w, 3) RGB.
@@ -123,25 +137,114 @@ def draw_landmarks(
         edges: index pairs to join.
         extent: size of the object in pixels, which sets the thickness.
         outline: colour of a rim around all of it; None for none.
+        hidden: (N,) which of them lie behind the object: they, and the lines to them, are thin and faded.
     """
+    hidden = np.zeros(len(points), bool) if hidden is None else hidden
+    places, depth = fixed_point(points[:, :2]), points[:, 2]
     thickness = max(1, round(extent / 160))
-    radius = max(1.0, extent / 110)
-    places = fixed_point(points[:, :2])
-    middle = {edge: (points[edge[0], 2] + points[edge[1], 2]) / 2 for edge in edges}
-    lines = sorted(edges, key=lambda edge: -middle[edge])
-    dots = np.argsort(-points[:, 2], kind="stable")
-    fixed_radius = round(radius * 2**SUBPIXEL_BITS)
-    if outline is not None:
-        for a, b in lines:
-            cv2.line(canvas, places[a], places[b], outline, thickness + 2, cv2.LINE_AA, SUBPIXEL_BITS)
-        for i in dots:
-            rim = fixed_radius + 2**SUBPIXEL_BITS
-            cv2.circle(canvas, places[i], rim, outline, cv2.FILLED, cv2.LINE_AA, SUBPIXEL_BITS)
-    for a, b in lines:
-        color = ((colors[a].astype(int) + colors[b]) // 2).tolist()
-        cv2.line(canvas, places[a], places[b], color, thickness, cv2.LINE_AA, SUBPIXEL_BITS)
-    for i in dots:
-        cv2.circle(canvas, places[i], fixed_radius, colors[i].tolist(), cv2.FILLED, cv2.LINE_AA, SUBPIXEL_BITS)
+    radius = round(max(1.0, extent / 110) * 2**SUBPIXEL_BITS)
+    rim = 2**SUBPIXEL_BITS
+
+    # A dot lies on all lines that end in it, so that no joint is cut.
+    nearest = depth.astype(np.float64)
+    lines: list[tuple[float, tuple[int, ...]]] = []
+    for a, b in edges:
+        middle = float(depth[a] + depth[b]) / 2
+        nearest[[a, b]] = np.minimum(nearest[[a, b]], middle)
+        lines.append((middle, (a, b)))
+    dots: list[tuple[float, tuple[int, ...]]] = [
+        (float(nearest[i]), (i,)) for i in np.argsort(-depth, kind="stable").tolist()
+    ]
+    parts = [part for _, part in sorted(lines + dots, key=lambda part: -part[0])]
+
+    def draw(part: tuple[int, ...], color: tuple[int, int, int] | None, wide: int, large: int) -> None:
+        own = (colors[list(part)].astype(int).sum(0) // len(part)).tolist() if color is None else color
+        if len(part) == 2:
+            cv2.line(canvas, places[part[0]], places[part[1]], own, wide, cv2.LINE_AA, SUBPIXEL_BITS)
+        else:
+            cv2.circle(canvas, places[part[0]], large, own, cv2.FILLED, cv2.LINE_AA, SUBPIXEL_BITS)
+
+    faded = [any(hidden[i] for i in part) for part in parts]
+    if any(faded):
+        (x0, y0), (x1, y1) = (points[:, :2].min(0) - 2 * thickness), (points[:, :2].max(0) + 2 * thickness + 2)
+        window = canvas[max(0, int(y0)) : max(0, int(y1)), max(0, int(x0)) : max(0, int(x1))]
+        before = window.copy()
+        for part in itertools.compress(parts, faded):
+            draw(part, None, max(1, thickness // 2), radius // 2)
+        window[:] = np.rint(window * _FADED + before * (1 - _FADED))
+    for part, thin in zip(parts, faded, strict=True):
+        if not thin:
+            if outline is not None:
+                draw(part, outline, thickness + 2, radius + rim)
+            draw(part, None, thickness, radius)
+
+
+def hidden_landmarks(points: NDArray[np.floating], scheme: LandmarkScheme | None) -> NDArray[np.bool_]:
+    """(N,) which landmarks the object itself hides.
+
+    A surface is spanned over all landmarks. Hidden is what it covers, and what all of it around faces away.
+
+    Args:
+        points: (N, 3) places in the picture, and depth in the same unit.
+        scheme: its template says how the surface lies; without one nothing is hidden.
+    """
+    if scheme is None or scheme.template is None or scheme.num_landmarks != len(points):
+        return np.zeros(len(points), bool)
+    triangles = _surface(scheme.template)
+    corners = points[triangles].astype(np.float64)  # (triangles, 3, 3)
+    a, b, c = (corners[:, None, k, :2] for k in range(3))
+    place = points[None, :, :2]
+    area = _cross(b - a, c - a)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = np.stack([_cross(b - place, c - place), _cross(c - place, a - place), _cross(a - place, b - place)])
+        shares = shares / area
+        surface = np.einsum("kti,tk->ti", shares, corners[:, :, 2])
+    margin = _BEHIND * float(np.ptp(points, axis=0).max())
+    covered = ((shares > 0).all(0) & (surface < points[:, 2] - margin)).any(0)
+
+    sizes = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    towards = area[:, 0] >= -_AWAY * sizes
+    seen = np.zeros(len(points), bool)
+    seen[triangles[towards]] = True
+    return np.asarray(covered | (~seen & np.isin(np.arange(len(points)), triangles)))
+
+
+@functools.cache
+def _surface(template: tuple[tuple[float, float, float], ...]) -> NDArray[np.intp]:
+    """(n, 3) the triangles of a surface over the template's points, clockwise as seen from the front."""
+    points = np.array(template, np.float32)[:, :2]
+    low, high = points.min(0), points.max(0)
+    plane = cv2.Subdiv2D((-1, -1, 1002, 1002))
+    points = (points - low) / (high - low).max() * 1000
+    plane.insert(points.tolist())
+    corners = np.asarray(plane.getTriangleList()).reshape(-1, 3, 2)
+    inside = corners[((corners >= -0.5) & (corners <= 1000.5)).all((1, 2))]
+    triangles = np.linalg.norm(inside[:, :, None] - points, axis=-1).argmin(-1)
+    a, b, c = (points[triangles[:, k]] for k in range(3))
+    return np.asarray(np.where(_cross(b - a, c - a)[:, None] < 0, triangles[:, ::-1], triangles))
+
+
+def _cross(u: NDArray[np.floating], v: NDArray[np.floating]) -> NDArray[np.floating]:
+    return u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0]
+
+
+def draw_legend(picture: NDArray[np.uint8]) -> None:
+    """Says in the lower left corner of a picture, in place, which colours are near and which far."""
+    (x, y), size = corner(picture)
+    bar, height = round(110 * size), max(3, round(14 * size))
+    write_text(picture, "near", (x, y), size, _LABEL, outline=INK)
+    left, top = x + round(80 * size), y - height
+    colors = turbo(np.linspace(0, 1, bar), (0.0, 1.0))
+    window = picture[max(0, top) : y, left : left + bar]
+    window[:] = colors[None, : window.shape[1]]
+    write_text(picture, "far", (left + bar + round(8 * size), y), size, _LABEL, outline=INK)
+
+
+def corner(picture: NDArray[np.uint8]) -> tuple[tuple[int, int], float]:
+    """Where a line of text in the lower left corner of a picture begins, and its size."""
+    height, width = picture.shape[:2]
+    size = min(max(0.35, min(height, width) / 900), width / 250)
+    return (round(12 * size), height - round(12 * size)), size
 
 
 def fixed_point(points_px: NDArray[np.floating]) -> list[tuple[int, int]]:
@@ -185,13 +288,17 @@ def _draw_axes(canvas: NDArray[np.uint8], face: Face, extent: float) -> None:
         cv2.line(canvas, start, tip, _AXES[axis], thickness, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
-def _edges(face: Face, scheme: LandmarkScheme | None) -> tuple[tuple[int, int], ...]:
+def _scheme(face: Face, scheme: LandmarkScheme | None) -> LandmarkScheme | None:
+    """The scheme given, or the built-in one that the face names, if it fits the face."""
     if scheme is None:
-        try:
+        with contextlib.suppress(ValueError):
             scheme = load_scheme(face.scheme)
-        except ValueError:
-            return ()
-    return scheme.edges if scheme.num_landmarks == len(face.points) else ()
+    return scheme if scheme is not None and scheme.num_landmarks == len(face.points) else None
+
+
+def _edges(face: Face, scheme: LandmarkScheme | None) -> tuple[tuple[int, int], ...]:
+    known = _scheme(face, scheme)
+    return () if known is None else known.edges
 
 
 def _upright(face: Face) -> NDArray[np.float64]:

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from jvcr.inference.face import Face
 from jvcr.scheme import LandmarkScheme
-from jvcr.viz.landmarks import PAPER, VIEWS, caption, draw_faces, draw_views
+from jvcr.viz.landmarks import INK, PAPER, VIEWS, caption, corner, draw_faces, draw_legend, draw_views, write_text
 from jvcr.viz.volume import render_volume
 
 PANEL_FACES = 3
 """So many faces, the most certain ones, are shown in 3D."""
 
-SMALLEST_OVERVIEW, LARGEST_OVERVIEW = 640, 1280
-"""Longer side of the picture in an overview, pixels: small ones are enlarged, so that lines stay fine."""
+SMALLEST_PANEL, LARGEST_PANEL = 128, 480
+"""Width of a view in 3D, pixels; between these it is a third of the picture's height."""
 
 _TWO_SIDES = (VIEWS[0], VIEWS[-1])
 
@@ -28,6 +28,7 @@ def overview(
     faces: Sequence[Face],
     scheme: LandmarkScheme | None = None,
     volumes: NDArray[np.floating] | None = None,
+    size: int | None = None,
 ) -> NDArray[np.uint8]:
     """One picture worth showing: the image with its landmarks and, beside it, the first faces in 3D.
 
@@ -37,31 +38,34 @@ def overview(
         scheme: as in `jvcr.viz.landmarks.draw_faces`.
         volumes: (n, D, H, W) the estimated volume of each face, as `Landmarker.volumes` gives them. With them a face is
             shown from the front and from the side, and its volume below; without, from three sides.
+        size: longer side of the image in the picture, pixels; None leaves it as it is.
 
     Returns:
-        RGB pixels; the image in it is enlarged or reduced to a longer side of 640 to 1280.
+        RGB pixels. Below the image stands what the colours mean, or that there is no face.
     """
     height, width = image.shape[:2]
-    scale = np.clip(1, SMALLEST_OVERVIEW / max(height, width), LARGEST_OVERVIEW / max(height, width))
-    columns, rows = max(1, round(width * scale)), max(1, round(height * scale))
-    if (columns, rows) != (width, height):
+    if size is not None and size != max(height, width):
+        scale = size / max(height, width)
+        columns, rows = max(1, round(width * scale)), max(1, round(height * scale))
         method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
         image = np.asarray(cv2.resize(image, (columns, rows), interpolation=method), dtype=np.uint8)
         faces = [_scaled(face, columns / width, rows / height) for face in faces]
     picture = draw_faces(image, faces, scheme)
     if not faces:
+        write_text(picture, "no face", *corner(picture), PAPER, outline=INK)
         return picture
-    size = max(rows // 3, SMALLEST_OVERVIEW // 5)
+    draw_legend(picture)
+    side = int(np.clip(len(picture) // 3, SMALLEST_PANEL, LARGEST_PANEL))
     panels = []
     for index, face in enumerate(faces[:PANEL_FACES]):
         title = str(index + 1) if len(faces) > 1 else ""
         if volumes is None:
-            panels.append(draw_views(face, size, scheme, title))
+            panels.append(draw_views(face, side, scheme, title))
         else:
-            cloud = render_volume(volumes[index], size)
+            cloud = render_volume(volumes[index], side)
             caption(cloud, "estimated volume")
-            panels.append(np.concatenate([draw_views(face, size, scheme, title, _TWO_SIDES), cloud]))
-    total = max(rows, 3 * size)
+            panels.append(np.concatenate([draw_views(face, side, scheme, title, _TWO_SIDES), cloud]))
+    total = max(len(picture), 3 * side)
     return np.concatenate([_padded(part, total) for part in (picture, *panels)], axis=1)
 
 

@@ -14,7 +14,16 @@ from jvcr.geometry.crop import Crop
 from jvcr.geometry.warp import warp_crop
 from jvcr.inference.face import Face
 from jvcr.scheme import LandmarkScheme
-from jvcr.viz.landmarks import INK, PAPER, SUBPIXEL_BITS, draw_landmarks, fixed_point, turbo
+from jvcr.viz.landmarks import (
+    INK,
+    PAPER,
+    SUBPIXEL_BITS,
+    draw_landmarks,
+    draw_legend,
+    fixed_point,
+    hidden_landmarks,
+    turbo,
+)
 
 TURN_DEG, TILT_DEG = 26.0, 16.0
 """How far the cube is turned about its upright axis, and how far it is looked at from above."""
@@ -129,9 +138,11 @@ def draw_photo(example: Example, size: int) -> NDArray[np.uint8]:
     canvas = warp_crop(example.image, example.crop, fine)
     to_tile = cv2.invertAffineTransform(example.crop.crop_to_image_matrix(fine))
     points = example.face.points.astype(np.float64)
-    places = np.column_stack([points[:, :2] @ to_tile[:, :2].T + to_tile[:, 2], points[:, 2]])
+    depth = points[:, 2] * fine / example.crop.side
+    places = np.column_stack([points[:, :2] @ to_tile[:, :2].T + to_tile[:, 2], depth])
     colors = turbo(example.points_unit[:, 2], (-0.75, 0.75))
-    draw_landmarks(canvas, places, colors, example.scheme.edges, fine * 0.7, outline=INK)
+    hidden = hidden_landmarks(places, example.scheme)
+    draw_landmarks(canvas, places, colors, example.scheme.edges, fine * 0.7, INK, hidden)
     return _reduced(canvas, size)
 
 
@@ -143,8 +154,10 @@ def volume_figure(example: Example, size: int = 480) -> NDArray[np.uint8]:
     """
     points = example.points_unit
     ideal = draw_compact_volume(points, example.volume.shape)
+    photo = draw_photo(example, size)
+    draw_legend(photo)
     parts = [
-        (draw_photo(example, size), "image and landmarks"),
+        (photo, "image and landmarks"),
         (draw_shape(points, example.scheme, size, axes=True), "(a) landmarks in 3D"),
         (render_volume(ideal, size, axes=True), "(b) their compact volume, Eq. 1-2"),
         (render_volume(example.volume, size, axes=True), "(c) estimated volume"),
