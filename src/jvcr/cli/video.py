@@ -77,7 +77,8 @@ def video(
         Take the jitter out of landmarks and pose; --no-smooth gives each frame as it is found.
     """
     import cv2
-    from rich.console import Console
+
+    from jvcr.cli import terminal
 
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     from jvcr.inference.detector import SlimeFaceDetector
@@ -95,7 +96,7 @@ def video(
     detector = SlimeFaceDetector(detect_size, threads=landmarker.threads)
     tracker = Tracker(landmarker, detector, detect_every, max_faces, smooth)
 
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    errors = terminal.console(stderr=True, soft_wrap=True)
     total = _frames_ahead(frames.total, frames.fps, start, until_s)
     began = time.perf_counter()
     with _ended_as_by_ctrl_c(), counting("frames", total, console=errors, speed=True) as advance:
@@ -103,7 +104,7 @@ def video(
         summary = track_video(frames.frames(start, until_s), tracker, out, sound, lambda _: advance(1))
     took_s = time.perf_counter() - began
 
-    output = Console(highlight=False, soft_wrap=True)
+    output = terminal.console(soft_wrap=True)
     if frames.unreadable:
         verb = "was" if frames.unreadable == 1 else "were"
         lost = count(frames.unreadable, "frame")
@@ -217,9 +218,9 @@ def _naming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is not None:
-            error.filename = str(path)
-        raise
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 @contextlib.contextmanager

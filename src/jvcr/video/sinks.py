@@ -219,7 +219,7 @@ class _Sound:
         with contextlib.suppress(FFmpegError):
             for packet in self._source.demux(stream):
                 for piece in [packet] if self._copied else packet.decode():
-                    if piece.pts is None:
+                    if piece.pts is None or piece.time_base is None:
                         continue
                     piece.pts -= round(Fraction(begin_s) / piece.time_base)
                     if piece.pts > last:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -124,7 +124,7 @@ class VideoFile:
         from av.error import FFmpegError
 
         self.unreadable = 0
-        number, last_s = -1, -math.inf
+        number, begin, last_s = -1, Fraction(0), -math.inf
         with self._opened() as (container, stream):
             stream.thread_type = "AUTO"
             # AVI and MP4 have an index of what is shown. An AVI that was cut short has lost it, but tells its length.
@@ -135,7 +135,7 @@ class VideoFile:
                 try:
                     packet = next(packets)
                     missing -= packet.size > 0
-                    decoded: Sequence[VideoFrame | None] = packet.decode()  # type: ignore[assignment]
+                    decoded: Sequence[VideoFrame | None] = packet.decode()
                 except StopIteration:
                     break
                 except FFmpegError:
@@ -145,9 +145,11 @@ class VideoFile:
                     if frame is None or frame.is_corrupt:
                         self.unreadable += 1
                         continue
+                    shown_at = (frame.pts or 0) * (frame.time_base or Fraction(1))
                     if last_s == -math.inf:
-                        self.begin_s = frame.time or 0.0
-                    time_s = (frame.time or 0.0) - self.begin_s
+                        begin = shown_at
+                        self.begin_s = float(begin)
+                    time_s = float(shown_at - begin)
                     if time_s <= last_s:  # a file without times, or with wrong ones
                         time_s = last_s + 1 / self.fps
                     last_s = time_s
@@ -200,7 +202,8 @@ def _as_shown(frame: VideoFrame, pixel_aspect: Fraction | None) -> NDArray[np.ui
     wide = float(pixel_aspect or 1)
     width = round(frame.width * wide) if 0.2 < wide < 5 else frame.width
     image = frame.to_ndarray(format="rgb24", width=width)
-    for data in frame.side_data:
+    side_data: Any = frame.side_data  # PyAV's own annotation is wrong
+    for data in side_data:
         if data.type.name == "DISPLAYMATRIX":
             # x, y of the frame are shown at a x + c y, b x + d y.
             a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()
