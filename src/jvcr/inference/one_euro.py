@@ -9,14 +9,20 @@ from numpy.typing import ArrayLike, NDArray
 
 from jvcr.geometry.pose import HeadPose, euler_to_rotation, rotation_to_euler
 
-POINTS_CUTOFF_HZ, POINTS_BETA = 1.0, 40.0
-"""Of the filter on landmarks: cutoff at rest, Hz, and Hz more for each face size that a landmark moves in a second."""
+CUTOFF_HZ = 0.8
+"""Cutoff of what is at rest, Hz."""
 
-POSE_CUTOFF_HZ, POSE_BETA = 1.0, 0.1
-"""Of the filter on the pose: cutoff at rest, Hz, and Hz more for each degree that the head turns in a second."""
+MOTION_BETA = 3000.0
+"""Hz more for the square of the speed with which the whole face moves in the picture, in face sizes a second."""
 
-SPEED_CUTOFF_HZ = 1.0
-"""Cutoff of the filter on the speeds themselves, Hz: the one-euro paper's."""
+SHAPE_BETA = 300.0
+"""The same for a landmark that moves within the face."""
+
+POSE_BETA = 0.01
+"""Hz more for the square of the speed with which the head turns, in degrees a second."""
+
+SPEED_CUTOFF_HZ = 2.0
+"""Cutoff of the filter on the speeds themselves, Hz."""
 
 _ONE_DEGREE = math.sqrt(2) * math.radians(1)
 """How far a small turn by a degree moves a rotation matrix, as the root of the sum over its squared entries."""
@@ -25,19 +31,20 @@ _ONE_DEGREE = math.sqrt(2) * math.radians(1)
 class OneEuroFilter:
     """A low-pass filter whose cutoff rises with speed: steady at rest, prompt in motion.
 
-    Casiez, Roussel and Vogel, "1 Euro Filter", CHI 2012, Algorithm 1. There each number has a speed and a cutoff of its
-    own; here each row has, so that a movement is treated alike in all directions.
+    Casiez, Roussel and Vogel, "1 Euro Filter", CHI 2012, Algorithm 1, with two changes: the cutoff rises with the
+    square of the speed, which keeps out the small speeds of jitter and lets motion pass; and speed and cutoff belong to
+    a row, not to each number, so that a movement is treated alike in all directions.
 
     Args:
         min_cutoff_hz: cutoff at rest, Hz: lower takes away more jitter, and lags more behind slow motion.
-        beta: rise of the cutoff, Hz for a unit of speed: higher lags less behind fast motion.
+        beta: rise of the cutoff, Hz for a squared unit of speed: higher lags less behind fast motion.
         speed_cutoff_hz: cutoff of the low-pass filter on the speed, Hz.
 
     Raises:
         ValueError: a cutoff is not positive, or beta is negative.
     """
 
-    def __init__(self, min_cutoff_hz: float, beta: float, speed_cutoff_hz: float = SPEED_CUTOFF_HZ) -> None:
+    def __init__(self, min_cutoff_hz: float, beta: float, speed_cutoff_hz: float) -> None:
         if not (min_cutoff_hz > 0 and speed_cutoff_hz > 0 and beta >= 0):
             raise ValueError(
                 "a one-euro filter needs cutoffs > 0 and beta >= 0, "
@@ -70,24 +77,28 @@ class OneEuroFilter:
             step_s = time_s - self._time_s
             velocity = (new - self._values) / (step_s * unit)
             self._velocity = self._velocity + _share(self.speed_cutoff_hz, step_s) * (velocity - self._velocity)
-            speed = np.linalg.norm(self._velocity, axis=1, keepdims=True)
-            cutoff_hz = self.min_cutoff_hz + self.beta * speed
+            cutoff_hz = self.min_cutoff_hz + self.beta * (self._velocity**2).sum(axis=1, keepdims=True)
             self._values = self._values + _share(cutoff_hz, step_s) * (new - self._values)
         self._time_s = time_s
         return self._values.copy()
 
 
 class FaceSmoother:
-    """The one-euro filter on one face: on each landmark, and on the rotation of its head.
+    """The one-euro filter on one face: on its motion in the picture, its shape, and the rotation of its head.
 
-    Speeds of landmarks count in sizes of the face, the longer side of the landmarks' box, so that the constants fit
-    faces of any size. The rotation is filtered as a matrix, so that angles which pass from 180 to -180 degrees do not
-    matter.
+    The motion is the similarity (shift, turn and zoom in the picture) that takes the shape to the landmarks. All of
+    them tell it, so it jitters little and its filter can open at small speeds; the shape, which moves little, is
+    filtered harder in the frame of the face. So fast motion is not left behind, and a face at rest stands still.
+
+    Speeds count in sizes of the face, the longer side of the landmarks' box, so that the constants fit faces of any
+    size. The rotation is filtered as a matrix, so that angles which pass from 180 to -180 degrees do not matter.
     """
 
     def __init__(self) -> None:
-        self._points = OneEuroFilter(POINTS_CUTOFF_HZ, POINTS_BETA)
-        self._rotation = OneEuroFilter(POSE_CUTOFF_HZ, POSE_BETA)
+        self._motion = OneEuroFilter(CUTOFF_HZ, MOTION_BETA, SPEED_CUTOFF_HZ)
+        self._shape = OneEuroFilter(CUTOFF_HZ, SHAPE_BETA, SPEED_CUTOFF_HZ)
+        self._rotation = OneEuroFilter(CUTOFF_HZ, POSE_BETA, SPEED_CUTOFF_HZ)
+        self._last_shape: NDArray[np.float64] | None = None
 
     def __call__(
         self, points_px: ArrayLike, pose: HeadPose | None, time_s: float
@@ -97,9 +108,25 @@ class FaceSmoother:
         Raises:
             ValueError: as `OneEuroFilter`.
         """
-        points = np.asarray(points_px, dtype=np.float64)
-        size = float(np.ptp(points[:, :2], axis=0).max())
-        smooth = self._points(points, time_s, max(size, 1.0))
+        points = np.array(points_px, dtype=np.float64)
+        size = max(float(np.ptp(points[:, :2], axis=0).max()), 1.0)
+        # A complex number for the x, y of a point, another for the turn and zoom.
+        xy = points[:, 0] + 1j * points[:, 1]
+        middle = xy.mean()
+        around = xy - middle
+        if self._last_shape is None:
+            zoom = complex(np.sqrt((np.abs(around) ** 2).mean()))
+        else:
+            shape = self._last_shape[:, 0] + 1j * self._last_shape[:, 1]
+            zoom = np.vdot(shape, around) / max(np.vdot(shape, shape).real, 1e-9)
+        zoom = zoom or 1.0  # of points that lie on one spot
+        shape = around / zoom
+        shape = np.column_stack([shape.real, shape.imag, points[:, 2] / abs(zoom)])
+        self._last_shape = self._shape(shape, time_s, size / abs(zoom))
+        motion = np.array([[middle.real, middle.imag, zoom.real, zoom.imag]])
+        x, y, zoom_x, zoom_y = self._motion(motion, time_s, size)[0]
+        moved = complex(x, y) + complex(zoom_x, zoom_y) * (self._last_shape[:, 0] + 1j * self._last_shape[:, 1])
+        smooth = np.column_stack([moved.real, moved.imag, self._last_shape[:, 2] * math.hypot(zoom_x, zoom_y)])
         if pose is None:
             return smooth, None
         matrix = self._rotation(euler_to_rotation(pose).reshape(1, 9), time_s, _ONE_DEGREE).reshape(3, 3)

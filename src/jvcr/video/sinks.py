@@ -20,6 +20,7 @@ from jvcr.video.sources import Frame, VideoFile, create_container, open_containe
 from jvcr.viz.landmarks import draw_faces
 
 if TYPE_CHECKING:
+    from av import Packet
     from av.audio.stream import AudioStream
     from av.container import InputContainer, OutputContainer
     from av.video.stream import VideoStream
@@ -138,7 +139,7 @@ class _AnnotatedVideo:
         self._output = create_container(path)
         self._stream: VideoStream | None = None
         self._sound: _Sound | None = None
-        self._begin_s, self._ticks = 0.0, -1
+        self._begin_s, self._ticks, self._step = 0.0, -1, _TICKS_A_SECOND // 30
 
     def write(self, frame: Frame, faces: Sequence[TrackedFace]) -> None:
         from av import VideoFrame
@@ -149,22 +150,30 @@ class _AnnotatedVideo:
             self._stream = _h264_stream(self._output, width, height)
             self._sound = _sound_of(self._source, self._output, frame.time_s)
         picture = _fitted(draw_faces(frame.image, faces, self._scheme), (self._stream.width, self._stream.height))
-        self._ticks = max(self._ticks + 1, round((frame.time_s - self._begin_s) * _TICKS_A_SECOND))
+        ticks = round((frame.time_s - self._begin_s) * _TICKS_A_SECOND)
+        if self._ticks >= 0:
+            self._step = max(1, ticks - self._ticks)
+        self._ticks = max(self._ticks + 1, ticks)
         shown = VideoFrame.from_ndarray(picture).reformat(format="yuv420p", dst_colorspace=_BT709)
         shown.pts, shown.time_base = self._ticks, Fraction(1, _TICKS_A_SECOND)
-        self._output.mux(self._stream.encode(shown))
+        self._mux(self._stream.encode(shown))
         if self._sound:
             self._sound.write(self._ticks / _TICKS_A_SECOND)
 
     def close(self) -> None:
         try:
             if self._stream is not None:
-                self._output.mux(self._stream.encode())
-            if self._sound and self._source:
-                self._sound.write(self._ticks / _TICKS_A_SECOND + 1 / self._source.fps)
+                self._mux(self._stream.encode())
+            if self._sound:
+                self._sound.write((self._ticks + self._step) / _TICKS_A_SECOND)
                 self._sound.close()
         finally:
             self._output.close()
+
+    def _mux(self, packets: Sequence[Packet[VideoStream]]) -> None:
+        for packet in packets:
+            packet.duration = self._step  # which counts for the last one: it is shown as long as the one before
+            self._output.mux(packet)
 
 
 def _h264_stream(output: OutputContainer, width: int, height: int) -> VideoStream:
