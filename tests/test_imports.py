@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "files": set(),
     "scheme": {"files"},
     "geometry": set(),
+    "frozen": set(),
     "model": {"geometry"},
     "weights": {"geometry", "model"},
     "inference": {"geometry", "weights"},

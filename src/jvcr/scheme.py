@@ -218,6 +218,11 @@ def load_scheme(name: str) -> LandmarkScheme:
         ValueError: it is neither.
     """
     folder = resources.files("jvcr") / "schemes"
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"jvcr was installed or packed without its schemes and weights ({folder}): an application made of it must "
+            "take the package's data files along; PyInstaller does so by itself, by the hook that comes with jvcr"
+        )
     if (file := folder / f"{name}.toml").is_file():
         return LandmarkScheme.from_dict(tomllib.loads(file.read_text(encoding="utf-8")))
     if Path(name).is_file():

@@ -76,10 +76,9 @@ def benchmark(
     import shlex
     import sys
 
-    from rich.console import Console
-
     from jvcr.benchmark.models import mediapipe_mesh
     from jvcr.benchmark.report import conclusion_lines, header_lines, tables
+    from jvcr.cli import terminal
     from jvcr.files import write_json
 
     numbers, batches = _thread_numbers(threads), sorted(set(batch))
@@ -89,7 +88,7 @@ def benchmark(
     peers = _by_name(against)
     results = _measure(weights, pictures, peers, mediapipe_mesh(pictures.frame), numbers, batches, repeats)
     results["command"] = shlex.join(["jvcr", *sys.argv[1:]])
-    output = Console(highlight=False, soft_wrap=True)
+    output = terminal.console(soft_wrap=True)
     for line in header_lines(results):
         output.print(line, markup=False)
     for table in tables(results):

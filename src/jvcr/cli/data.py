@@ -62,8 +62,7 @@ def check(
     """
     from dataclasses import asdict
 
-    from rich.console import Console
-
+    from jvcr.cli import terminal
     from jvcr.data.check import check_dataset
     from jvcr.data.readers import read_dataset
     from jvcr.files import write_json
@@ -89,7 +88,7 @@ def check(
     write_json(out / REPORT, asdict(report))
     write_picture(out / SHEET, contact_sheet(dataset, report))
 
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = terminal.console(soft_wrap=True)
     for line in describe(folder, report):
         console.print(line)
     console.print(f"written: {SHEET} and {REPORT} in {out}")
@@ -183,8 +182,7 @@ def basis(folder: Path, /, *, out: Path) -> int:
     out
         Where to write the model: an .npz file with mean, shape_basis and expression_basis, in micrometres.
     """
-    from rich.console import Console
-
+    from jvcr.cli import terminal
     from jvcr.data.readers.basel import recover_model
     from jvcr.data.skipped import summary
 
@@ -193,13 +191,13 @@ def basis(folder: Path, /, *, out: Path) -> int:
     with counting("reading faces") as advance:
         recovery = recover_model(folder, advance)
     recovery.model.save(out)
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = terminal.console(soft_wrap=True)
     console.print(
         f"{out}: the model of {recovery.faces:,} faces; rank {recovery.rank} of 229, condition "
         f"{recovery.condition:.0f}, residual {recovery.residual_um:.4f} micrometres (root of the mean square)"
     )
     if recovery.problems:
-        errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+        errors = terminal.console(stderr=True, soft_wrap=True)
         errors.print(f"jvcr: left out {len(recovery.problems)}: {summary(recovery.problems)}")
     return 0  # the model is right, whoever was left out: what is not is refused
 

@@ -115,8 +115,7 @@ def evaluate(
         Processor threads, all available by default.
     """
     command = _command(locals())
-    from rich.console import Console
-
+    from jvcr.cli import terminal
     from jvcr.cli.progress import counting
     from jvcr.evaluation.paper_tables import like_published
     from jvcr.evaluation.predictions import Predictions
@@ -159,7 +158,7 @@ def evaluate(
     if landmarker is not None and "detector" in sources:
         landmarker.detector  # noqa: B018 (makes it: where none is installed, that is said before anything runs)
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = terminal.console(soft_wrap=True)
     measured: dict[str, tuple[LandmarkDataset, Predictions]] = {}
     summaries: dict[str, Summary] = {}
     for number, run in enumerate(runs, 1):
@@ -184,11 +183,11 @@ def evaluate(
     if like is not None:
         table, notes = like_published(like, summaries)
         console.print(table)
-        console.print("\n".join(notes), markup=False)
+        console.print("\n".join(notes))
     written = [PREDICTIONS] * (given is None) + ["summary.json", "worst.jpg", *curves]
     written += ["comparison.json"] * (other is not None)
     where = f"{out}" if len(runs) == 1 else f"{out}/{{{','.join(summaries)}}}, summaries.json in {out}"
-    console.print(f"written: {', '.join(written[:-1])} and {written[-1]} in {where}", markup=False)
+    console.print(f"written: {', '.join(written[:-1])} and {written[-1]} in {where}")
     return _print_problems(measured.values())
 
 
@@ -311,7 +310,7 @@ def _summarise(console: Console, place: Path, run: Run, made: Predictions, headi
     write_json(place / "summary.json", summary.to_dict())
     write_picture(place / "worst.jpg", worst_faces(run.dataset, made))
     if heading:
-        console.print(f"\n{run.name}", style="bold", markup=False)
+        console.print(f"\n{run.name}", style="bold")
     console.print(summary_table(summary))
     console.print(figures_table(summary))
     return summary

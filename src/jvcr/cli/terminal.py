@@ -35,7 +35,7 @@ class _Printable:
         return getattr(self._stream, name)
 
 
-def console(stderr: bool = False) -> Console:
+def console(stderr: bool = False, soft_wrap: bool = False) -> Console:
     """Where commands print tables, bars and lines: strings are taken as they are, without markup, and `printable`."""
     from rich.console import Console
 
@@ -43,7 +43,7 @@ def console(stderr: bool = False) -> Console:
         def render_str(self, text: str, **options: Any) -> Text:
             return super().render_str(printable(text), **options)
 
-    return PrintableConsole(stderr=stderr, markup=False, emoji=False, highlight=False)
+    return PrintableConsole(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=soft_wrap)
 
 
 @contextlib.contextmanager
