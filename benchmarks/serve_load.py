@@ -63,12 +63,17 @@ class Service:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
 
     def resident_bytes(self):
-        """Memory in use now; None where the system does not tell."""
-        status = Path(f"/proc/{self.process.pid}/status")
-        if not status.is_file():
+        """Memory in use now, with that of the processes that decode; None where the system does not tell."""
+        if not Path("/proc/self/smaps_rollup").is_file():
             return None
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmRSS"))
-        return 1024 * int(line.split()[1])
+        processes, total = [self.process.pid], 0
+        for process in processes:
+            with contextlib.suppress(OSError):  # it has ended
+                files = Path(f"/proc/{process}/task").glob("*/children")
+                processes.extend(int(child) for file in files for child in file.read_text().split())
+                lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+                total += 1024 * next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+        return total
 
     def end(self):
         self.process.terminate()
@@ -163,7 +168,7 @@ def hostile_requests(photo, number):
         Image.open(io.BytesIO(photo)).convert("RGB").resize((160, 120)).save(file, kind)
         files.append(file.getvalue())
     progressive = io.BytesIO()
-    Image.new("RGB", (2000, 2000)).save(progressive, "JPEG", progressive=True)
+    Image.new("RGB", (5000, 5000)).save(progressive, "JPEG", progressive=True)
     scans = progressive.getvalue()
     scans = scans[:-2] + scans[scans.rfind(b"\xff\xda") : -2] * 20_000 + b"\xff\xd9"
     bombs = [bomb(20_000), bomb(60_000), bomb(4_900), scans]

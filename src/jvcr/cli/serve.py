@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 TOKEN_VARIABLE = "JVCR_TOKEN"
 """Environment variable with the token, which a command line would show to everyone on the machine."""
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+_SEVERAL = Parameter(negative=(), show_default=False)
 
 
 def serve(
@@ -20,8 +25,8 @@ def serve(
     threads: int | None = None,
     detect_size: int = 640,
     token_file: Path | None = None,
-    allow_host: list[str] | None = None,
-    allow_origin: list[str] | None = None,
+    allow_host: Annotated[tuple[str, ...], _SEVERAL] = (),
+    allow_origin: Annotated[tuple[str, ...], _SEVERAL] = (),
     max_bytes: int = 10_000_000,
     max_pixels: int = 25_000_000,
     max_images: int = 16,
@@ -84,7 +89,7 @@ def serve(
     from jvcr.serve.server import run
 
     limits = Limits(max_bytes, max_pixels, max_images, max_faces, max_waiting, max_streams, max_seconds)
-    access = Access(_token(token_file), (host, *(allow_host or ())), tuple(allow_origin or ()))
+    access = Access(_token(token_file), (host, *allow_host), allow_origin)
     threads = available_cores() if threads is None else threads
     if threads < 1:
         raise ValueError(f"--threads must be at least 1, got {threads}")
