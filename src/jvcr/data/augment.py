@@ -1,7 +1,4 @@
-"""Disturbing faces for training: where the crop lies, and what its pixels look like.
-
-Geometry is one composed similarity, so that pixels are resampled once; everything is driven by the generator handed in.
-"""
+"""Disturbing faces for training: where the crop lies, in one composed similarity, and what its pixels look like."""
 
 from __future__ import annotations
 
@@ -21,22 +18,17 @@ from jvcr.scheme import LandmarkScheme
 class Augmentation:
     """How much to disturb; every probability or deviation at 0 turns its part off.
 
+    ``flip``, ``rotate``, ``grey``, ``low_resolution`` (reduced up to 4 times and enlarged again), ``blur``, ``noise``,
+    ``compress`` (JPEG) and ``occlude`` are probabilities.
+
     Attributes:
-        flip: probability of a mirrored face.
-        rotate: probability of an in-plane turn.
-        rotate_deg: the turn's standard deviation, degrees.
+        rotate_deg: standard deviation, degrees.
         scale: standard deviation of the logarithm of the crop's size.
         shift: standard deviation of the crop's movement, along x and along y, over its side.
         light: standard deviation of the logarithm of the gain (shared and, half as much, per colour), of an offset and
             of the logarithm of gamma.
-        colour_offset: greatest offset of each colour, either way, of its full range; evenly distributed.
-        grey: probability of a face without colour.
-        low_resolution: probability of a face that was small: reduced up to 4 times and enlarged again.
-        blur: probability of blur, out of focus or along a line.
-        noise: probability of noise; its standard deviation is up to ``noise_level``.
+        colour_offset: greatest offset of each colour, either way, of its full range.
         noise_level: greatest standard deviation of the noise, of 255.
-        compress: probability of JPEG artefacts.
-        occlude: probability of a patch over part of the face.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -90,16 +82,8 @@ def make_example(
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
     """One training example: the crop around a face's landmarks, disturbed where ``settings`` says so.
 
-    Args:
-        image: (height, width, 3) uint8 RGB.
-        points_px: (N, 3) landmarks in the image frame.
-        size: side of the crop, pixels.
-        scheme: says which landmarks change places in a mirror.
-        settings: None for the plain crop, as validation uses it.
-        rng: where all chance comes from.
-        rule: what the size of the crop goes by, `NetworkConfig.crop`.
-        stretch: stretch the crop's pixels to the full range, after all that disturbs them, `NetworkConfig.stretch`.
-        hand_px: (N, 2) labels by hand of the same face, NaN where there are none; None without any.
+    ``image`` is (height, width, 3) uint8 RGB, ``points_px`` are (N, 3) landmarks in its frame and ``hand_px`` (N, 2)
+    labels by hand of the same face. The crop's pixels are stretched after all that disturbs them.
 
     Returns:
         The crop (size, size, 3) uint8 RGB; and in its unit frame the landmarks (N, 3) float32 and the labels by hand

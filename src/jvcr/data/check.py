@@ -58,14 +58,13 @@ class DatasetCheck:
 def check_dataset(dataset: LandmarkDataset, advance: Callable[[int], object] | None = None) -> DatasetCheck:
     """Reads every image of a data set and compares its labels with it and with each other.
 
-    Five things make a `Finding`:
+    Five kinds of `Finding`:
 
     - "damaged": the image cannot be read.
-    - "outside": more than a quarter of the landmarks lie outside of the image: often labels of another size of it.
+    - "outside": too many landmarks lie outside of the image: often labels of another size of it.
     - "same image": two files with the same bytes.
     - "same landmarks": one face's landmarks on two images, to the last bit.
-    - "odd shape": the landmarks differ, after the best similarity in 3D, from the set's average face by more than
-      nearly all others do: often a wrong order of the points, or a fit that went astray.
+    - "odd shape": far, after the best similarity in 3D, from the set's average face: often a wrong order of the points.
     """
     findings: list[Finding] = []
     images = [str(name) for name in dataset.images]

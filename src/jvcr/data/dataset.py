@@ -15,8 +15,7 @@ from jvcr.data.skipped import Skipped, raise_if_strict
 from jvcr.scheme import FACE68, LandmarkScheme
 
 Names: TypeAlias = NDArray[np.character]
-"""An array of text. Not ``NDArray[np.str_]``: arrays of text carry their length in their dtype, and beartype, which
-checks annotations in the tests, then takes none of them for np.str_."""
+"""An array of text. Not ``NDArray[np.str_]``: their dtype has a length, and beartype refuses it as np.str_."""
 
 
 def _columns(num_landmarks: int) -> dict[str, tuple[int, ...]]:
@@ -35,20 +34,17 @@ class LandmarkDataset:
         points_px: (F, N, 3) float32 landmarks in the image frame: pixels, integer = pixel centre, z away from the
             camera.
         sources: (F,) names of parts; all "" where parts have no names.
-        splits: (F,) "train", "val" ...; None for a data set without splits.
+        splits: (F,) "train", "val" ...
         yaw_deg: (F,) yaw, degrees; NaN where unknown. Only its size counts, for bins.
         annotation: which labels these are, where a data set has several.
         scheme: the landmarks' names, mirror pairs and lines.
-        pose_deg: (F, 3) the ground truth's pitch, yaw and roll, degrees, in 300W-LP's signs; NaN where unknown. None
-            for a data set without poses.
-        boxes_xyxy: (F, 4) the face boxes that the data set comes with, x0, y0, x1, y1 in pixels; NaN where unknown.
-            None for a data set without boxes.
+        pose_deg: (F, 3) the ground truth's pitch, yaw and roll, degrees, in 300W-LP's signs; NaN where unknown.
+        boxes_xyxy: (F, 4) the face boxes that the data set comes with, pixels; NaN where unknown.
         subjects: (F,) faces of one name show the same face, with the same expression, from several sides: the pairs
-            of the cross view error; "" where there is no other view. None for a data set that does not know.
+            of the cross view error; "" where there is no other view.
         hand_px: (F, N, 2) what people labelled, x and y in the image frame; NaN where nobody did. ``points_px`` may be
-            fitted to these and to others, and need not agree. None for a data set without.
-        occlusion: (F, N) 0 for a visible landmark, above 0 for a hidden one, -1 where unknown. None for a data set that
-            does not know.
+            fitted to these and to others, and need not agree.
+        occlusion: (F, N) 0 for a visible landmark, above 0 for a hidden one, -1 where unknown.
         skipped: what the reader left out, and why.
         notes: what else the reader has to say of the set.
         has_depth: whether the labels' depth belongs to their x and y, so that errors in three dimensions mean anything.
@@ -95,12 +91,7 @@ class LandmarkDataset:
         return replace(self, **kept)
 
     def without(self, wrong: Mapping[int, str], skipped: Sequence[Skipped], strict: bool) -> LandmarkDataset:
-        """The other faces; these are skipped.
-
-        Args:
-            wrong: index -> which face it is, and what is wrong with it.
-            skipped: what the reader has left out before.
-            strict: stop at skipped faces.
+        """The faces but those of ``wrong``, index -> which face and what is wrong, which join ``skipped``.
 
         Raises:
             ValueError: ``strict`` and faces were skipped, or no face is left.
@@ -115,8 +106,8 @@ class LandmarkDataset:
     def unusable(self) -> dict[int, str]:
         """Index -> what is wrong with that face, for those that cannot be trained or measured on.
 
-        Those are landmarks that are not finite, that have no extent in width or height, or whose eye corners, by whose
-        distance errors are divided, lie on one spot; and images whose names are no text.
+        Landmarks not finite or without extent, eye corners (whose distance divides errors) on one spot, unprintable
+        image names.
         """
         wrong: dict[int, str] = {}
         points = self.points_px.astype(np.float64)
@@ -175,11 +166,7 @@ class LandmarkDataset:
         return np.where(self.occlusion[..., None] > 0, np.float32(np.nan), self.hand_px)
 
     def split(self, name: str) -> LandmarkDataset:
-        """The faces of one split.
-
-        Raises:
-            ValueError: the data set has no such split; the message lists those it has.
-        """
+        """The faces of one split; a ValueError that lists the splits if there is no such one."""
         known = [] if self.splits is None else sorted(set(self.splits.tolist()))
         if self.splits is None or name not in known:
             raise ValueError(
@@ -220,10 +207,7 @@ def _is_text(name: str) -> bool:
 def completed_labels(
     scheme: LandmarkScheme, hand_px: NDArray[np.floating] | None, occlusion: NDArray[np.integer] | None
 ) -> dict[str, Any]:
-    """``hand_px`` and ``occlusion`` of a data set, with the landmarks that a scheme derives from others behind them.
-
-    Whether a derived landmark can be seen is unknown.
-    """
+    """``hand_px`` and ``occlusion`` of a data set, with derived landmarks behind them, whose visibility is unknown."""
     labels: dict[str, Any] = {"hand_px": None, "occlusion": None}
     if hand_px is not None:
         labels["hand_px"] = scheme.completed(hand_px.astype(np.float32))

@@ -1,7 +1,6 @@
 """Feeding the loop: which faces make up a step, and the processes that prepare them ahead of time.
 
-What a step trains on is a function of the recipe's seed and the step's number alone. So a resumed run sees the very
-same examples as an uninterrupted one, whatever the number of workers.
+A step's faces follow from the recipe's seed and the step's number alone, so that a resumed run sees the same examples.
 """
 
 from __future__ import annotations
@@ -34,11 +33,9 @@ class StepSampler:
     Attributes:
         sources: (F,) source of each face.
         shares: faces of a source in a batch, relative to each other; empty draws all alike.
-        batch_size: faces a step.
-        seed: of the order.
-        rare: (F,) the faces that ``rare_share`` is about; None for none.
-        rare_share: share of each source's part of a batch, rounded to whole faces, that is drawn from its rare faces;
-            the others fill the rest. A source whose faces are all rare, or none of them, is drawn as ever.
+        rare: (F,) the faces that ``rare_share`` is about.
+        rare_share: share of each source's part of a batch, rounded to whole faces, that is drawn from its rare faces.
+            A source whose faces are all rare, or none of them, is drawn as ever.
     """
 
     sources: Names
@@ -130,10 +127,9 @@ class Batch(NamedTuple):
 
 
 class Examples(Dataset):
-    """The crops of a data set by (face, number of the drawing); the second seeds the augmentation.
+    """The crops of a data set by (face, number of the drawing), which seeds the augmentation; without one, plain crops.
 
-    Without augmentation they are the plain crops, as validation uses them. ``sample_weight`` is (F,), of each face;
-    None is 1 for all.
+    ``sample_weight`` is (F,), of each face; None is 1 for all.
     """
 
     def __init__(
@@ -155,10 +151,7 @@ class Examples(Dataset):
         self._in_memory = in_memory
 
     def load(self, progress: Callable[[int], None] | None = None) -> None:
-        """Reads every image into memory, if that was asked for: damaged ones are then found before the training starts.
-
-        ``progress`` is called with the number of images read so far. Raises as `LandmarkDataset.read_image`.
-        """
+        """Reads every image into memory, if that was asked for, so that damaged ones are found before the training."""
         if not self._in_memory:
             return
         images = []
@@ -198,10 +191,8 @@ def training_batches(
 ) -> DataLoader:
     """A loader of the `Batch` of each step from ``first`` to ``last`` (excluded), of this rank's faces.
 
-    ``pinned`` puts them where a GPU can fetch them while it computes.
-
-    With workers, OpenCV is limited to one thread in this process too: a forked worker would wait for ever for the
-    threads that it did not inherit.
+    ``pinned`` puts them where a GPU can fetch them while it computes. With workers, OpenCV is limited to one thread in
+    this process too: a forked worker would wait for ever for the threads that it did not inherit.
     """
     if workers:
         cv2.setNumThreads(1)
@@ -219,10 +210,7 @@ def training_batches(
 
 
 def _end_with_the_loop(_: int) -> None:
-    """Signals to the whole process group are the loop's to answer, which needs its workers to end the step.
-
-    A worker ends when the loop does; on Linux at once, even if that was killed.
-    """
+    """Signals are the loop's to answer; a worker ends with the loop, on Linux at once even if that was killed."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     if sys.platform == "linux":

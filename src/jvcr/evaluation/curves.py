@@ -20,23 +20,16 @@ Runs: TypeAlias = Mapping[str, tuple[LandmarkDataset, Predictions]]
 """Name of a run -> the labels and what was predicted."""
 
 GTE_END, NME_END = 20.0, 10.0
-"""Ends of the error axes, percent."""
 
 YAW_STEP_DEG = 10
-"""Width of the bands of the curve by yaw."""
 
 SHARES_KEPT = np.linspace(0.05, 1, 96)
-"""Where the curve of the most confident is taken."""
 
 
 def ced_charts(runs: Runs) -> list[Chart]:
-    """Cumulative error curves, a line for each run: of the GTE, as in Fig. 3, and beside it of the NME.
+    """Cumulative error curves, a line for each run: of the GTE (Fig. 3), if the scheme has it, and of the NME.
 
-    The paper's figure stands with its comparison of the GTE. Without eye corners in the scheme, or depth in the labels,
-    there is no GTE, and a run is in the second chart alone. Faces not detected count as beyond every error.
-
-    Raises:
-        ValueError: a run is without faces.
+    Faces not detected count as beyond every error. A ValueError for a run without faces.
     """
     gte = [
         _ced_line(name, 100 * errors, GTE_END, THRESHOLDS["gte"][0], color)
@@ -78,8 +71,7 @@ def _ced_line(name: str, errors: NDArray[np.float64], end: float, threshold: flo
 def yaw_charts(runs: Runs) -> list[Chart]:
     """The mean NME of faces by their |yaw|, in bands of 10 degrees; faces beyond 90 count with the last.
 
-    The small numbers are the faces of each band, of the first run. Empty if no run has a face that was detected and
-    whose yaw is known.
+    The small numbers are the faces of each band, of the first run. Empty if no face detected has a known yaw.
     """
     bands = np.arange(0, 90, YAW_STEP_DEG)
     middles = bands + YAW_STEP_DEG / 2
@@ -100,8 +92,8 @@ def yaw_charts(runs: Runs) -> list[Chart]:
 def reliability_charts(runs: Runs) -> list[Chart]:
     """What the confidence is worth, two lines for each run and chart; empty if no run has confidences.
 
-    First the errors of landmarks by their confidence, in tenths of all landmarks: the median, and what 90 of 100 stay
-    below. Then the mean error of the most confident faces, and landmarks, by the share of them that is kept.
+    First the median and 90th percentile error by tenths of confidence, then the mean error of the most confident faces,
+    and landmarks, by the share of them that is kept.
     """
     by: list[Line] = []
     kept: list[Line] = []
@@ -130,11 +122,7 @@ def reliability_charts(runs: Runs) -> list[Chart]:
 
 
 def write_curves(folder: Path, runs: Runs) -> list[str]:
-    """Writes ``ced.png`` (`ced_charts`), ``yaw.png`` (`yaw_charts`) and ``reliability.png`` (`reliability_charts`).
-
-    Returns:
-        The names of the files written. One of another run, for which this one has no chart, is removed.
-    """
+    """Writes the charts of each kind that there are, as PNG, and removes another run's; returns the names written."""
     of = {"ced.png": ced_charts(runs), "yaw.png": yaw_charts(runs), "reliability.png": reliability_charts(runs)}
     for name, charts in of.items():
         if charts:

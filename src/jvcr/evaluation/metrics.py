@@ -1,10 +1,9 @@
 """The numbers of section IV-C of the paper, as functions of arrays: one row is one face.
 
-Every error is a fraction (0.03, not 3 %); a report multiplies. Points are landmarks in the image frame: pixels,
-x right, y down, z away from the camera. Where nothing else is said,
+Every error is a fraction (0.03, not 3 %). Points are landmarks in the image frame: pixels, x right, y down, z away from
+the camera. Where nothing else is said,
 
-- ``pred`` and ``truth`` are (F, N, 3) predicted and true landmarks of one shape; (F, N, 2) will do for errors in the
-  image plane;
+- ``pred`` and ``truth`` are (F, N, 3), or (F, N, 2) for errors in the image plane, landmarks of one shape;
 - the result is (F,) errors, NaN where the prediction is NaN;
 - ``interocular`` are the landmarks of the outer eye corners;
 - a ValueError says that the shapes differ or are none of these, or of which faces the length that normalises is 0.
@@ -31,8 +30,8 @@ POSE_LIMIT_DEG = 99.0
 def nme_2d(pred: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
     """Normalised mean error of each face in the image plane, as Table IV has it for AFLW2000-3D (section IV-C).
 
-    The mean distance in x and y over all N landmarks, divided by sqrt(width * height) of the box of the *true*
-    landmarks. Hidden landmarks count; nothing is aligned.
+    The mean distance in x and y over all N landmarks, hidden ones included, divided by sqrt(width * height) of the box
+    of the *true* landmarks; nothing is aligned.
 
     Example:
         >>> square = np.array([[[0, 0, 0], [10, 0, 0], [10, 10, 0], [0, 10, 0]]])
@@ -49,21 +48,18 @@ def landmark_errors(pred: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
 
 
 def nme_3d(pred: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
-    """Normalised mean error of each face in three dimensions, mean depth aligned, normalised by the box.
+    """Mean 3D distance over all landmarks, mean z moved to the truth's, over sqrt(width * height) of the true box.
 
-    The mean distance in x, y and z over all N landmarks after each prediction was moved in depth so that its mean z is
-    the truth's, divided by sqrt(width * height) of the box of the true landmarks. "3D NME" has no common definition:
-    compare it only with figures that say these two things.
+    "3D NME" has no common definition: compare it only with figures that say these two things.
     """
     p, t = _faces(pred, truth, (3,))
     return np.linalg.norm(_z_aligned(p - t), axis=-1).mean(axis=1) / box_size(t)
 
 
 def nme_interocular(pred: ArrayLike, truth: ArrayLike, interocular: tuple[int, int] = (36, 45)) -> NDArray[np.float64]:
-    """Normalised mean error of each face in the image plane, over the distance of the outer eye corners.
+    """Normalised mean error of each face in the image plane, over the distance of the outer eye corners (300-W).
 
-    The measure of 300-W and other sets of frontal faces. In a profile the two corners come close to each other in the
-    image, and the figure loses its meaning: `nme_2d` is for such faces.
+    Of little meaning in profiles, where the corners come close to each other: `nme_2d` is for such faces.
 
     Example:
         >>> truth = np.array([[[0, 0, 5], [6, 8, 90]]])
@@ -82,9 +78,8 @@ def gte(
 ) -> NDArray[np.float64]:
     """Ground truth error of each face in three dimensions (section IV-C, the measure of the 3DFAW challenge).
 
-    The mean 3D distance over all N landmarks, divided by the 3D distance of the true outer eye corners.
-
-    ``align_z`` first moves each prediction in depth so that its mean z is the truth's: one image has no absolute depth.
+    The mean 3D distance over all N landmarks, divided by the 3D distance of the true outer eye corners. ``align_z``
+    first moves each prediction in depth so that its mean z is the truth's: one image has no absolute depth.
 
     Example:
         >>> truth = np.array([[[0, 0, 0], [6, 0, 8]]])
@@ -102,8 +97,7 @@ def gte(
 def similarity_aligned(source: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:
     """(F, N, 3) sources, each moved onto its target by the similarity of least squared error (Umeyama, 1991).
 
-    Scale, rotation and shift; the rotation is a proper one, never a reflection. For one face it is what
-    `jvcr.geometry.pose.similarity_transform` gives. NaN where a face's source or target is NaN.
+    The rotation is never a reflection. NaN where a face's source or target is NaN.
 
     Raises:
         ValueError: the shapes differ or are not (F, N, 3), or the source points of a face all lie on one spot.
@@ -118,17 +112,12 @@ def similarity_aligned(source: ArrayLike, target: ArrayLike) -> NDArray[np.float
 
 
 def gte_similarity(pred: ArrayLike, truth: ArrayLike, interocular: tuple[int, int] = (36, 45)) -> NDArray[np.float64]:
-    """`gte` after each prediction was moved onto the truth by the best similarity: the error of shape alone.
-
-    This is no `cvgtce`: that one needs another view of the same face.
-    """
+    """`gte` after each prediction was moved onto the truth by the best similarity: the error of shape alone."""
     return gte(similarity_aligned(pred, truth), truth, interocular, align_z=False)
 
 
 def view_pairs(subjects: ArrayLike) -> NDArray[np.intp]:
-    """(P, 2) every ordered pair of different views of the same face, in rising order: both (i, j) and (j, i) are there.
-
-    Views of one face have the same name; "" has no other view.
+    """(P, 2) ordered pairs (i, j) and (j, i) of different views of one face, ascending; "" has no other view.
 
     Example:
         >>> view_pairs(["ann", "bob", "ann", ""]).tolist()
@@ -151,8 +140,8 @@ def cvgtce(
 ) -> NDArray[np.float64]:
     """(P,) cross view ground truth consistency error of pairs of views (section IV-C, the 3DFAW challenge's).
 
-    The prediction of one view is moved by the best similarity onto the truth of *another view* of the same face; the
-    mean 3D distance is divided by the 3D distance of that view's true outer eye corners.
+    One view's prediction is moved by the best similarity onto the truth of *another view* of the same face; the mean 3D
+    distance is divided by the 3D distance of that view's true outer eye corners.
 
     ``pairs`` are (P, 2) indices: the view of the prediction, the view of the truth; see `view_pairs`.
     """
@@ -167,10 +156,7 @@ def cvgtce(
 def ced_curve(errors: ArrayLike, at: ArrayLike) -> NDArray[np.float64]:
     """(T,) the cumulative error distribution (Fig. 3): which share of the faces has at most these errors ``at`` (T,).
 
-    A face with the error NaN, not detected, is above every threshold and counts among the faces.
-
-    Raises:
-        ValueError: there are no faces.
+    A face with the error NaN, not detected, is above every threshold. A ValueError for no faces.
 
     Example:
         >>> ced_curve([1.0, 3.0, np.nan, 3.0], [0, 1, 2, 3]).tolist()
@@ -181,9 +167,7 @@ def ced_curve(errors: ArrayLike, at: ArrayLike) -> NDArray[np.float64]:
 
 
 def auc(errors: ArrayLike, threshold: float) -> float:
-    """The area under the `ced_curve` from 0 to a threshold, over the threshold: 1 if no face has any error.
-
-    It is exact, not a sum over steps: a face of error e leaves max(0, 1 - e / threshold) of a share of 1 / F.
+    """The exact area under the `ced_curve` from 0 to a threshold, over the threshold: 1 if no face has any error.
 
     Raises:
         ValueError: there are no faces, or the threshold is not positive.
@@ -225,9 +209,7 @@ def head_pose_mae(pred_deg: ArrayLike, truth_deg: ArrayLike, limit_deg: float = 
     """Mean errors of head pose, by angle and of the rotation, over faces whose true angles are all within a limit.
 
     The common protocol on AFLW2000-3D; its limit of 99 degrees leaves 1969 of the 2000 faces. Differences are taken
-    the short way round, so that 179 and -179 degrees are 2 apart.
-
-    Angles are (F, 3) pitch, yaw and roll; faces with NaN are left aside.
+    the short way round. Angles are (F, 3) pitch, yaw and roll, degrees; faces with NaN are left aside.
 
     Raises:
         ValueError: the shapes differ or are not (F, 3).
@@ -250,10 +232,9 @@ def head_pose_mae(pred_deg: ArrayLike, truth_deg: ArrayLike, limit_deg: float = 
 
 
 def yaw_bins(yaw_deg: ArrayLike) -> NDArray[np.intp]:
-    """(F,) which of `YAW_BINS` each yaw, degrees, falls in: [0, 30], (30, 60], (60, 90] of |yaw|; -1 where it is NaN.
+    """(F,) which of `YAW_BINS` each yaw, degrees, falls in; -1 where it is NaN.
 
-    The edges are those of the published split of AFLW2000-3D. The few faces turned beyond 90 degrees count with the
-    last band, as they do there.
+    The edges are the published split's of AFLW2000-3D, and as there faces turned beyond 90 degrees count with the last.
 
     Example:
         >>> yaw_bins([-30, 30.1, 60, -95, np.nan])
@@ -281,9 +262,8 @@ class BinSummary:
 def bin_summary(errors: ArrayLike, bins: ArrayLike) -> BinSummary:
     """Averages errors within yaw bands and over them: Table IV's columns, "mean" and "std" included.
 
-    A band without faces has the mean None, and ``bin_mean`` and ``bin_std`` are those of the other bands: so that a
-    data set of frontal faces still has a figure. ``bins`` (F,) are indices in `YAW_BINS`; -1 for none, which counts in
-    ``image_mean`` only.
+    A band without faces has the mean None and is not in ``bin_mean`` and ``bin_std``. ``bins`` (F,) are indices in
+    `YAW_BINS`; -1 for none, which counts in ``image_mean`` only.
 
     Raises:
         ValueError: the shapes differ, an error is not finite, or an index has no name.

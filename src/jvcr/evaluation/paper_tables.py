@@ -39,9 +39,7 @@ class PublishedTable:
     layout: str
     """The data set, as `jvcr.data.readers.find_layout` names it."""
     faces: int
-    """How many that set, or part of it, has."""
     split: str | None
-    """The part; None for the whole."""
     annotation: str
     """Of the data set; "" where it has one."""
     box: str | None
@@ -153,12 +151,7 @@ def like_published(name: TableName, runs: Mapping[str, Summary]) -> tuple[Table,
 
 
 def protocol_differences(name: TableName, summary: Summary) -> tuple[bool, list[str]]:
-    """What the protocol of a run differs in from that of a published table.
-
-    Returns:
-        Whether the run is on the table's faces with its labels, so that the figures can be compared at all; and a line
-        for each difference, the training set's included.
-    """
+    """Whether a run is on a published table's faces with its labels, and a line for each difference in protocol."""
     published, metadata = TABLES[name], summary.metadata
     layout, split, images = metadata.get("layout"), metadata.get("split"), summary.images
     annotation = summary.annotation or "the data set's only one"

@@ -1,22 +1,19 @@
 """Running a landmarker over a data set under a stated rule for its boxes; predictions are a file of their own.
 
-Scores are computed from that file and the labels (`jvcr.evaluation.summary`), so that they can be computed again, in
-another way, or against another system, without running anything.
-
-Whose box a face is given changes its error, so an evaluation always says which:
+Scores are computed from that file and the labels (`jvcr.evaluation.summary`), again or against another system, without
+running anything. Whose box a face is given changes its error, so an evaluation always says which:
 
 ======== ==============================================================================================================
 truth    the box of the true landmarks: how published numbers on AFLW2000-3D are made. It flatters: nobody has this box
          in use.
-detector the landmarker's own detector looks at the image as it is stored, and the detection with the largest overlap
-         with the true landmarks' box (intersection over union) is taken. If none overlaps by `MIN_OVERLAP` the face
-         is *not detected*: it has no prediction, counts in no average, and is reported as a count beside the averages.
+detector of the detections in the image as stored, that of the largest overlap with the true landmarks' box. If none
+         overlaps by `MIN_OVERLAP` the face is *not detected*: it counts in no average, and is counted beside them.
 dataset  the face box that the data set comes with, as 3DFAW does. A face without one is not detected.
 file     the boxes of a caller's file, which are taken as detections: that of the largest overlap, if large enough.
 ======== ==============================================================================================================
 
-The detector gets the image without a border around it, also where a data set's crops are so tight that they cut heads
-off: black and mirrored borders were tried on 600 training faces of ``faces3d``, and either way fewer were detected.
+The image gets no border for the detector, also where crops cut heads off: black and mirrored borders were tried on 600
+training faces of ``faces3d``, and either way fewer were detected.
 """
 
 from __future__ import annotations
@@ -45,8 +42,7 @@ BoxSource: TypeAlias = Literal["truth", "detector", "dataset", "file"]
 MIN_OVERLAP = 0.3
 """Least overlap (intersection over union) of a detection with the true landmarks' box.
 
-The two boxes differ, as detectors include the forehead: on 800 training faces of ``faces3d`` the overlap of right
-detections is 0.7 in the median and above 0.5 for 99 of 100."""
+On 800 training faces of ``faces3d`` right detections have 0.7 in the median, 99 of 100 above 0.5."""
 
 _OLDER_NAMES = {"found": "detected", "about": "metadata"}
 """Of arrays in files of predictions."""
@@ -71,16 +67,15 @@ class EvaluatedLandmarker(Protocol):
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a landmarker said of each face of a data set, in the data set's order.
+    """What a landmarker said of each face of a data set, in the data set's order; NaN where not detected.
 
     Attributes:
         images: (F,) paths as `LandmarkDataset.images` has them.
-        points_px: (F, N, 3) float32 landmarks in the image frame, pixels; NaN where not detected.
+        points_px: (F, N, 3) float32 landmarks in the image frame, pixels.
         detected: (F,) whether there is a prediction.
-        confidence: (F, N) float32, as `Face.confidence`; NaN where not detected.
-        box_xyxy: (F, 4) float32, where the landmarker was told to look, pixels; NaN where not detected.
-        metadata: how they were made: box source, seconds, and whatever the caller adds; plain data for JSON.
-            `jvcr.evaluation.figures.Metadata` has what ``jvcr evaluate`` writes.
+        confidence: (F, N) float32, as `Face.confidence`.
+        box_xyxy: (F, 4) float32, where the landmarker was told to look, pixels.
+        metadata: how they were made, plain data for JSON: see `jvcr.evaluation.figures.Metadata`.
     """
 
     images: Names
@@ -195,22 +190,13 @@ def predict(
 ) -> Predictions:
     """Runs a landmarker over every face of a data set.
 
-    A face whose image cannot be read, or whose true landmarks do not lie on it, does not stop the run: it is not
-    detected, and ``metadata["unusable"]`` names it.
-
-    Args:
-        landmarker: what is measured.
-        dataset: faces with their true landmarks.
-        box: where each face's box comes from, as the module says.
-        progress: called with the number of faces done, now and then.
-        boxes_of: for "file": for each face the boxes (n, 4) of its image, x0, y0, x1, y1 in pixels; n may be 0.
-        box_kind: what the boxes of "dataset" and "file" surround.
-        strict: stop at the first unusable image.
+    A face whose image cannot be read, or whose true landmarks do not lie on it, is not detected, and
+    ``metadata["unusable"]`` names it; ``strict`` stops at it. ``boxes_of`` are, for "file", the boxes (n, 4) of each
+    face's image, pixels; ``box_kind`` says what the boxes of "dataset" and "file" surround.
 
     Returns:
-        One prediction a face, of the data set's landmarks: those that the landmarker's scheme derives from them
-        (`LandmarkScheme.extends`) are left out. ``metadata`` holds ``box``, ``seconds``, ``unusable`` and, of the data
-        set, ``annotation``.
+        One prediction a face, without the landmarks that the landmarker's scheme derives from the data set's.
+        ``metadata`` holds ``box``, ``seconds``, ``unusable`` and, of the data set, ``annotation``.
 
     Raises:
         ValueError: the data set has no faces, or has no boxes though they are asked for; the landmarker's landmarks
@@ -329,9 +315,7 @@ def landmark_box(points_px: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def best_detection(boxes_xyxy: ArrayLike, true_box_xyxy: ArrayLike) -> NDArray[np.float32] | None:
-    """The detection of one face among (n, 4) of its image, the best first: that of the largest overlap with its box.
-
-    That is the largest intersection over union, of equal ones the first; None if it is below `MIN_OVERLAP`.
+    """Of (n, 4) detections, that of the largest intersection over union with a face's box; None below `MIN_OVERLAP`.
 
     Example:
         >>> best_detection([[0, 0, 9, 9], [50, 50, 60, 60]], [52, 50, 60, 60])

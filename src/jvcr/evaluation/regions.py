@@ -16,15 +16,13 @@ _SIDES = frozenset({"left", "right", "inner", "outer", "upper", "lower"})
 """Words in the name of a group that say which of several alike it is."""
 
 MOST_YAW_DEG = 45.0
-"""Apertures are measured up to this |yaw|. Beyond it the line between the corners of eye or mouth is so foreshortened
-that their ratio says more about the head's pose, and labels made by fitting a face model are guesses there."""
+"""Apertures are measured up to this |yaw|: beyond it foreshortening decides their ratio, and fitted labels guess."""
 
 
 def regions(scheme: LandmarkScheme) -> dict[str, tuple[int, ...]]:
-    """The parts of an object that its scheme's groups make up, and their landmarks.
+    """The parts of an object and their landmarks: "right_eye" and "left_eye" make "eye", "nose_bridge" "nose".
 
-    A part is called by the first word of its groups' names that is no side, and has the landmarks of all of these:
-    "right_eye" and "left_eye" make "eye", "nose_bridge" and "nose_base" make "nose".
+    A part is called by the first word of its groups' names that is no side.
 
     Example:
         >>> from jvcr.scheme import FACE68
@@ -57,9 +55,9 @@ APERTURES = {
     "closed_eyes": ApertureKind("eye", ("right_eye", "left_eye"), 6, 0.165, True),
     "open_mouth": ApertureKind("lips", ("inner_lips",), 8, 0.25, False),
 }
-"""What is looked at. The thresholds come from the labels of ``faces3d``'s *training* part up to 45 degrees: 2 of 100
-faces have eyes narrower than the first (0.164), 10 of 100 a mouth wider than the second (0.251). Looked at, most of
-these eyes are closed or nearly so; up to the 5th percentile (0.192) about half of them are only screwed up."""
+"""The thresholds come from the labels of ``faces3d``'s *training* part up to 45 degrees: 2 of 100 faces have eyes
+narrower than the first (0.164), 10 of 100 a mouth wider than the second (0.251). Most of these eyes are closed or
+nearly so; up to the 5th percentile (0.192) about half of them are only screwed up."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +94,7 @@ class ApertureFigures:
 def apertures(
     points: ArrayLike, contours: Sequence[tuple[int, ...]], labels: ArrayLike | None = None
 ) -> NDArray[np.float64]:
-    """(F,) how far each face is open, in the image plane: `contour_aperture` of its widest contour, such as an eye.
-
-    With ``labels`` it is the widest in these: predictions are measured at the very eye that the labels are.
-    """
+    """(F,) `contour_aperture` of each face's widest contour (the nearer eye); with ``labels``, the widest in these."""
     p = np.asarray(points, dtype=np.float64)[..., :2]
     t = p if labels is None else np.asarray(labels, dtype=np.float64)[..., :2]
     widest = np.stack([contour_width(t[:, list(contour)]) for contour in contours]).argmax(axis=0)
@@ -116,8 +111,7 @@ def aperture_figures(
 ) -> ApertureFigures | None:
     """How well closed eyes, or open mouths, are recognised; None where the scheme has no such contours.
 
-    Predicted and true landmarks are (F, N, 3), NaN where a face was not detected; faces of unknown yaw are left out;
-    ``errors`` are (F, N), percent.
+    Landmarks are (F, N, 3), NaN where not detected; faces of unknown yaw are left out; ``errors`` (F, N), percent.
     """
     contours = [scheme.groups.get(name, ()) for name in kind.contours]
     if any(len(contour) != kind.landmarks for contour in contours):

@@ -212,9 +212,8 @@ def worst_faces(
 ) -> NDArray[np.uint8]:
     """A picture of the faces with the largest `nme_2d`: truth in green, prediction in red, the error in percent.
 
-    Returns:
-        (height, width, 3) uint8 RGB: rows of ``columns`` tiles, the worst first; one dark tile if no face was detected.
-        A tile whose image cannot be read is dark too.
+    (height, width, 3) uint8 RGB, the worst first. A tile whose image cannot be read is dark, as is the only one if no
+    face was detected.
     """
     errors = face_errors(dataset, predictions)
     order = np.argsort(-errors, kind="stable")  # NaN, not detected, comes last

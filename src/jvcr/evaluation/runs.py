@@ -32,14 +32,10 @@ def find_runs(
     read: Callable[[Path, str | None], tuple[LandmarkDataset, dict[str, Any]]],
     annotations: Sequence[str] = (),
 ) -> list[Run]:
-    """A run for each data set, annotation and kind of boxes.
+    """A run for each data set, annotation and kind of boxes; a folder that is named twice counts once.
 
-    A folder that is named twice counts once. Where other folders have several annotations, one that has not is read as
-    it is. ``sources`` of the boxes are none where predictions are given; ``read`` is `read_labels` for a folder and an
-    annotation.
-
-    Raises:
-        ValueError: a data set has no boxes of its own though they are asked for; or as the readers.
+    Where other folders have several annotations, one that has not is read as it is. ``sources`` of the boxes are none
+    where predictions are given; ``read`` is `read_labels`. A ValueError where the boxes asked for do not exist.
     """
     unique: dict[Path, Path] = {}
     for folder in folders:

@@ -19,7 +19,6 @@ RESAMPLES = 2_000
 """How many times faces are drawn again for an interval: another seed moves its ends by about 4 % of its half width."""
 
 _DRAWN_AT_ONCE = 1_000_000
-"""Draws in memory at a time."""
 
 
 def bootstrap_means(
@@ -28,15 +27,8 @@ def bootstrap_means(
     """(R, K) the means of several quantities over faces drawn again with replacement (Efron, 1979).
 
     Whole units are drawn: faces that show one person, or lie in one photograph, are no independent measurements.
-
-    Args:
-        values: (F, K) quantities of each face; NaN where a face is not in the mean of one.
-        units: (F,) what each face belongs to, names or numbers; None: each is a unit of its own.
-        resamples: R, how many times the units are drawn.
-        seed: of these draws: the same arguments give the same means, and all quantities are of the same draws.
-
-    Returns:
-        NaN where no face of a quantity was drawn.
+    ``values`` are (F, K), NaN where a face is not in the mean of one; ``units`` (F,) what each face belongs to (None:
+    each is its own). All quantities are of the same draws; NaN where no face of one was drawn.
     """
     v = np.asarray(values, dtype=np.float64)
     if v.ndim != 2 or not len(v) or resamples < 1:
@@ -62,12 +54,7 @@ def bootstrap_means(
 
 
 def interval(means: ArrayLike, confidence: float = CONFIDENCE) -> tuple[float, float] | None:
-    """Lower and upper end of a bootstrap interval by the percentile method; None without a finite mean.
-
-    Args:
-        means: (R,) of one quantity, as `bootstrap_means` gives them; NaN is left out.
-        confidence: how often the interval should hold the mean, between 0 and 1.
-    """
+    """Ends of a bootstrap interval of (R,) means by the percentile method; None without a finite mean."""
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be between 0 and 1, got {confidence}")
     m = np.asarray(means, dtype=np.float64)
@@ -116,10 +103,7 @@ def paired_difference(
 
 
 def pearson(a: ArrayLike, b: ArrayLike) -> float | None:
-    """Pearson's correlation of two lists (n,) where both are finite.
-
-    None with fewer than two such places, or where one list is all the same there.
-    """
+    """Pearson's correlation of two lists (n,) where both are finite; None with fewer than two places, or all alike."""
     x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     known = np.isfinite(x) & np.isfinite(y)
     x, y = x[known], y[known]
@@ -141,10 +125,9 @@ def spearman(a: ArrayLike, b: ArrayLike) -> float | None:
 
 
 def roc_auc(scores: ArrayLike, positive: ArrayLike) -> float | None:
-    """How well a score tells positives from the rest: the area under the ROC curve.
+    """The area under the ROC curve: how often a positive, drawn at random, scores higher than one of the rest.
 
-    That is how often a positive, drawn at random, scores higher than one of the rest; equal scores count half (Hanley
-    and McNeil, 1982). None where all are positive or none is.
+    Equal scores count half (Hanley and McNeil, 1982). None where all are positive or none is.
 
     Example:
         >>> roc_auc([1, 2, 3, 4], [False, True, False, True])

@@ -55,17 +55,15 @@ Metric: TypeAlias = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray
 """Predicted and true landmarks (F, N, 3) -> a fraction for each face."""
 
 THRESHOLDS = {"nme": (7.0,), "nme_interocular": (8.0, 10.0), "gte": (10.0,)}
-"""Where the failure rate and the area under the CED curve are taken, percent. The first two have their customary ones;
-the GTE has none, and 10 % is a third more than the published mean of Table III."""
+"""Where failure rate and area under the CED curve are taken, percent: the customary ones, and for the GTE, which has
+none, a third more than the published mean of Table III."""
 
 CED_STEPS = 50
 """Steps of the CED curves in a summary, from 0 to the threshold that is largest."""
 
 DECILES = 10
-"""Parts into which landmarks are put by their confidence."""
 
 _PAIRS_AT_ONCE = 20_000
-"""Pairs of views aligned at a time."""
 
 
 def summarise(dataset: LandmarkDataset, predictions: Predictions) -> Summary:
@@ -146,11 +144,7 @@ def gte_errors(dataset: LandmarkDataset, predictions: Predictions) -> NDArray[np
 
 
 def compare(dataset: LandmarkDataset, first: Predictions, second: Predictions) -> dict[str, PairedDifference]:
-    """Two systems face by face: `paired_difference` of their `nme_2d`, percent, over the faces that both detected.
-
-    Returns:
-        "all" and the name of each yaw band -> how they differ there; first minus second.
-    """
+    """Two systems on the faces both detected: `paired_difference` of `nme_2d`, percent, of all and by yaw band."""
     errors = [100 * face_errors(dataset, predictions) for predictions in (first, second)]
     bands, units = yaw_bins(dataset.yaw_deg), resampling_units(dataset)
     parts = {"all": np.ones(len(dataset), bool)} | {name: bands == i for i, name in enumerate(YAW_BINS)}
@@ -158,10 +152,7 @@ def compare(dataset: LandmarkDataset, first: Predictions, second: Predictions) -
 
 
 def resampling_units(dataset: LandmarkDataset) -> Names:
-    """(F,) what a bootstrap draws: the subject of each face where the data set knows it, else its image.
-
-    Faces in files of their own count as independent, also where two were cut out of one photograph.
-    """
+    """(F,) what a bootstrap draws: a face's subject where known, else its image, also if several were cut from one."""
     if dataset.subjects is None:
         return dataset.images
     both = zip(dataset.subjects.tolist(), dataset.images.tolist(), strict=True)

@@ -9,11 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 def contour_aperture(contour: ArrayLike) -> NDArray[np.float64]:
     """How far eyes or mouths are open: the mean distance of facing landmarks, over the distance of the corners.
 
-    For an eye of six landmarks this is the eye aspect ratio (EAR) of Soukupova and Cech (2016), for the inner lips the
-    mouth aspect ratio.
-
-    Args:
-        contour: (F, 2k, 2 or 3) landmarks in order around the aperture, a corner at 0, the other at k.
+    For an eye of six landmarks this is the eye aspect ratio (EAR) of Soukupova and Cech (2016). ``contour`` is
+    (F, 2k, 2 or 3), in order around the aperture, a corner at 0, the other at k.
 
     Returns:
         (F,) ratios, 0 is closed; NaN where the corners lie on one spot, or a landmark is NaN.

@@ -26,9 +26,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 CropRule: TypeAlias = Literal["longer", "width"]
-"""What the size of a crop goes by: the longer side of the landmarks' box, or its width, which is the rule of the
-authors' released code and weights. In depth the first centres the cube on the landmarks' mid-range, the second on their
-mean."""
+"""Longer side or width (the authors' released code) of the landmarks' box. In depth the first centres the cube on the
+landmarks' mid-range, the second on their mean."""
 
 CROP_RULES: tuple[CropRule, ...] = get_args(CropRule)
 
@@ -36,10 +35,9 @@ TRAINING_MARGIN = 1.25
 """Side of the crop over the longer side, or the width, of the landmarks' box."""
 
 DETECTOR_SCALE = 1.095
-"""Size of a face detector's box, the square root of its area, over the longer side of the landmarks' box.
+"""Square root of the area of a face detector's box over the longer side of the landmarks' box.
 
-Detectors draw tall boxes, the landmarks' box is nearly square: of the measures of a box (longer side, width, height,
-mean, root of the area) the root of the area predicts the landmarks' extent best."""
+Of the measures of a box the root of the area predicts the landmarks' extent best."""
 
 DETECTOR_RISE = 0.14
 """How far a detector's box lies above the landmarks' box, centre to centre, over the size of the detector's box."""
@@ -75,7 +73,7 @@ class Crop:
 
     @classmethod
     def around_landmarks(cls, points_px: ArrayLike, margin: float = TRAINING_MARGIN, rule: CropRule = "longer") -> Crop:
-        """The cube the networks are trained on.
+        """The cube the networks are trained on, around (N, 3) landmarks in the image frame, or (N, 2) of depth 0.
 
         Its side is ``margin`` times the longer side of the landmarks' x-y box, its centre that box's centre and,
         in depth, the landmarks' mid-range. With the paper's margin of 1.25 every face of AFLW2000-3D fits.
@@ -83,11 +81,6 @@ class Crop:
         With the rule "width" the side is ``margin`` times that box's width, and in depth the centre is the landmarks'
         mean. A turned head is then larger than the cube: of 45 % of the faces of AFLW2000-3D, and 97 % of those beyond
         30 degrees, a landmark lies outside.
-
-        Args:
-            points_px: (N, 3) landmarks in the image frame, or (N, 2), whose depth counts as 0.
-            margin: side over the longer side, or the width, of the landmarks' box.
-            rule: what the size goes by.
 
         Raises:
             ValueError: the points are not (N, 2) or (N, 3), not finite, or have no size that the rule could go by; or
@@ -124,15 +117,14 @@ class Crop:
     def from_detection(cls, box_xyxy: ArrayLike, rule: CropRule = "longer") -> Crop:
         """The crop for a face detector's box, (x0, y0, x1, y1) in pixels.
 
-        Detectors box the face from the forehead down and so lie higher, and are a little larger, than the box of the
-        68 landmarks, which end at the eyebrows; this moves and scales accordingly. With libfacedetection on 400
-        training faces of faces3d, the crop's side comes to 0.94 (profiles) to 1.01 (+-0.03 to 0.09) of that around the
-        true landmarks, its centre to within 0.04 (+-0.05) of the side.
+        Detectors box the face from the forehead down, higher and a little larger than the box of the 68 landmarks,
+        which end at the eyebrows; this moves and scales accordingly. With libfacedetection on 400 training faces of
+        faces3d, the side comes to 0.94 (profiles) to 1.01 (+-0.03 to 0.09) of that around the true landmarks, its
+        centre to within 0.04 (+-0.05) of the side.
 
         With the rule "width" a detection counts as being as wide as the landmarks' box, whatever the head's turn: the
         landmarks are 1.03 (+-0.08) times as wide on 300 training faces of faces3d, 1.00 (+-0.10) times on 40 faces of
-        AFLW2000-3D, and in both hardly differently in profile; of the measures of a detection only its width keeps
-        step when the head turns.
+        AFLW2000-3D, and in both hardly differently in profile.
 
         Raises:
             ValueError: the box is not four finite numbers with x0 < x1 and y0 < y1; or there is no such rule.
@@ -201,12 +193,9 @@ def _extent(width: float, height: float, rule: CropRule) -> float:
 
 
 def box_fault(box_xyxy: Any, width: int | None = None, height: int | None = None) -> str:
-    """What is wrong with a box; "" where nothing is.
+    """What is wrong with a box x0, y0, x1, y1, pixels; "" where nothing is.
 
-    Args:
-        box_xyxy: (4,) x0, y0, x1, y1, pixels.
-        width: of the image that the box must show some of; None asks for no image.
-        height: of that image.
+    With ``width`` and ``height`` it must show some of an image of that size.
 
     Example:
         >>> box_fault([10, 10, 5, 20])

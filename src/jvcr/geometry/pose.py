@@ -31,11 +31,8 @@ def similarity_transform(
 ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
     """The similarity that moves ``source`` onto ``target`` with the least squared error (Umeyama, 1991).
 
-    Both are (N, D) points in one order; ``target`` is about ``scale * source @ rotation.T + shift``. The rotation is a
-    proper one, never a reflection.
-
-    Returns:
-        scale, rotation (D, D), shift (D,).
+    Both are (N, D) points in one order; ``target`` is about ``scale * source @ rotation.T + shift``. The rotation
+    (D, D) is a proper one, never a reflection.
 
     Raises:
         ValueError: the shapes differ, there are fewer than D points, values are not finite, or the source points
@@ -58,14 +55,10 @@ def similarity_transform(
 def rotations_and_scales(
     source: NDArray[np.float64], target: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What turns and scales point sets around their means onto others with the least squared error (Umeyama, 1991).
+    """(F, D, D) proper rotations and (F,) scales that move point sets onto others with least squared error (Umeyama).
 
-    Args:
-        source: (F, N, D) points, the mean of each set at 0.
-        target: (F, N, D) points, likewise, or (N, D) for all.
-
-    Returns:
-        (F, D, D) proper rotations, and (F,) scales; NaN for a source whose points all lie on one spot.
+    ``source`` is (F, N, D), ``target`` too or (N, D) for all, the mean of each set at 0. NaN for a source whose points
+    all lie on one spot.
     """
     u, s, vt = np.linalg.svd(target.swapaxes(-1, -2) @ source)
     sign = np.ones_like(s)
@@ -87,9 +80,9 @@ def euler_to_rotation(pose: HeadPose) -> NDArray[np.float64]:
 def rotation_to_euler(rotation: ArrayLike) -> HeadPose:
     """The head pose of a (3, 3) rotation given in the frame x right, y up, z towards the camera.
 
-    Every rotation has two such triples of angles. This gives the one with a yaw of -90 to 90, as 300W-LP and all
-    published tables have it: a head turned by 95 degrees has a yaw of 85 and pitch and roll near 180. At a yaw of
-    exactly 90 degrees only pitch minus roll is defined, at -90 their sum; `geodesic_deg` has no such edges.
+    Of the two such triples of angles this gives the one with a yaw of -90 to 90, as 300W-LP and all published tables
+    have it: a head turned by 95 degrees has a yaw of 85 and pitch and roll near 180. At a yaw of exactly 90 degrees
+    only pitch minus roll is defined, at -90 their sum; `geodesic_deg` has no such edges.
     """
     m = np.asarray(rotation, dtype=np.float64)
     yaw = math.asin(max(-1.0, min(1.0, -float(m[0, 2]))))
@@ -121,11 +114,7 @@ def geodesic_deg(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
 
 
 def head_pose(points_px: ArrayLike, template: ArrayLike) -> HeadPose:
-    """The pose of a head from its landmarks: the rotation that best moves a frontal template onto them.
-
-    Args:
-        points_px: (N, 3) landmarks in the image frame (x right, y down, z away from the camera).
-        template: (N, 3) the same landmarks of an average face that looks straight at the camera, in the same frame.
+    """The rotation that best moves a frontal template (N, 3) onto landmarks (N, 3), both in the image frame.
 
     Raises:
         ValueError: as `similarity_transform`.

@@ -11,15 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def sample_volume(volume: ArrayLike, points_unit: ArrayLike) -> NDArray[np.float64]:
-    """The volume's values at points between its cells, by trilinear interpolation.
+    """(N,) values of a volume (D, H, W) at points (N, 3) of the unit frame, by trilinear interpolation.
 
-    Args:
-        volume: (D, H, W), or (B, D, H, W) for a batch.
-        points_unit: (N, 3), or (B, N, 3) for a batch: (x, y, z) in the unit frame. A point beyond the outermost cell
-            centres reads the nearest of them.
-
-    Returns:
-        (N,) or (B, N) values.
+    A batch of (B, D, H, W) at (B, N, 3) gives (B, N). A point beyond the outermost cell centres reads the nearest.
 
     Raises:
         ValueError: the shapes do not belong together, an axis is empty, or a point is not finite.

@@ -13,15 +13,10 @@ _LONGEST_REMAP = 32767 // 2
 
 
 def warp_crop(image: NDArray[np.uint8], crop: Crop, size: int, border: int = cv2.BORDER_CONSTANT) -> NDArray[np.uint8]:
-    """The crop's pixels, resampled once.
+    """The crop's pixels (size, size, channels), resampled once, of a (height, width, channels) uint8 image.
 
     A crop smaller than its place in the image is averaged down first: bilinear sampling alone would skip pixels.
-
-    Args:
-        image: (height, width, channels) uint8.
-        crop: in the image frame.
-        size: width and height of the result, which has as many channels.
-        border: OpenCV border mode for what lies outside of the image; by default black.
+    ``border`` is OpenCV's mode for what lies outside of the image.
     """
     matrix = crop.crop_to_image_matrix(size)
     # Bilinear sampling every 1.2 to 2.4 pixels comes closest to the mean over each target pixel.
@@ -35,10 +30,9 @@ def warp_crop(image: NDArray[np.uint8], crop: Crop, size: int, border: int = cv2
 
 
 def stretch_contrast(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A crop with its range stretched: its darkest value becomes 0, its brightest 255, over all colours together.
+    """A crop with its range stretched to 0 to 255, over all colours together; one of a single value becomes black.
 
-    It is for networks that were trained on such crops (`NetworkConfig.stretch`): what the crop shows of the black
-    around the image counts. A crop of a single value has no range and becomes black.
+    For networks trained on such crops (`NetworkConfig.stretch`). The black around the image counts.
 
     Example:
         >>> stretch_contrast(np.array([[[100], [130], [150]]], np.uint8)).ravel().tolist()

@@ -21,13 +21,11 @@ class VoxelConfig:
         image_size: side of the square input, pixels.
         channels: width of the hourglasses.
         inner_channels: width of each of an hourglass's halved maps, outside to inside; empty is ``channels`` for all,
-            as in the paper. Few channels on the large maps and more on the small ones buy accuracy where it costs
-            little.
+            as in the paper. More channels on the small maps than on the large buy accuracy where it costs little.
         depths: slices d of each stack's volume, coarse to fine; their number is M.
         levels: how often an hourglass halves its map.
-        stride: side of a cell of the hourglasses' maps, pixels of the image: 4 in the paper. With 8 the hourglasses
-            work on maps of half the volumes' width and height, a quarter of the arithmetic, and each cell's head
-            regresses 2x2 columns of the volume.
+        stride: side of a cell of the hourglasses' maps, pixels of the image: 4 in the paper. With 8 maps have half the
+            volumes' width and height, and each cell's head regresses 2x2 columns of the volume.
         unit: the residual unit. "bottleneck" (1x1, 3x3, 1x1, pre-activation) is the stacked hourglass's own; "plain" is
             one 3x3 convolution, which does more arithmetic a second on a CPU and folds its batch norm away for use.
         image_mean: what the network subtracts from its image's RGB in [0, 1]. The zeros that pad its convolutions are
@@ -117,9 +115,8 @@ class RefinementConfig:
     """The refinement subnetwork R, not in the paper: it moves P's landmarks by what the stem's maps show there.
 
     Attributes:
-        patches: how many cells of the stem's maps R sees around each landmark: the side of its square patch on the map
-            of half the image's side, on that of a quarter, and so on, each an odd number. Empty is no R, as in the
-            paper.
+        patches: side, in cells and odd, of the square that R sees around each landmark on the map of half the image's
+            side, on that of a quarter, and so on. Empty is no R, as in the paper.
         channels: numbers that are kept of each landmark's patches.
         features: width of the layer that sees those of all landmarks.
     """
@@ -142,15 +139,10 @@ class NetworkConfig:
     """The subnetworks and what joins them.
 
     Attributes:
-        num_landmarks: how many landmarks there are, N.
-        voxel: the voxel regression subnetwork G.
-        coordinate: the coordinate regression subnetwork P.
-        refinement: the refinement subnetwork R.
         sigma: size of the volume's Gaussians, voxels (Eq. 1).
-        crop: what the size of the crops goes by that the network is shown: the longer side of the landmarks' box, or
-            its width, as in the authors' released code (`jvcr.geometry.crop.CropRule`).
+        crop: what the crops' size goes by (`jvcr.geometry.crop.CropRule`).
         stretch: whether each crop's pixels are stretched to the full range, 0 to 255, before the network sees them
-            (`jvcr.geometry.warp.stretched`), as in the authors' released code.
+            (`jvcr.geometry.warp.stretch_contrast`), as in the authors' released code.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -237,8 +229,7 @@ COMPACT = NetworkConfig(
     coordinate=CoordinateConfig(channels=(8, 24, 48, 96), features=256),
     refinement=RefinementConfig(patches=(5, 3)),
 )
-"""That of the weights that ship: 128x128 images, three hourglasses on 16x16 maps, volumes of 32x32 x 1, 4, 32,
-refinement."""
+"""The weights that ship: 128x128 images, three hourglasses on 16x16 maps, volumes of 32x32 x 1, 4, 32, refinement."""
 
 NANO = NetworkConfig(
     voxel=VoxelConfig(

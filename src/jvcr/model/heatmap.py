@@ -25,9 +25,7 @@ def gaussian_volume(
     Voxel (k, j, i) holds max over n of peak * exp(-|c - x_n|^2 / (2 sigma^2)) with distances in voxels, the Gaussian's
     centre at the exact landmark. A coarse volume has the same kernel in *its* voxels: with d = 1 all landmarks lie
     within half a slice of the only one, which then hardly tells their depth; with d = 2 or 4 it tells front from back.
-
-    The cost grows with the landmarks' neighbourhoods, not with landmarks times voxels: only the voxels within
-    `KERNEL_REACH` sigma of a landmark are visited, the others stay 0.
+    Only the voxels within `KERNEL_REACH` sigma of a landmark are visited, the others stay 0.
 
     Args:
         points_unit: (x, y, z) in the unit frame. A landmark outside of the cube leaves there what tail falls inside.
@@ -35,8 +33,7 @@ def gaussian_volume(
         sigma: size of the Gaussian, voxels of this volume.
         peak: the Gaussian's height. Eq. 1 writes 1 / (2 pi sigma^2), which only rescales the volume.
         centre: "exact" draws each Gaussian at its landmark; "towards-origin" along each axis one voxel before the
-            last voxel centre that the landmark has passed, which is one to two voxels off, as the authors' released
-            code does: to train as it did.
+            last voxel centre that the landmark has passed, one to two voxels off, as the authors' released code does.
 
     Returns:
         The volumes, in the points' type and on their device.

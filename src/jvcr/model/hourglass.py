@@ -94,9 +94,9 @@ class Hourglass(nn.Module):
 class VoxelNet(nn.Module):
     """Stacked hourglasses that regress the compact volume from coarse to fine.
 
-    The slices of a volume are the channels of a stack's head; there is no activation behind it. Features and volume of
-    a stack are mapped back and added to the next one's input. Where the maps are smaller than the volumes
-    (`VoxelConfig.stride`), a head has a channel for each of the cell's columns too, slices outermost.
+    A volume's slices are the channels of a stack's head, without an activation. Features and volume are mapped back and
+    added to the next stack's input. With maps smaller than the volumes (`VoxelConfig.stride`), a head has a channel for
+    each of the cell's columns too, slices outermost.
     """
 
     def __init__(self, config: VoxelConfig) -> None:
@@ -117,10 +117,7 @@ class VoxelNet(nn.Module):
         return self.volumes(self.stem_maps(image)[-1])
 
     def stem_maps(self, image: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
-        """What the stem makes of an image: its last map of each size, from half the image's side down.
-
-        Their widths are `VoxelConfig.stem_channels`; the last one is what the hourglasses take.
-        """
+        """The stem's last map of each size, from half the image's side down; the last is what the hourglasses take."""
         x, maps = image - self.config.image_mean, {}
         for layer in self.stem:
             x = layer(x)

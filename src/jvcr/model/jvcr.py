@@ -19,7 +19,7 @@ class JVCROutput(NamedTuple):
     Attributes:
         volumes: of each stack, coarse to fine, (batch, depth, height, width).
         coarse_points: (batch, N, 3) landmarks (x, y, z) as P reads them off the volume, unit frame.
-        points: (batch, N, 3) the landmarks: those that R has moved, or where there is no R the very ``coarse_points``.
+        points: (batch, N, 3) those that R has moved, or the very ``coarse_points`` without R.
     """
 
     volumes: list[Tensor]
@@ -30,8 +30,7 @@ class JVCROutput(NamedTuple):
 class JVCR(nn.Module):
     """Joint voxel and coordinate regression: an image to volumes, the last volume to landmarks (Fig. 1).
 
-    Where the configuration has a refinement subnetwork, it moves these landmarks by what the image's first features
-    show around them.
+    With a refinement subnetwork, the image's first features around these landmarks move them.
 
     Example:
         >>> import torch
@@ -52,12 +51,10 @@ class JVCR(nn.Module):
         image: Float[Tensor, "batch 3 height width"],
         true_volume: Float[Tensor, "batch depth rows columns"] | None = None,
     ) -> JVCROutput:
-        """Volumes of all stacks, and the landmarks before and after refinement.
+        """Volumes of all stacks and landmarks of RGB in [0, 1].
 
-        Args:
-            image: RGB in [0, 1], of the side the configuration names.
-            true_volume: what P reads in place of G's last volume, as in the first stage of training: then no gradient
-                of the landmarks reaches G's volumes.
+        P reads ``true_volume`` in place of G's last volume in the first stage of training: then no gradient of the
+        landmarks reaches G's volumes.
         """
         maps = self.voxel.stem_maps(image)
         volumes = self.voxel.volumes(maps[-1])

@@ -1,9 +1,9 @@
-"""The refinement subnetwork R: landmarks moved by what the image's first features show around them.
+"""The refinement subnetwork R, not in the paper: landmarks moved by what the image's first features show around them.
 
-It is not in the paper. A cell of the last volume is four pixels wide, and two lids that are closed are half a cell
-apart: what tells an open eye from a closed one is in the image, and hardly in the volume. R reads the maps of G's
-stem, the first of which has cells of two pixels, in patches around the landmarks that P has found: one step of cascaded
-regression with shape-indexed features (Cao et al., Face alignment by explicit shape regression, CVPR 2012).
+A cell of the last volume is four pixels wide, and two closed lids are half a cell apart: what tells an open eye from a
+closed one is hardly in the volume. R reads the stem's maps, the first of which has cells of two pixels, around the
+landmarks that P has found: one step of cascaded regression with shape-indexed features (Cao et al., Face alignment by
+explicit shape regression, CVPR 2012).
 """
 
 from __future__ import annotations
@@ -18,15 +18,14 @@ from torch import Tensor, nn
 from jvcr.model.config import NetworkConfig
 
 _STEP = 0.05
-"""What R's last layer gives, times this, is a move in the unit frame. Moves are small; so the layer's outputs are of
-the order of 1, and the learning rate of G and P suits it."""
+"""Times what R's last layer gives, a move in the unit frame: outputs near 1 suit the learning rate of G and P."""
 
 
 class RefinementNet(nn.Module):
-    """Windows around all landmarks to a move of each.
+    """Patches around all landmarks to a move of each.
 
-    A landmark's patches, one on each map, pass a matrix that belongs to that landmark alone, since what is to be seen
-    at a lid is not what is to be seen at a lip; one hidden layer then sees all landmarks. A new network moves nothing.
+    A landmark's patches pass a matrix of that landmark alone, since a lid shows other things than a lip; one hidden
+    layer then sees all landmarks. A new network moves nothing.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -46,11 +45,9 @@ class RefinementNet(nn.Module):
     def forward(
         self, maps: Sequence[Tensor], points_unit: Float[Tensor, "batch points 3"]
     ) -> Float[Tensor, "batch points 3"]:
-        """The landmarks, moved.
+        """The landmarks, moved; no gradient runs back into ``points_unit`` (P's): P learns by its own error.
 
-        Args:
-            maps: of the stem, finest first, each (batch, channels, height, width); R reads as many as it has patches.
-            points_unit: P's landmarks in the unit frame. No gradient runs back into them: P learns by its own error.
+        ``maps`` are the stem's, finest first, each (batch, channels, height, width).
         """
         points_unit = points_unit.detach()
         # In bfloat16 a place would be rounded to a tenth of a percent of the face.
@@ -65,16 +62,11 @@ class RefinementNet(nn.Module):
 def patches(
     features: Float[Tensor, "batch channels height width"], points_unit: Float[Tensor, "batch points 2"], side: int
 ) -> Float[Tensor, "batch points values"]:
-    """Square patches of a map around points, by bilinear interpolation; beyond its border the map is 0.
-
-    Args:
-        features: a map that covers the crop.
-        points_unit: (x, y) in the unit frame: -1 and 1 are the crop's edges.
-        side: cells along each side of a patch, an odd number.
+    """Square patches of a map around points (x, y) in the unit frame, by bilinear interpolation; 0 beyond the map.
 
     Returns:
         side * side * channels values for each point: rows from top to bottom, in them cells from left to right,
-        channels innermost.
+        channels innermost. ``side`` is odd.
     """
     height, width = features.shape[2:]
     cells = torch.arange(side, device=points_unit.device, dtype=points_unit.dtype) - side // 2

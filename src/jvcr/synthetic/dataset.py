@@ -1,7 +1,6 @@
 """A set of drawn faces with exact labels, for tests, tutorials and first steps: nothing needs to be downloaded.
 
-The faces are cartoons of a head made of formulas (`jvcr.synthetic.head`). They train and test every part of the
-package; a figure measured on them says nothing about photographs.
+The faces are cartoons (`jvcr.synthetic.head`): a figure measured on them says nothing about photographs.
 """
 
 from __future__ import annotations
@@ -77,10 +76,7 @@ class SyntheticFace:
 
     @functools.cached_property
     def points_lp(self) -> NDArray[np.float64]:
-        """(68, 3) landmarks V = s R (mean + S a + E b) + t in the frame of 300W-LP.
-
-        Pixels counted from 1, x right, y *up* from the bottom, z towards the camera.
-        """
+        """(68, 3) landmarks V = s R (mean + S a + E b) + t in 300W-LP's frame: pixels from 1, y *up*, z to the camera."""
         rotation, shift, scale = projection(self.pose_para)
         return scale * head_model().landmarks_um(self.shape, self.expression) @ rotation.T + shift
 
@@ -99,9 +95,9 @@ class SyntheticFace:
         return replace(self, shape=shape, expression=expression, pose_para=pose)
 
     def draw(self) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
-        """The image, (size, size, 3) uint8 RGB, and (68,) what hides each landmark: 0 nothing, 2 the head itself.
+        """The image, (size, size, 3) uint8 RGB, and (68,) what hides each landmark: 0 nothing, 2 head or hair.
 
-        Hair belongs to the head. The image of a `mirrored` face is that of the face, mirrored; this does not draw it.
+        A `mirrored` face's image is the face's, mirrored; this does not draw it.
         """
         model = head_model()
         rng = np.random.default_rng((self.seed, _VIEW, self.index, 1))
@@ -130,9 +126,8 @@ def synthetic_face(index: int, seed: int = 0, size: int = 160, views: int = 1) -
     """Face ``index`` of the set of a seed: always the same, however many faces the set has.
 
     Yaws are spread evenly over -90 to 90 degrees, also over few faces; pitch and roll are -25 to 25. At another size
-    the same face is larger, and so are its labels.
-
-    Of ``views`` faces that follow each other all show one subject. A number that is out of range is a ValueError.
+    the same face is larger, and so are its labels. Of ``views`` faces that follow each other all show one subject.
+    A number that is out of range is a ValueError.
 
     Example:
         >>> face = synthetic_face(3)
@@ -205,8 +200,7 @@ def make_synthetic(
 ) -> Path:
     """Writes a set of drawn faces, in the package's own layout or in that of 300W-LP or AFLW2000-3D.
 
-    The same seed, index and size give the same face in every layout, and the labels are the same bytes each time. A
-    landmark's position goes with ``size``.
+    The same seed, index and size give the same face in every layout, and the labels are the same bytes each time.
 
     =========== ============================================================================================
     layout      what is written
@@ -223,8 +217,8 @@ def make_synthetic(
     ``expression_basis`` (29, 68, 3), ``shape_std``, ``expression_std``; micrometres, x right, y up, z towards the
     camera. It takes the place of the Basel model's, with which these parameters make no sense.
 
-    All is written beside ``out`` first and then renamed: a folder of that name is a whole set.
-    ``size`` is the side of the images, by default that of `SIZES`; ``views`` are the pictures of each subject.
+    All is written beside ``out`` first and then renamed: a folder of that name is a whole set. ``size`` is the side of
+    the images, pixels; ``views`` are the pictures of each subject.
 
     Raises:
         ValueError: an argument is out of range, or ``out`` is a file or a folder with something in it.
@@ -356,7 +350,6 @@ def _write_image(path: Path, image: NDArray[np.uint8]) -> None:
 
 
 def _write_mat(path: Path, face: SyntheticFace, points: dict[str, NDArray[Any]]) -> None:
-    """A file as 300W-LP and AFLW2000-3D have them, with the parameters of this set's own model."""
     content = {
         **points,
         "Shape_Para": face.shape[:, None],

@@ -1,8 +1,8 @@
 """A head made of formulas: a linear morphable model built like the Basel Face Model, without any scan.
 
-A smooth surface runs through the landmarks of the average face (the template of face68.toml) and some anchors for the
-rest of the head; smooth displacement fields are its shape modes, and movements of jaw, lids, lips and brows its
-expression modes. It is a cartoon: it has the structure of a face's model, and says nothing about real faces.
+A smooth surface runs through the landmarks of the average face (face68.toml) and some anchors; smooth displacement
+fields are its shape modes, movements of jaw, lids, lips and brows its expression modes. It says nothing about real
+faces.
 """
 
 from __future__ import annotations
@@ -25,9 +25,8 @@ UNIT_UM = 62_000.0
 class HeadModel:
     """A linear morphable head: vertices = mean + shape modes * a + expression modes * b.
 
-    Positions are micrometres, x right, y up, z towards the camera for a head that looks into it, as those of the Basel
-    model in 300W-LP (Zhu et al., 2016). Every mode is symmetric or antisymmetric about the plane x = 0, so that a
-    mirrored face has the parameters of the face, some with the other sign.
+    Micrometres, x right, y up, z towards the camera, as the Basel model in 300W-LP (Zhu et al., 2016). Every mode is
+    symmetric or antisymmetric about x = 0, so that a mirrored face has the same parameters, some with the other sign.
     """
 
     mean_um: NDArray[np.float32]  # (V, 3) vertices of the average head, its landmarks first, as in FACE68

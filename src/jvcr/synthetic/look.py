@@ -25,10 +25,7 @@ IRISES: tuple[Colour, ...] = ((0.25, 0.14, 0.07), (0.42, 0.27, 0.12), (0.30, 0.4
 
 @dataclass(frozen=True)
 class Look:
-    """Everything about a picture that is not geometry.
-
-    Lengths are in units of the template; strengths are 0 to 1.
-    """
+    """Everything about a picture that is not geometry; lengths in units of the template, strengths 0 to 1."""
 
     skin: Colour = SKINS[1]
     lips: Colour = (0.75, 0.38, 0.36)
@@ -98,10 +95,7 @@ def _colour(values: NDArray[np.float64]) -> Colour:
 
 
 def random_background(size: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """(size, size, 3) float32 RGB, 0 to 1: a gradient with blots, coarse noise or shapes, more or less blurred.
-
-    What is drawn depends on the size only in its sharpness.
-    """
+    """(size, size, 3) float32 RGB, 0 to 1: a gradient with blots, coarse noise or shapes, more or less blurred."""
     steps = (np.arange(size, dtype=np.float32) + 0.5) / size
     angle = rng.uniform(0, 2 * np.pi)
     ramp = np.clip(0.5 + (steps[None] - 0.5) * np.cos(angle) + (steps[:, None] - 0.5) * np.sin(angle), 0, 1)

@@ -52,10 +52,7 @@ def template() -> Floats:
 
 @functools.cache
 def curve(landmarks: tuple[int, ...], steps: int = 6) -> Floats:
-    """(M, 3) points of a smooth line on the average face through landmarks, ``steps`` from each to the next.
-
-    A Catmull-Rom spline, moved onto the head's surface; units of the template.
-    """
+    """(M, 3) points of a Catmull-Rom spline through landmarks, on the head's surface; units of the template."""
     knots = template()[list(landmarks)]
     padded = np.concatenate([2 * knots[:1] - knots[1:2], knots, 2 * knots[-1:] - knots[-2:-1]])
     t = (np.arange(steps) / steps)[:, None]
@@ -106,10 +103,7 @@ _STIFFNESS = 2e-4
 
 @functools.cache
 def _radius_of_direction() -> Callable[[Floats], Floats]:
-    """The head's surface: unit directions from `_CENTRE`, (N, 3), to radii (N,).
-
-    An interpolation by |chord|^3 and linear terms, the smoothest through scattered data in three dimensions.
-    """
+    """The head's surface: unit directions from `_CENTRE`, (N, 3), to radii (N,), by |chord|^3 and linear terms."""
     half = np.array(_ANCHORS)
     off = half[half[:, 0] > 0]
     anchors = np.concatenate([template(), half, off * [-1, 1, 1]]) - _CENTRE
@@ -223,7 +217,6 @@ def _places_of_points() -> tuple[Floats, int]:
 
 
 def _between(upper: Floats, lower: Floats) -> Floats:
-    """Points half way between two lines, without their ends."""
     return ((upper + lower) / 2)[2:-2:2]
 
 
@@ -260,7 +253,6 @@ _Piece = tuple[Floats, NDArray[np.intp], Part]
 
 
 def _ears() -> list[_Piece]:
-    """Two flat ellipsoids, tilted backwards."""
     columns, rows = 14, 9
     angle, polar = np.arange(columns) * 2 * np.pi / columns, np.linspace(0, np.pi, rows)
     around, along = np.stack([np.cos(angle), np.ones(columns), np.sin(angle)]), (np.sin(polar), np.cos(polar))

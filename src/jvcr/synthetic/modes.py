@@ -1,7 +1,6 @@
 """The modes of the head: displacement fields over its mesh, in units of the template.
 
-Every mode is symmetric or antisymmetric about the plane x = 0: its sign is what its parameter is multiplied by in a
-mirror.
+Every mode is symmetric or antisymmetric about x = 0: its sign multiplies its parameter in a mirror.
 """
 
 from __future__ import annotations
@@ -19,10 +18,7 @@ SHAPE_MODES, EXPRESSION_MODES = 199, 29
 
 
 class Expression(enum.IntEnum):
-    """The expression modes with a name; those after them are small movements around mouth, eyes and brows.
-
-    Those with a direction (a wink, a smile of one side ...) change their sign in a mirror.
-    """
+    """The expression modes with a name; those with a direction (a wink ...) change their sign in a mirror."""
 
     OPEN_MOUTH = 0
     CLOSE_EYES = 1
@@ -51,10 +47,9 @@ class Mode(NamedTuple):
 
 
 def shape_modes(mesh: Mesh) -> list[Mode]:
-    """The 199 fields of greatest displacement about 1.
+    """The 199 fields of greatest displacement about 1: width, height and depth, then Gaussian bumps of falling reach.
 
-    First the head's width, height and depth, then bumps: Gaussian displacements of ever smaller reach, centred on
-    points of the surface far from each other. A pair of bumps left and right moves alike or opposite.
+    Their centres are far from each other; a pair left and right moves alike or opposite.
     """
     p = mesh.points
     modes: list[Mode] = []
@@ -193,10 +188,7 @@ def _brow_modes(mesh: Mesh) -> dict[Expression, Mode]:
 
 
 def _small_modes(mesh: Mesh) -> list[Mode]:
-    """Small movements of lips, mouth's corners and brows, along each axis.
-
-    A bump's reach is so large that both lids or both lips go with it, and the surface stays whole.
-    """
+    """Movements of lips, mouth's corners and brows along each axis; wide enough that both lids or lips go along."""
     p, face = mesh.points, _face(mesh)
     modes = []
     for site in ((0.0, -0.46, 1.6), (0.40, -0.46, 1.35), (0.55, 0.97, 1.4)):
@@ -229,11 +221,7 @@ def _eye_height(p: Floats) -> Floats:
 
 
 def _below_the_mouth(mesh: Mesh) -> Floats:
-    """(V,) how much a point goes with the lower jaw: 1 on the chin and the lower lip, 0 on the upper lip and above.
-
-    Between the lips the step is sharp; it is a band that widens towards the corners of the mouth, and on to the hinge
-    at the ears.
-    """
+    """(V,) how much a point goes with the lower jaw: 1 on chin and lower lip, 0 above; sharp only between the lips."""
     p = mesh.points
     x, y, z = p.T
     half = 0.396  # half the mouth's width

@@ -26,9 +26,7 @@ def rasterise(
 ) -> Surface:
     """The nearest triangle at each pixel of an image: a z-buffer.
 
-    A triangle covers the pixels whose centres lie in it, its border included. Of two at the same depth the one that
-    comes later in the list is taken.
-
+    A triangle covers the pixels whose centres lie in it, its border included; of two at the same depth the later wins.
     Vertices have x right and y down in pixels, integer = pixel centre, and z towards the camera; triangles are
     counter-clockwise from their front (in a frame with y up), and ``two_sided`` ones are seen from behind, too.
     """

@@ -35,8 +35,7 @@ def draw_head(
         head_um: (V, 3) its vertices before they are turned, micrometres, y up.
         rotation: (3, 3) of the head, y up.
         scale: pixels of the image for a micrometre.
-        shift_px: (3,) added to the turned and scaled vertices: x, y up and z, pixels. y is counted from the bottom, as
-            in 300W-LP: the row of a vertex is height - y.
+        shift_px: (3,) added to the turned and scaled vertices: x, y up from the bottom (as in 300W-LP) and z, pixels.
         look: colours and light.
         background: (height, width, 3) float32 RGB, 0 to 1.
 
@@ -84,10 +83,7 @@ def draw_head(
 def _even_and_edge(
     surface: Surface, samples: Surface, parts: NDArray[np.int8], fine: int, step: float
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """(height, width) pixels that are shaded at their centres, and those whose samples are shaded one by one.
-
-    Of the first kind all samples show one part of the head, and their depths differ by no more than ``step``.
-    """
+    """(height, width) pixels shaded at their centres (one part, depths within ``step``), and those sample by sample."""
     kinds = np.append(parts, -1)
     own = kinds[surface.triangle]
     sample_kinds = _by_pixel(kinds[samples.triangle], fine)
@@ -160,10 +156,7 @@ def _hair_thickness(model: HeadModel, mean: NDArray[np.float32], look: Look) -> 
 def _albedo(
     head: NDArray[np.float32], part: NDArray[np.int8], place: _Values, here: _Values, look: Look
 ) -> tuple[_Values, _Values]:
-    """(P, 3) colours and (P,) strengths of the highlight.
-
-    ``place`` (P, 3) is a pixel's point on the average head, ``here`` on this one, not turned; units of the template.
-    """
+    """(P, 3) colours and (P,) strengths of the highlight, from (P, 3) points on the average head and on this one."""
     skin = np.array(look.skin, np.float32)
     colours = np.tile(skin, (len(part), 1))
     shine = np.full(len(part), 0.10, np.float32)
@@ -198,7 +191,6 @@ def _albedo(
 
 
 def _colour_hair(colours: _Values, shine: _Values, part: NDArray[np.int8], place: _Values, look: Look) -> None:
-    """Hair on the skull, and that which hangs behind it."""
     x, y, z = place.T
     p = look.phase.astype(np.float32)
     hairy = np.zeros(len(part), bool)
@@ -223,7 +215,6 @@ def _strands(across: NDArray[np.floating], phase: _Values) -> _Values:
 
 
 def _mouth_colours(head: NDArray[np.float32], here: _Values) -> NDArray[np.float64]:
-    """Teeth, and the dark behind them."""
     edge = head[[61, 62, 63], 1].mean() / UNIT_UM
     below = edge - here[:, 1]
     teeth = (below < 0.11) & (below > 0.015) & (np.abs(here[:, 0]) < 0.33)
@@ -264,7 +255,6 @@ class _Front:
         self.skin, self.hair = np.array(look.skin, np.float32), np.array(look.hair, np.float32)
 
     def paint(self, amount: NDArray[np.floating], colour: NDArray[np.floating]) -> None:
-        """Mixes an amount of a colour in."""
         mixed = np.asarray(amount, np.float32)[:, None] * (np.asarray(colour, np.float32) - self.colours)
         self.colours = self.colours + mixed
 
@@ -328,7 +318,6 @@ def _paint_lips(front: _Front) -> NDArray[np.floating]:
 
 
 def _paint_lids(front: _Front) -> None:
-    """Lashes on the upper lid, a thin line on the lower one, the crease above."""
     x, y = front.x, front.y
     for upper, lower in zip(UPPER_LIDS, LOWER_LIDS, strict=True):
         over, under = curve(upper), curve(lower)

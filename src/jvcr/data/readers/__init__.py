@@ -31,11 +31,11 @@ def read_dataset(
 
     Args:
         root: the folder.
-        scheme: the landmarks wanted. A folder of the package's own layout has just these; 300W-LP and AFLW2000-3D
-            have the 68 of a face, 3DFAW has 66, and a scheme that derives further ones from those will do.
-        annotation: AFLW2000-3D: which of its annotations; None is the original. Other sets have one.
-        basis: 300W-LP: the face model at the landmarks, see `jvcr.data.readers.basel.LandmarkModel.load`; None looks
-            for ``basis.npz`` in the folder and beside it.
+        scheme: the landmarks wanted. 300W-LP and AFLW2000-3D have the 68 of a face, 3DFAW has 66; a scheme that derives
+            further ones from those will do.
+        annotation: AFLW2000-3D: which of its annotations; None is the original.
+        basis: 300W-LP: the face model at the landmarks (`LandmarkModel`); None looks for ``basis.npz`` in the folder
+            and beside it.
         flips: 300W-LP: read the mirrored folders too.
         leave_out: 300W-LP: parts not to read.
         hold_out: 300W-LP: parts that make up the split "val".
@@ -81,10 +81,7 @@ def read_dataset(
 
 
 def find_layout(root: Path) -> str:
-    """What a folder is: "folder" (the package's own layout), "AFLW2000-3D", "300W-LP" or "3DFAW".
-
-    A ValueError for none of these lists what was looked for.
-    """
+    """A folder's layout, "folder" (the package's own), "AFLW2000-3D", "300W-LP" or "3DFAW", else a ValueError."""
     if (root / MANIFEST).is_file() or (root / TABLE).is_file():
         return "folder"
     if find_parts(root):

@@ -39,21 +39,18 @@ def read_aflw2000(
                                                                                 ``pose_deg``
     ============= ======== ==================================================== ================================
 
-    There are two annotations, and they differ by an NME of 3.4 % (bin mean; image mean 3.0 %), so that a figure
-    without the annotation's name means nothing:
+    The two annotations differ by an NME of 3.4 % (bin mean; image mean 3.0 %), so that a figure without the
+    annotation's name means nothing:
 
     - "original": ``pt3d_68``, a morphable model fitted to each face. Most published figures are on it.
-    - "reannotated": 2D points set right by hand, ``reannotation`` or the file of the folder,
-      ``AFLW2000-3D-Reannotated.pts68.npy``, (F, 2, 68) in the order of the sorted file names, pixels counted from 0.
-      Where the folder has not just these files, a text beside it, ``AFLW2000-3D-Reannotated.pts68.txt``, names the
-      image of each row, and faces without a row are skipped. It has no depth: z stays the original's, so that errors
-      in three dimensions are of no use with it.
+    - "reannotated": 2D points set right by hand, ``AFLW2000-3D-Reannotated.pts68.npy`` or ``reannotation``,
+      (F, 2, 68) in the order of the sorted file names, pixels counted from 0. If the folder has not just these files,
+      a text beside it, of the suffix ``.txt``, names the image of each row; faces without a row are skipped. z stays
+      the original's, so that errors in three dimensions are of no use with it.
 
-    Faces are in the order of their file names. The set has no splits, no parts and no face boxes: the published figures
-    take the box of the true landmarks. Images are only checked to be there. Angles are as published, also beyond a full
-    turn: by the size of the raw yaw the set has its 1312, 383 and 305 faces.
-
-    Arguments are those of `jvcr.data.readers.read_dataset`.
+    Faces are in the order of their file names. The set has no splits, parts or face boxes; published figures take the
+    box of the true landmarks. Angles are as published, also beyond a full turn: by the size of the raw yaw the set has
+    its 1312, 383 and 305 faces. Arguments are those of `jvcr.data.readers.read_dataset`.
 
     Raises:
         FileNotFoundError: there is no such folder, or no re-annotation and that is asked for.

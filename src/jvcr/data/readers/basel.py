@@ -1,9 +1,8 @@
 """The Basel face model at the landmarks: what 300W-LP's parameters mean, and how to recover it.
 
-300W-LP comes with parameters and no 3D points. A face's landmarks are ``mean + shape_basis a + expression_basis e``,
-linear in its 199 + 29 parameters; its pose puts them into the image. The model itself is not part of the data set, but
-it can be had from AFLW2000-3D, whose files hold both the parameters and the points they make: un-posing the points
-leaves a linear system whose unknowns are the model.
+300W-LP has parameters and no 3D points. A face's landmarks are ``mean + shape_basis a + expression_basis e``, linear in
+its 199 + 29 parameters, posed into the image. The model is not part of 300W-LP, but AFLW2000-3D has parameters and the
+points they make: un-posing the points leaves a linear system whose unknowns are the model.
 
 Model frame: x right, y *up*, z *towards* the camera, micrometres. Pose_Para is pitch, yaw, roll in radians, tx, ty, tz,
 scale; a point X goes to V = scale * R X + t, and to Matlab's pixel (V_x, height + 1 - V_y), counted from 1.
@@ -39,12 +38,9 @@ _MOST_ODD = 20
 
 @dataclass(frozen=True)
 class LandmarkModel:
-    """A linear face model, at the landmarks.
+    """A linear face model, at the landmarks: (N, 3) ``mean``, (199, N, 3) and (29, N, 3) modes of unit parameters.
 
-    Attributes:
-        mean: (N, 3) landmarks of the average face, micrometres, x right, y up, z towards the camera.
-        shape_basis: (199, N, 3) what one unit of each shape parameter adds.
-        expression_basis: (29, N, 3) the same of each expression parameter.
+    Micrometres in the model frame.
     """
 
     mean: NDArray[np.float64]
@@ -143,8 +139,8 @@ class Recovery:
 def recover_model(root: str | Path, advance: Callable[[int], object] | None = None) -> Recovery:
     """The Basel model at the 68 landmarks, from AFLW2000-3D itself, by least squares.
 
-    Every face gives 204 equations in the unknowns of 229 columns (1, Shape_Para, Exp_Para). So at least 229 faces with
-    independent parameters are needed; fewer determine no model, and are refused.
+    The unknowns have 229 columns (1, Shape_Para, Exp_Para): fewer faces than that, with independent parameters,
+    determine no model and are refused.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -208,11 +204,7 @@ def _least_squares(rows: NDArray[np.float64], points: NDArray[np.float64]) -> tu
 
 
 def _worst(rows: NDArray[np.float64], residual: NDArray[np.float64]) -> int:
-    """The face that a model of all others would miss by most.
-
-    With hardly more faces than unknowns a model follows even a wrong face, and its residual is small; leaving the face
-    out, it would be larger by 1 / (1 - leverage).
-    """
+    """The face that a model of all others would miss by most: its residual grows by 1 / (1 - leverage) without it."""
     q, _ = np.linalg.qr(rows / np.linalg.norm(rows, axis=0))
     free = np.clip(1 - (q**2).sum(axis=1), 1e-9, None)
     return int(np.argmax(np.linalg.norm(residual, axis=1) / free))

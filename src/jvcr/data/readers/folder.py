@@ -51,14 +51,9 @@ def read_folder(root: str | Path, scheme: LandmarkScheme = FACE68, strict: bool 
     ``z67`` (as many as the scheme has), and of the optional ones ``split``, ``source``, ``subject``, ``pitch_deg``,
     ``yaw_deg``, ``roll_deg``, ``box_x0``, ``box_y0``, ``box_x1``, ``box_y1``; an empty cell is an unknown value.
 
-    An image may show several faces, each with an entry of its own. Left out and named are entries that are `unusable`,
-    whose image is missing or not in the folder, or that say the same as one before them. Image paths may have Windows's
-    separators.
-
-    Args:
-        root: the folder.
-        scheme: what the N landmarks are; those that it derives from others need not be in the file.
-        strict: stop at entries that cannot be used, instead of leaving them out and naming them in ``problems``.
+    An image may show several faces. Skipped are entries that are `unusable`, whose image is missing or not in the
+    folder, or that say the same as one before. Image paths may have Windows's separators. Landmarks that ``scheme``
+    derives from others need not be in the file.
 
     Raises:
         FileNotFoundError: the folder or its manifest is missing.

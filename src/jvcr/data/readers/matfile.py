@@ -88,10 +88,7 @@ def image_height(path: Path) -> int:
 
 
 def find_pairs(folder: Path) -> dict[str, dict[str, Path]]:
-    """The .jpg and .mat files of a folder by name, in the order of the names: name -> suffix -> path.
-
-    Suffixes are given in lower case. Hidden files, which macOS puts beside others, are passed over.
-    """
+    """The .jpg and .mat files of a folder: name -> lower-case suffix -> path, sorted; hidden ones are passed over."""
     found: dict[str, dict[str, Path]] = {}
     for path in folder.iterdir():
         if (suffix := path.suffix.lower()) in (".jpg", ".mat") and not path.name.startswith("."):

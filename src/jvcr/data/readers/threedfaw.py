@@ -15,7 +15,6 @@ from jvcr.data.skipped import Skipped
 from jvcr.scheme import FACE66
 
 SPLITS = {"train": "train", "valid": "val", "test": "test"}
-"""The challenge's folders' first names, and what their splits are called here."""
 
 IMAGES, LANDMARKS, BOXES = "_img", "_lm", "_bb"
 """Endings of a split's folders, and of the files in the latter two."""
@@ -28,9 +27,8 @@ def read_3dfaw(
 ) -> LandmarkDataset:
     """Reads 3DFAW.
 
-    The set is given out on request only and was not at hand: this layout follows the challenge's description (images,
-    one file of 66 x 3 landmarks for each, face boxes) and is tested on a made-up copy. If yours is laid out otherwise,
-    rename its folders so:
+    The set is given out on request only and was not at hand: this layout follows the challenge's description and is
+    tested on a made-up copy. If yours is laid out otherwise, rename its folders so:
 
     ============================ =====================================================================
     file                         content
@@ -40,11 +38,9 @@ def read_3dfaw(
     ``train_bb/NAME_bb.csv``     one line ``x0,y0,x1,y1``: the face's box, pixels (optional)
     ============================ =====================================================================
 
-    Splits are "train", "val" and "test". The truth of the test images is not public: those without landmarks are left
-    out and counted in ``notes``. The sign of z is not documented; it is taken so that the tips of the noses lie
-    nearer to the camera than the ends of the jaws, as in most faces they must, and z gets the mean 0. Yaw is unknown.
-
-    Arguments are those of `jvcr.data.readers.read_dataset`.
+    Splits are "train", "val" and "test". Test images without landmarks, whose truth is not public, are left out and
+    counted in ``notes``. The sign of z is not documented: the tips of the noses are taken to lie nearer to the camera
+    than the ends of the jaws. Yaw is unknown. Arguments are those of `jvcr.data.readers.read_dataset`.
 
     Raises:
         FileNotFoundError: there is no such folder.

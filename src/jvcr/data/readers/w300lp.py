@@ -36,8 +36,8 @@ def read_300wlp(
 
     The files have no 3D points. They come from the parameters: ``landmarks = mean + shape_basis Shape_Para +
     expression_basis Exp_Para`` (`jvcr.data.readers.basel`), turned and moved by Pose_Para, y measured from the image's
-    lower edge. The 2D points that are in the files (``pt2d``) are others: of 300-W's labelling, in which the jaw
-    follows the visible outline.
+    lower edge. The files' own 2D points (``pt2d``) are of 300-W's labelling, in which the jaw follows the visible
+    outline.
 
     ============== ========== =========================================================================
     key of .mat    numbers    use
@@ -48,14 +48,12 @@ def read_300wlp(
     ============== ========== =========================================================================
 
     In the data set x and y are counted from 0 and z grows away from the camera with mean 0. Sources are the folders'
-    names. The set has no face boxes of its own here (``roi`` belongs to another image).
+    names. There are no face boxes (``roi`` belongs to another image).
 
     Without the mirrored folders these are the 61,225 images of the paper; training mirrors by itself. Every face is
-    there under several yaws, so that only whole parts can be held out without training on the faces held out.
-
-    ``root`` has the parts, or is one part's folder. A part that is left out or held out goes with its mirrored images;
-    "IBUG_Flip" is the mirrored images alone, and parts not held out are "train". Other arguments are those of
-    `jvcr.data.readers.read_dataset`.
+    there under several yaws, so only whole parts can be held out. ``root`` has the parts, or is one part's folder. A
+    part left out or held out takes its mirrored images along; "IBUG_Flip" is the mirrored images alone. Other
+    arguments are those of `jvcr.data.readers.read_dataset`.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -83,7 +81,6 @@ def read_300wlp(
 
 
 def _chosen_folders(root: Path, flips: bool, leave_out: Sequence[str], hold_out: Sequence[str]) -> list[Path]:
-    """The folders of parts to read."""
     folders = find_parts(root) or ([root] if any(".mat" in files for files in find_pairs(root).values()) else [])
     if not folders:
         raise ValueError(
