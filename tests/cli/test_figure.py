@@ -36,7 +36,7 @@ def test_examples_of_a_folder(photos, run, tmp_path, capsys):
     assert run("examples", photos, "--out", out) == 1
     assert cv2.imread(str(out)).shape == (3 * 80 + 2 * 3, 2 * 80 + 3, 3)
     printed = capsys.readouterr()
-    assert "2 faces" in printed.out
+    assert printed.out == f"written: {out}, 2 faces; of 1 photograph with more faces the first one\n"
     assert printed.err.splitlines() == [f"jvcr: left out: {photos / 'three.png'}: no face in {tmp_path / 'boxes.json'}"]
 
 
