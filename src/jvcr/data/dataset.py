@@ -37,7 +37,6 @@ class LandmarkDataset:
         splits: (F,) "train", "val" ...
         yaw_deg: (F,) yaw, degrees; NaN where unknown. Only its size counts, for bins.
         annotation: which labels these are, where a data set has several.
-        scheme: the landmarks' names, mirror pairs and lines.
         pose_deg: (F, 3) the ground truth's pitch, yaw and roll, degrees, in 300W-LP's signs; NaN where unknown.
         boxes_xyxy: (F, 4) the face boxes that the data set comes with, pixels; NaN where unknown.
         subjects: (F,) faces of one name show the same face, with the same expression, from several sides: the pairs
@@ -45,7 +44,6 @@ class LandmarkDataset:
         hand_px: (F, N, 2) what people labelled, x and y in the image frame; NaN where nobody did. ``points_px`` may be
             fitted to these and to others, and need not agree.
         occlusion: (F, N) 0 for a visible landmark, above 0 for a hidden one, -1 where unknown.
-        skipped: what the reader left out, and why.
         notes: what else the reader has to say of the set.
         has_depth: whether the labels' depth belongs to their x and y, so that errors in three dimensions mean anything.
     """
@@ -91,10 +89,9 @@ class LandmarkDataset:
         return replace(self, **kept)
 
     def without(self, wrong: Mapping[int, str], skipped: Sequence[Skipped], strict: bool) -> LandmarkDataset:
-        """The faces but those of ``wrong``, index -> which face and what is wrong, which join ``skipped``.
+        """The faces but those of ``wrong``, index -> which face and why, which join ``skipped``.
 
-        Raises:
-            ValueError: ``strict`` and faces were skipped, or no face is left.
+        A ValueError if ``strict`` and faces were skipped, or no face is left.
         """
         keep = np.ones(len(self), bool)
         keep[list(wrong)] = False
@@ -133,11 +130,7 @@ class LandmarkDataset:
         return tuple(face.text for face in self.skipped)
 
     def extended(self, scheme: LandmarkScheme) -> LandmarkDataset:
-        """The same faces with the landmarks that a scheme derives from those of this one, as their means.
-
-        Raises:
-            ValueError: the scheme does not extend that of the data set (`LandmarkScheme.extends`).
-        """
+        """The same faces with the landmarks a scheme derives from theirs, as means; a ValueError if it does not."""
         if not scheme.extends(self.scheme):
             raise ValueError(
                 f"{self.root} has the {self.scheme.num_landmarks} landmarks of {self.scheme.name}, and {scheme.name} "
@@ -180,9 +173,7 @@ class LandmarkDataset:
     def read_image(self, index: int) -> NDArray[np.uint8]:
         """The image of a face, (height, width, 3) uint8 RGB, as stored: labels belong to the stored pixels.
 
-        Raises:
-            FileNotFoundError: the file is missing.
-            ValueError: the file cannot be decoded.
+        A FileNotFoundError if the file is missing, a ValueError if it cannot be decoded.
         """
         path = self.root / str(self.images[index])
         data = np.fromfile(path, dtype=np.uint8)
@@ -218,7 +209,6 @@ def completed_labels(
 
 
 def _depth_centred(points_px: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The landmarks (F, N, 3) with the mean of their z at 0, after some have come or gone."""
     centred = points_px.copy()
     centred[..., 2] -= centred[..., 2].mean(axis=1, keepdims=True)
     return centred

@@ -57,9 +57,7 @@ def nme_3d(pred: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
 
 
 def nme_interocular(pred: ArrayLike, truth: ArrayLike, interocular: tuple[int, int] = (36, 45)) -> NDArray[np.float64]:
-    """Normalised mean error of each face in the image plane, over the distance of the outer eye corners (300-W).
-
-    Of little meaning in profiles, where the corners come close to each other: `nme_2d` is for such faces.
+    """2D normalised mean error, over the outer eye corners' distance in the image (300-W); of little use in profiles.
 
     Example:
         >>> truth = np.array([[[0, 0, 5], [6, 8, 90]]])
@@ -97,10 +95,7 @@ def gte(
 def similarity_aligned(source: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:
     """(F, N, 3) sources, each moved onto its target by the similarity of least squared error (Umeyama, 1991).
 
-    The rotation is never a reflection. NaN where a face's source or target is NaN.
-
-    Raises:
-        ValueError: the shapes differ or are not (F, N, 3), or the source points of a face all lie on one spot.
+    Never a reflection. NaN where a source or target is NaN; a ValueError where a face's source points lie on one spot.
     """
     a, b = _faces(source, target, (3,))
     mean_a, mean_b = a.mean(axis=1, keepdims=True), b.mean(axis=1, keepdims=True)
@@ -169,8 +164,7 @@ def ced_curve(errors: ArrayLike, at: ArrayLike) -> NDArray[np.float64]:
 def auc(errors: ArrayLike, threshold: float) -> float:
     """The exact area under the `ced_curve` from 0 to a threshold, over the threshold: 1 if no face has any error.
 
-    Raises:
-        ValueError: there are no faces, or the threshold is not positive.
+    A ValueError for no faces, or a threshold that is not positive.
 
     Example:
         >>> auc([0.0, 4.0, 9.0, np.nan], 8.0)
@@ -263,10 +257,8 @@ def bin_summary(errors: ArrayLike, bins: ArrayLike) -> BinSummary:
     """Averages errors within yaw bands and over them: Table IV's columns, "mean" and "std" included.
 
     A band without faces has the mean None and is not in ``bin_mean`` and ``bin_std``. ``bins`` (F,) are indices in
-    `YAW_BINS`; -1 for none, which counts in ``image_mean`` only.
-
-    Raises:
-        ValueError: the shapes differ, an error is not finite, or an index has no name.
+    `YAW_BINS`; -1 for none, which counts in ``image_mean`` only. A ValueError for errors
+    that are not finite, shapes that differ, or an index without a name.
 
     Example:
         >>> bin_summary([1.0, 3.0, 5.0], [0, 0, 2]).bin_mean
@@ -313,7 +305,6 @@ def _refuse_zero(scale: NDArray[np.float64], what: str) -> None:
 
 
 def _z_aligned(error: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(F, N, 3) errors whose mean in z is taken out."""
     return error - error.mean(axis=1, keepdims=True) * [0, 0, 1]
 
 

@@ -47,7 +47,6 @@ class PublishedTable:
     trained_on: str
     """The training set of the paper's own row, with its size."""
     bands: tuple[int, ...] = ()
-    """Faces in each yaw band, for the tables that have bands."""
 
 
 _300W_LP = "300W-LP (61,225 images)"

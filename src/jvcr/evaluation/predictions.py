@@ -72,7 +72,6 @@ class Predictions:
     Attributes:
         images: (F,) paths as `LandmarkDataset.images` has them.
         points_px: (F, N, 3) float32 landmarks in the image frame, pixels.
-        detected: (F,) whether there is a prediction.
         confidence: (F, N) float32, as `Face.confidence`.
         box_xyxy: (F, 4) float32, where the landmarker was told to look, pixels.
         metadata: how they were made, plain data for JSON: see `jvcr.evaluation.figures.Metadata`.

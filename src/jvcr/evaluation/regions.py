@@ -13,7 +13,6 @@ from jvcr.geometry.aperture import contour_aperture, contour_width
 from jvcr.scheme import LandmarkScheme
 
 _SIDES = frozenset({"left", "right", "inner", "outer", "upper", "lower"})
-"""Words in the name of a group that say which of several alike it is."""
 
 MOST_YAW_DEG = 45.0
 """Apertures are measured up to this |yaw|: beyond it foreshortening decides their ratio, and fitted labels guess."""
@@ -38,11 +37,7 @@ def regions(scheme: LandmarkScheme) -> dict[str, tuple[int, ...]]:
 
 @dataclass(frozen=True)
 class ApertureKind:
-    """Faces that an aperture sets apart: those whose eyes are closed, or whose mouth is open.
-
-    Where there are several contours, as two eyes, a face is measured at the one that is widest in its label: the eye
-    nearer to the camera.
-    """
+    """Faces with closed eyes, or an open mouth; the contour widest in the label, such as the nearer eye, counts."""
 
     region: str  # of `regions`, whose error counts on these faces
     contours: tuple[str, ...]  # the scheme's groups that open

@@ -210,10 +210,9 @@ def comparison_table(comparison: dict[str, PairedDifference], first: str, second
 def worst_faces(
     dataset: LandmarkDataset, predictions: Predictions, count: int = 12, columns: int = 4
 ) -> NDArray[np.uint8]:
-    """A picture of the faces with the largest `nme_2d`: truth in green, prediction in red, the error in percent.
+    """The faces with the largest `nme_2d`, worst first, (height, width, 3) uint8 RGB: truth green, prediction red.
 
-    (height, width, 3) uint8 RGB, the worst first. A tile whose image cannot be read is dark, as is the only one if no
-    face was detected.
+    Tiles have the error in percent; one whose image cannot be read is dark, as is the only one if none was detected.
     """
     errors = face_errors(dataset, predictions)
     order = np.argsort(-errors, kind="stable")  # NaN, not detected, comes last

@@ -84,10 +84,7 @@ class PairedDifference:
 def paired_difference(
     first: ArrayLike, second: ArrayLike, units: ArrayLike | None = None, resamples: int = 10_000
 ) -> PairedDifference:
-    """The mean difference of two errors (F,) of the same faces, with its bootstrap interval of `CONFIDENCE`.
-
-    NaN stands where a system has no error. Units and resamples are those of `bootstrap_means`.
-    """
+    """Mean difference of two errors (F,), NaN where a system has none, with its bootstrap interval of `CONFIDENCE`."""
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if a.shape != b.shape or a.ndim != 1:
         raise ValueError(f"first and second must be errors of the same faces, got shapes {a.shape} and {b.shape}")
@@ -116,10 +113,6 @@ def spearman(a: ArrayLike, b: ArrayLike) -> float | None:
     """Spearman's rank correlation of two lists (n,) of finite numbers; equal ones share their mean rank.
 
     None with fewer than two places, or where one list is all the same.
-
-    Example:
-        >>> spearman([1, 2, 3, 4], [10, 30, 20, 40])
-        0.8
     """
     return pearson(stats.rankdata(a), stats.rankdata(b))
 

@@ -204,7 +204,6 @@ def _count(detected: NDArray[np.bool_]) -> DetectionCount:
 def _ground_truth_error(
     dataset: LandmarkDataset, predictions: Predictions, aligned: NDArray[np.float64] | None, units: Names
 ) -> GroundTruthError:
-    """The means; ``aligned`` is what `gte_errors` gives."""
     detected, corners = predictions.detected, dataset.scheme.interocular
     if aligned is None or corners is None or not detected.any():
         return GroundTruthError(None, None, None, None)

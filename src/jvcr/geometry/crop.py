@@ -26,8 +26,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 CropRule: TypeAlias = Literal["longer", "width"]
-"""Longer side or width (the authors' released code) of the landmarks' box. In depth the first centres the cube on the
-landmarks' mid-range, the second on their mean."""
+"""A crop's size goes by the longer side of the landmarks' box, or its width (the authors' released code). In depth the
+first centres the cube on the landmarks' mid-range, the second on their mean."""
 
 CROP_RULES: tuple[CropRule, ...] = get_args(CropRule)
 
@@ -55,7 +55,6 @@ class Crop:
         side: edge length of the cube, pixels of the image; positive.
         angle_deg: in-plane turn of the cube, degrees; positive turns its x axis towards its y axis, which is
             clockwise as seen on a screen. A face that leans clockwise by this angle stands upright in the crop.
-        mirror: whether the crop is reflected left to right.
     """
 
     center: tuple[float, float, float]
@@ -187,7 +186,6 @@ def _check_rule(rule: str) -> None:
 
 
 def _extent(width: float, height: float, rule: CropRule) -> float:
-    """What of the landmarks' box a crop's size goes by."""
     _check_rule(rule)
     return max(width, height) if rule == "longer" else width
 

@@ -13,10 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 def sample_volume(volume: ArrayLike, points_unit: ArrayLike) -> NDArray[np.float64]:
     """(N,) values of a volume (D, H, W) at points (N, 3) of the unit frame, by trilinear interpolation.
 
-    A batch of (B, D, H, W) at (B, N, 3) gives (B, N). A point beyond the outermost cell centres reads the nearest.
-
-    Raises:
-        ValueError: the shapes do not belong together, an axis is empty, or a point is not finite.
+    A batch of (B, D, H, W) at (B, N, 3) gives (B, N). A point beyond the outermost cell centres reads the nearest; a
+    ValueError for shapes that do not belong together, an empty axis or points that are not finite.
 
     Example:
         >>> sample_volume([[[0.0, 1.0]]], [[-0.5, 0, 0], [0, 0, 0], [0.25, 0, 0], [1, 0, 0]]).tolist()

@@ -95,9 +95,7 @@ class VoxelConfig:
 class CoordinateConfig:
     """The coordinate regression subnetwork P: the last volume to N points (section III-B.2).
 
-    Attributes:
-        channels: width after each 3D convolution of kernel 4 and stride 2.
-        features: width after the last convolution, which leaves one voxel.
+    ``channels`` are the widths after each 3D convolution of kernel 4 and stride 2, ``features`` that of the last one.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -136,13 +134,10 @@ class RefinementConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The subnetworks and what joins them.
+    """The subnetworks and what joins them: ``sigma`` is the size of the volume's Gaussians, voxels (Eq. 1).
 
-    Attributes:
-        sigma: size of the volume's Gaussians, voxels (Eq. 1).
-        crop: what the crops' size goes by (`jvcr.geometry.crop.CropRule`).
-        stretch: whether each crop's pixels are stretched to the full range, 0 to 255, before the network sees them
-            (`jvcr.geometry.warp.stretch_contrast`), as in the authors' released code.
+    ``crop`` is the `jvcr.geometry.crop.CropRule` of the crops. With ``stretch`` each crop's pixels get the full range
+    (`jvcr.geometry.warp.stretch_contrast`), as in the authors' released code.
     """
 
     __pydantic_config__: ClassVar = STRICT

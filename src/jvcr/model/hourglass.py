@@ -56,7 +56,6 @@ def _unit(config: VoxelConfig, inputs: int, outputs: int) -> nn.Module:
 
 
 def _stem(config: VoxelConfig) -> nn.Sequential:
-    """Image to feature maps, ``stride`` times smaller."""
     c = config.channels
     if config.unit == "plain":
         # Strided convolutions only: residual units on the half-size maps cost a quarter of the whole network.
@@ -73,10 +72,7 @@ def _stem(config: VoxelConfig) -> nn.Sequential:
 
 
 class Hourglass(nn.Module):
-    """Down to a map 2^levels times smaller and up again, with a skip branch at every level (Newell et al., 2016).
-
-    ``level`` is how often the map has been halved already.
-    """
+    """Down to a map 2^levels times smaller and up again, with a skip at each level (Newell et al., 2016)."""
 
     def __init__(self, config: VoxelConfig, level: int = 0) -> None:
         super().__init__()

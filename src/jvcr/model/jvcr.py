@@ -34,6 +34,7 @@ class JVCR(nn.Module):
 
     Example:
         >>> import torch
+        >>> from jvcr.model.config import COMPACT
         >>> output = JVCR(COMPACT)(torch.zeros(2, 3, 128, 128))
         >>> [tuple(v.shape) for v in output.volumes], tuple(output.points.shape)
         ([(2, 1, 32, 32), (2, 4, 32, 32), (2, 32, 32, 32)], (2, 68, 3))

@@ -1,7 +1,4 @@
-"""A set of drawn faces with exact labels, for tests, tutorials and first steps: nothing needs to be downloaded.
-
-The faces are cartoons (`jvcr.synthetic.head`): a figure measured on them says nothing about photographs.
-"""
+"""Drawn faces with exact labels, without a download: cartoons, whose figures say nothing about photographs."""
 
 from __future__ import annotations
 
@@ -53,7 +50,6 @@ _ONE_WAY = (
     *(Expression.FROWN, Expression.PUCKER, Expression.RAISE_UPPER_LIP),
     *(Expression.LOWER_LOWER_LIP, Expression.SQUINT, Expression.MOUTH_CORNERS_DOWN),
 )
-"""Movements that have no opposite."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +72,7 @@ class SyntheticFace:
 
     @functools.cached_property
     def points_lp(self) -> NDArray[np.float64]:
-        """(68, 3) landmarks V = s R (mean + S a + E b) + t in 300W-LP's frame: pixels from 1, y *up*, z to the camera."""
+        """(68, 3) landmarks V = s R (mean + S a + E b) + t: 300W-LP's pixels from 1, y *up*, z towards the camera."""
         rotation, shift, scale = projection(self.pose_para)
         return scale * head_model().landmarks_um(self.shape, self.expression) @ rotation.T + shift
 

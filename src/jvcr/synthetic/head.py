@@ -1,8 +1,6 @@
 """A head made of formulas: a linear morphable model built like the Basel Face Model, without any scan.
 
-A smooth surface runs through the landmarks of the average face (face68.toml) and some anchors; smooth displacement
-fields are its shape modes, movements of jaw, lids, lips and brows its expression modes. It says nothing about real
-faces.
+A smooth surface through the landmarks of face68.toml and some anchors; smooth displacement fields are its modes.
 """
 
 from __future__ import annotations

@@ -268,7 +268,6 @@ def _ears() -> list[_Piece]:
 
 
 def _neck() -> list[_Piece]:
-    """Neck and shoulders: rings around an axis that leans forward upwards."""
     columns = 28
     angle = np.arange(columns) * 2 * np.pi / columns
 
@@ -286,7 +285,6 @@ def _neck() -> list[_Piece]:
 
 
 def _long_hair() -> list[_Piece]:
-    """A curtain around the back of the head, from one temple to the other; not every head wears it."""
     angle = np.radians(np.linspace(78, 282, 35))  # 0 looks forward
     shape = ((2.0, 0.98), (1.5, 1.26), (0.9, 1.38), (0.2, 1.44), (-0.6, 1.48), (-1.3, 1.52), (-2.0, 1.5))
     wave = 1 + 0.012 * np.cos(9 * angle)

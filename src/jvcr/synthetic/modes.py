@@ -47,10 +47,7 @@ class Mode(NamedTuple):
 
 
 def shape_modes(mesh: Mesh) -> list[Mode]:
-    """The 199 fields of greatest displacement about 1: width, height and depth, then Gaussian bumps of falling reach.
-
-    Their centres are far from each other; a pair left and right moves alike or opposite.
-    """
+    """The 199 fields of greatest displacement about 1: width, height, depth, then Gaussian bumps of falling reach."""
     p = mesh.points
     modes: list[Mode] = []
     for axis in range(3):

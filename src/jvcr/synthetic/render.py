@@ -30,14 +30,9 @@ def draw_head(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """A head under weak perspective, and the depth of what is seen.
 
-    Args:
-        model: whose mesh it is.
-        head_um: (V, 3) its vertices before they are turned, micrometres, y up.
-        rotation: (3, 3) of the head, y up.
-        scale: pixels of the image for a micrometre.
-        shift_px: (3,) added to the turned and scaled vertices: x, y up from the bottom (as in 300W-LP) and z, pixels.
-        look: colours and light.
-        background: (height, width, 3) float32 RGB, 0 to 1.
+    ``head_um`` are the (V, 3) vertices before they are turned, micrometres, y up, and ``rotation`` is (3, 3), y up;
+    ``scale`` is pixels for a micrometre. ``shift_px`` (3,) is added to the turned and scaled vertices: x, y up from the
+    bottom (as in 300W-LP) and z, pixels. The background is (height, width, 3) float32 RGB, 0 to 1.
 
     Returns:
         The picture, (height, width, 3) float32 RGB, 0 to 1; and the z of what is seen at the pixels' centres,
@@ -209,7 +204,6 @@ def _colour_hair(colours: _Values, shine: _Values, part: NDArray[np.int8], place
 
 
 def _strands(across: NDArray[np.floating], phase: _Values) -> _Values:
-    """Light and dark along a direction, as hair has it."""
     waves = np.sin(across * 3 + phase[4]) + np.sin(across * 7.3 + phase[5]) + 0.7 * np.sin(across * 16.7 + phase[6])
     return np.asarray(1 + 0.08 * waves, np.float32)
 
@@ -246,8 +240,6 @@ def _eye_colours(head: NDArray[np.float32], here: _Values, look: Look) -> _Value
 
 
 class _Front:
-    """What is painted on the front of the face, layer by layer."""
-
     def __init__(self, colours: _Values, place: _Values, look: Look) -> None:
         self.colours, self.look = colours, look
         self.x, self.y, self.z = place.T
@@ -280,7 +272,6 @@ def _face_colours(colours: _Values, place: _Values, look: Look) -> tuple[_Values
 
 
 def _paint_shadows(front: _Front) -> None:
-    """Light that does not reach the corners of the eyes, under the brows and the jaw, and beside the nose."""
     across, y, spot = front.across, front.y, front.spot
     dark = (
         0.30 * spot(0.30, 0.66, 0.12, 0.12) + 0.15 * spot(0.52, 0.76, 0.28, 0.07) + 0.15 * spot(0.29, 0.0, 0.06, 0.12)

@@ -18,7 +18,6 @@ from jvcr.data.skipped import Skipped
 Annotation: TypeAlias = Literal["original", "reannotated"]
 
 REANNOTATION = "AFLW2000-3D-Reannotated.pts68.npy"
-"""The name under which the re-annotated points are published."""
 
 
 def read_aflw2000(

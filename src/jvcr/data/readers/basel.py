@@ -27,7 +27,6 @@ BASIS = "basis.npz"
 """What a face model's file is called beside the .mat files that need it."""
 
 SHAPES, EXPRESSIONS = 199, 29
-"""Parameters of a face in 300W-LP and AFLW2000-3D."""
 
 _LARGEST_RESIDUAL_UM = 10.0
 """The published files agree to 0.006 micrometres; what is above this is no rounding."""
@@ -69,12 +68,7 @@ class LandmarkModel:
 
     @classmethod
     def load(cls, path: str | Path) -> LandmarkModel:
-        """Reads what `save` wrote.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: it is damaged or holds something else.
-        """
+        """Reads what `save` wrote; FileNotFoundError if there is no file, ValueError if it is damaged or another."""
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(

@@ -43,8 +43,7 @@ def make_dataset(
 ) -> LandmarkDataset:
     """The faces that can be used, as a data set with further ``labels``; the others are skipped.
 
-    Raises:
-        ValueError: no face can be used (``empty`` says so where none was read), or ``strict`` and some cannot.
+    A ValueError if no face can be used (``empty`` says so where none was read), or ``strict`` and some cannot.
     """
     raise_if_strict(root, skipped, len(faces), strict)
     if not faces:

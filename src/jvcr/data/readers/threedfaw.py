@@ -17,7 +17,6 @@ from jvcr.scheme import FACE66
 SPLITS = {"train": "train", "valid": "val", "test": "test"}
 
 IMAGES, LANDMARKS, BOXES = "_img", "_lm", "_bb"
-"""Endings of a split's folders, and of the files in the latter two."""
 
 _NOSE_TIP, _JAW_ENDS = 30, (0, 16)
 
