@@ -51,6 +51,7 @@ def save(page: Page, name: str, width: int, below: str) -> None:
 def main() -> None:
     """Writes both pictures beside this file."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    expect.set_options(timeout=60_000)
     service = subprocess.Popen(
         [sys.executable, "-m", "jvcr", "serve", "--port", "0"], stdout=subprocess.PIPE, text=True
     )

@@ -120,6 +120,7 @@ def make_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        workers.warm_up()
         try:
             yield
         finally:

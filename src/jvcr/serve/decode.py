@@ -77,6 +77,11 @@ class Decoders:
         self._idle.append(decoder)
         return image
 
+    def warm_up(self) -> None:
+        """Starts the first one, so that the first image does not wait for it."""
+        with contextlib.suppress(RefusedError):
+            self(b"")
+
     def close(self) -> None:
         """Ends all of them at once; who waits for one is told (503)."""
         with self._lock:

@@ -64,6 +64,10 @@ class Workers:
         except TimeoutError:  # those that wait for a thread are cancelled by this
             raise RefusedError(504, f"not done within {self.limits.max_seconds:g} s; come again") from None
 
+    def warm_up(self) -> None:
+        """Makes ready what the first image would wait for; nobody waits here."""
+        self._pool.submit(self.decode.warm_up)
+
     def close(self) -> None:
         """Ends the processes at once, as nobody waits for an answer any more, and the threads when they are done."""
         self.decode.close()
