@@ -310,7 +310,8 @@ def test_heic_without_what_reads_it_says_what_to_install(tmp_path):
     path = tmp_path / "photo.heic"
     path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40))
     code = (
-        "import sys; sys.modules['pillow_heif'] = None\nfrom jvcr.inference.image import FORMATS, ImageError, read_image\n"
+        "import sys; sys.modules['pillow_heif'] = None\n"
+        "from jvcr.inference.image import FORMATS, ImageError, read_image\n"
         f"try:\n    read_image({str(path)!r})\nexcept ImageError as error:\n    print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
