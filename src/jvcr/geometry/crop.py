@@ -114,7 +114,9 @@ class Crop:
 
     @classmethod
     def from_detection(cls, box_xyxy: ArrayLike, rule: CropRule = "longer") -> Crop:
-        """The crop for a face detector's box, (x0, y0, x1, y1) in pixels.
+        """The crop for a face detector's box, (x0, y0, x1, y1) in pixels, or (x0, y0, x1, y1, angle_deg).
+
+        With an angle the box is the upright one turned about its middle by so much, and so is the crop.
 
         Detectors box the face from the forehead down, higher and a little larger than the box of the 68 landmarks,
         which end at the eyebrows; this moves and scales accordingly. With libfacedetection on 400 training faces of
@@ -128,11 +130,16 @@ class Crop:
         Raises:
             ValueError: the box is not four finite numbers with x0 < x1 and y0 < y1; or there is no such rule.
         """
-        x0, y0, x1, y1 = _checked_box(box_xyxy)
+        numbers = np.asarray(box_xyxy, dtype=np.float64)
+        angle = float(numbers[4]) if numbers.shape == (5,) else 0.0
+        x0, y0, x1, y1 = _checked_box(numbers[:4] if numbers.shape == (5,) else box_xyxy)
         size = math.sqrt((x1 - x0) * (y1 - y0))
-        center = ((x0 + x1) / 2, (y0 + y1) / 2 + DETECTOR_RISE * size, 0.0)
+        across, down = -math.sin(math.radians(angle)), math.cos(math.radians(angle))
+        rise = DETECTOR_RISE * size
+        center = ((x0 + x1) / 2 + rise * across, (y0 + y1) / 2 + rise * down, 0.0)
         _check_rule(rule)
-        return cls(center, TRAINING_MARGIN * (size / DETECTOR_SCALE if rule == "longer" else x1 - x0))
+        side = TRAINING_MARGIN * (size / DETECTOR_SCALE if rule == "longer" else x1 - x0)
+        return cls(center, side, angle)
 
     def jittered(
         self,
@@ -222,3 +229,27 @@ def _checked_box(box_xyxy: ArrayLike) -> tuple[float, ...]:
     if fault := box_fault(box_xyxy):
         raise ValueError(f"the box {np.asarray(box_xyxy).tolist()} {fault}")
     return tuple(float(v) for v in np.asarray(box_xyxy, dtype=np.float64))
+
+
+def upright_squares(
+    points_px: ArrayLike, angles_deg: ArrayLike, margin: float = TRAINING_MARGIN
+) -> NDArray[np.float64]:
+    """The upright crops around the landmarks of many faces, each turned by its own angle.
+
+    It is `Crop.around_landmarks` in a picture that has been turned back by that angle.
+
+    Args:
+        points_px: (F, N, 2) or (F, N, 3) landmarks in the image frame.
+        angles_deg: (F,) the angle of each crop, as `Crop.angle_deg`.
+        margin: side over the longer side of the landmarks' box.
+
+    Returns:
+        (F, 4): x and y of the centre, side, all in pixels of the image, and the angle.
+    """
+    points, angles = np.asarray(points_px, dtype=np.float64), np.asarray(angles_deg, dtype=np.float64)
+    cos, sin = np.cos(np.radians(angles)), np.sin(np.radians(angles))
+    axes = np.stack([np.stack([cos, -sin], axis=-1), np.stack([sin, cos], axis=-1)], axis=1)  # columns: the crop's axes
+    inside = points[..., :2] @ axes
+    low, high = inside.min(1), inside.max(1)
+    centers = (axes @ ((low + high) / 2)[..., None])[..., 0]
+    return np.column_stack([centers, margin * (high - low).max(1), angles])

@@ -121,3 +121,29 @@ def head_pose(points_px: ArrayLike, template: ArrayLike) -> HeadPose:
     """
     _, rotation, _ = similarity_transform(template, points_px)
     return rotation_to_euler(in_image_frame(rotation))
+
+
+def leans_deg(points_px: ArrayLike, template: ArrayLike) -> NDArray[np.float64]:
+    """How far heads lean in the image's plane: the direction in which the top of the head points.
+
+    It is what a crop must be turned by to show the head upright. `HeadPose.roll_deg` is the same for a face that looks
+    at the camera. Towards the profile that loses its meaning, as roll and pitch turn about one axis; this does not.
+
+    Args:
+        points_px: (F, N, 3) landmarks in the image frame.
+        template: (N, 3) the same landmarks of an average face that looks straight at the camera, in the same frame.
+
+    Returns:
+        (F,) degrees, -180 to 180, positive when the head leans clockwise on the screen.
+
+    Example:
+        >>> front = np.array([[-1.0, -1, 0], [1, -1, 0], [0, 1, 0], [0, 0, -1]])
+        >>> leans_deg([front, front @ [[0, 1, 0], [-1, 0, 0], [0, 0, 1]]], front).round().astype(int).tolist()
+        [0, 90]
+    """
+    points, front = np.asarray(points_px, dtype=np.float64), np.asarray(template, dtype=np.float64)
+    rotations, _ = rotations_and_scales(
+        np.broadcast_to(front - front.mean(0), points.shape), points - points.mean(1, keepdims=True)
+    )
+    top = -rotations[:, :, 1]  # where the template's (0, -1, 0) goes
+    return np.degrees(np.arctan2(top[:, 0], -top[:, 1]))

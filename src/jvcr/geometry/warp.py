@@ -12,20 +12,25 @@ _LONGEST_REMAP = 32767 // 2
 """OpenCV addresses source pixels with 16 bits when it warps."""
 
 
-def warp_crop(image: NDArray[np.uint8], crop: Crop, size: int, border: int = cv2.BORDER_CONSTANT) -> NDArray[np.uint8]:
+def warp_crop(
+    image: NDArray[np.uint8],
+    crop: Crop,
+    size: int,
+    border: int = cv2.BORDER_CONSTANT,
+    fill: tuple[float, ...] = (0.0, 0.0, 0.0),
+) -> NDArray[np.uint8]:
     """The crop's pixels (size, size, channels), resampled once, of a (height, width, channels) uint8 image.
 
     A crop smaller than its place in the image is averaged down first: bilinear sampling alone would skip pixels.
-    ``border`` is OpenCV's mode for what lies outside of the image.
+    ``border`` is OpenCV's mode for what lies outside of the image, and ``fill`` its colour where that is a constant.
     """
     matrix = crop.crop_to_image_matrix(size)
     # Bilinear sampling every 1.2 to 2.4 pixels comes closest to the mean over each target pixel.
     step = int(crop.side / size / 1.2)
     if step >= 2 or max(image.shape[:2]) > _LONGEST_REMAP:
         image, matrix = _reduced(image, crop, matrix, max(step, 1))
-    warped = cv2.warpAffine(
-        image, matrix, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=border
-    )
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    warped = cv2.warpAffine(image, matrix, (size, size), flags=flags, borderMode=border, borderValue=fill)
     return np.asarray(warped, dtype=np.uint8).reshape(size, size, image.shape[2])
 
 
