@@ -275,7 +275,7 @@ def _warped(
     if step >= 2:
         height, width = pixels.shape[:2]
         columns, rows = max(1, width // step), max(1, height // step)
-        pixels = cv2.resize(pixels, (columns, rows), interpolation=cv2.INTER_AREA)
+        pixels = _uint8(cv2.resize(pixels, (columns, rows), interpolation=cv2.INTER_AREA))
         grown = np.array([width / columns, height / rows])
         # The small picture's pixel p has its centre at (p + 0.5) * grown - 0.5.
         linear = matrix[:, :2] * grown
@@ -319,7 +319,7 @@ def _tinted(pixels: Image, rng: np.random.Generator) -> Image:
     """Another course of light for each colour, and a cast that changes over the picture: grey becomes coloured."""
     knots = np.linspace(0, 255, 5)
     table = [np.interp(np.arange(256), knots, knots + rng.normal(0, 24, 5)) for _ in range(3)]
-    pixels = cv2.LUT(pixels, np.clip(np.stack(table, -1), 0, 255).astype(np.uint8)[None])
+    pixels = _uint8(cv2.LUT(pixels, np.clip(np.stack(table, -1), 0, 255).astype(np.uint8)[None]))
     cast = cv2.resize(rng.normal(0, 24, (3, 3, 3)).astype(np.float32), pixels.shape[1::-1])
     return np.asarray(cv2.add(pixels, cast, dtype=cv2.CV_8U))
 
@@ -369,7 +369,7 @@ def _paste(
     mask = _warped(mask, matrix, scale, extent, cv2.BORDER_CONSTANT, (0,))
     if rng.random() < 0.3:
         gain = np.exp(rng.normal(0, 0.2) + rng.normal(0, 0.1, 3))
-        shown = cv2.LUT(shown, np.clip(np.arange(256)[:, None] * gain, 0, 255).astype(np.uint8)[None])
+        shown = _uint8(cv2.LUT(shown, np.clip(np.arange(256)[:, None] * gain, 0, 255).astype(np.uint8)[None]))
     weight = mask * np.float32(1 / 255)
     ground = pixels[top:below, left:right]
     ground[:] = cv2.blendLinear(shown, np.ascontiguousarray(ground), weight, 1 - weight)
@@ -383,7 +383,7 @@ def _still_seen(faces: NDArray[np.float32], mask: Image, left: int, top: int) ->
     steps = np.array([-0.25, 0.0, 0.25], np.float32)
     grid = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(1, 9, 2)
     spots = np.rint(faces[:, None, :2] + grid * faces[:, None, SIDE : SIDE + 1]).astype(int) - (left, top)
-    inside = (spots >= 0).all(-1) & (spots < (mask.shape[1], mask.shape[0])).all(-1)
+    inside = np.asarray((spots >= 0).all(-1) & (spots < (mask.shape[1], mask.shape[0])).all(-1))
     spots = np.where(inside[..., None], spots, 0)
     covered = ((mask[spots[..., 1], spots[..., 0]] > 127) & inside).sum(1)
     if (covered > 4).any():

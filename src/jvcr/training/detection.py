@@ -226,10 +226,10 @@ def squares(
     down = y[..., None, None] + sin * u + cos * v
     outside = (across < -0.5) | (down < -0.5) | (across > width - 0.5) | (down > height - 0.5)
     shrink = torch.exp2(-level)[..., None, None]
-    left, upper = corner[level.long()][..., None, None, :].unbind(-1)
+    first, upper = corner[level.long()][..., None, None, :].unbind(-1)
     where = torch.stack(
         [
-            ((across + 0.5) * shrink + left) * 2 / sheet.shape[-1] - 1,
+            ((across + 0.5) * shrink + first) * 2 / sheet.shape[-1] - 1,
             ((down + 0.5) * shrink + upper) * 2 / height - 1,
         ],
         dim=-1,
