@@ -348,12 +348,12 @@ def confidence(landmarker, folders, count):
         line(name, *quantiles, f"{np.mean(np.array(values) < MIN_CONFIDENCE):.1%}")
 
 
-def written(path, images):
-    """A video of these images at the steady rate."""
+def written(path, images, size):
+    """A video of these images, all of this width and height, at the steady rate."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=FRAMES_A_SECOND, options={"preset": "veryfast", "crf": "20"})
+        stream.width, stream.height = size
         for image in images:
-            stream.height, stream.width = image.shape[:2]
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
         container.mux(stream.encode())
     return path
@@ -368,7 +368,7 @@ def shares(weights, threads, seconds):
     with tempfile.TemporaryDirectory() as folder:
         times_s = np.arange(round(seconds * FRAMES_A_SECOND)) / FRAMES_A_SECOND
         images = (noisy(motion.image(t), rng, 4.0) for t in times_s)
-        path = written(Path(folder) / "in.mp4", images)
+        path = written(Path(folder) / "in.mp4", images, (WIDTH, HEIGHT))
         frames = open_source(str(path)).frames()
         sink = open_sink(Path(folder) / "out.mp4", landmarker.scheme)
         while True:
@@ -405,7 +405,7 @@ def memory(weights, threads, count):
         return cv2.warpAffine(photo, move, (160, 120), borderMode=cv2.BORDER_REFLECT_101)
 
     with tempfile.TemporaryDirectory() as folder:
-        path = written(Path(folder) / "in.mp4", (image(i / FRAMES_A_SECOND) for i in range(count)))
+        path = written(Path(folder) / "in.mp4", (image(i / FRAMES_A_SECOND) for i in range(count)), (160, 120))
         head("frames", "peak memory, MiB")
 
         def passed(frame):
