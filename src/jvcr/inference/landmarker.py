@@ -18,9 +18,10 @@ from jvcr.geometry.crop import Crop, CropRule, box_fault
 from jvcr.geometry.pose import HeadPose, head_pose
 from jvcr.geometry.volume import sample_volume
 from jvcr.geometry.warp import stretch_contrast, warp_crop
-from jvcr.inference.detector import Detections, Detector, default_detector, detect
+from jvcr.inference.detector import Detections, Detector, detect
 from jvcr.inference.face import Face
 from jvcr.inference.image import ImageSource, read_image
+from jvcr.inference.named import default_detector
 from jvcr.inference.parallel import parallel_map
 from jvcr.inference.per_process import PerProcess
 from jvcr.inference.session import OnnxNetwork, Providers, available_cores
@@ -190,7 +191,6 @@ class Landmarker:
             FileNotFoundError, IsADirectoryError: as `read_image`.
             ValueError: the image cannot be used (`ImageError`); or a box is not finite, has no area or lies outside
                 of the image, and the message says which.
-            ImportError: faces must be found, and no detector is installed.
         """
         return self._one(image, boxes, box_kind, passes, False).faces
 
