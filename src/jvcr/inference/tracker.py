@@ -55,7 +55,7 @@ _SAME_VIEW, _SAME_LOOK = 0.8, 0.8
 """Correlation of two thumbnails of following frames, or of a face in them, below which they show something else.
 
 Of pairs of different faces at one place 99 % lie below 0.77, of their pictures below 0.71. In motion of a face size a
-second at 10 frames a second, frames stay above 0.90 and an upright face above 0.95: docs/video.md."""
+second at 10 frames a second frames stay above 0.90; a small or turning face alone may fall below 0.8."""
 
 _VELOCITY_MEMORY_S = 0.2
 """Over about this time the velocity of a face is averaged, seconds."""
