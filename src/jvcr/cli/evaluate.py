@@ -162,7 +162,7 @@ def evaluate(
     if landmarker is not None and "detector" in sources:
         if detector is not None:
             landmarker.detector = named_detector(detector, threads=landmarker.threads)
-        landmarker.detector  # noqa: B018 (makes it: where none is installed, that is said before anything runs)
+        landmarker.detector  # noqa: B018 (makes it before anything runs)
 
     console = terminal.console(soft_wrap=True)
     measured: dict[str, tuple[LandmarkDataset, Predictions]] = {}

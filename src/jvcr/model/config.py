@@ -201,7 +201,7 @@ class NetworkConfig:
 
 
 def _with_new_names(data: dict[str, Any]) -> dict[str, Any]:
-    """The configuration with the keys of files made before version 0.2 renamed."""
+    """The configuration with the keys of older files renamed."""
     data = {("num_landmarks" if key == "points" else key): value for key, value in data.items()}
     if isinstance(refinement := data.get("refinement"), dict):
         data["refinement"] = {("patches" if key == "windows" else key): value for key, value in refinement.items()}

@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jvcr.geometry.crop import Crop
 from jvcr.inference.detector import SlimeFaceDetector
+from jvcr.inference.face_detector import FaceDetector
 from jvcr.inference.landmarker import Landmarker
 from jvcr.inference.tracker import DETECT_LONG_SIDE
 from jvcr.serve.access import Access
@@ -114,9 +115,9 @@ def make_app(
     landmarker = copy.copy(landmarker)  # the caller's goes on finding all faces
     landmarker.max_faces = bounds.max_faces
     frames = copy.copy(landmarker)
-    # Asking for its detector makes it: where none is installed, that is said now.
-    if isinstance(landmarker.detector, SlimeFaceDetector):  # frames are looked at in less detail, as `Tracker` does
-        frames.detector = SlimeFaceDetector(DETECT_LONG_SIDE, threads=landmarker.threads)
+    for kind in (SlimeFaceDetector, FaceDetector):  # frames are looked at in less detail, as `Tracker` does
+        if isinstance(landmarker.detector, kind):
+            frames.detector = kind(DETECT_LONG_SIDE, threads=landmarker.threads)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -32,7 +32,7 @@ RENAMED = {
     "network.points": "network.num_landmarks",
     "network.refinement.windows": "network.refinement.patches",
 }
-"""Keys of recipes written before version 0.2, and what they are called now."""
+"""What older recipes call keys, and what they are called now."""
 
 
 @dataclass(frozen=True)

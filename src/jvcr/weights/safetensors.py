@@ -14,7 +14,7 @@ from jvcr.model.jvcr import JVCR
 from jvcr.weights.header import WeightsHeader, find_weights
 
 _RENAMED = {".features_back.": ".merge_features.", ".heads_back.": ".merge_predictions."}
-"""Parts of tensors' names in files made before version 0.2, and what they are called now."""
+"""Parts of tensors' names in older files, and what they are called now."""
 
 
 def save_weights(path: str | Path, network: JVCR, header: WeightsHeader, dtype: torch.dtype = torch.float32) -> None:
