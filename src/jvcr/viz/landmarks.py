@@ -157,8 +157,10 @@ def draw_landmarks(
     ]
     parts = [part for _, part in sorted(lines + dots, key=lambda part: -part[0])]
 
+    shades: list[list[int]] = colors.tolist()
+
     def draw(part: tuple[int, ...], color: tuple[int, int, int] | None, wide: int, large: int) -> None:
-        own = (colors[list(part)].astype(int).sum(0) // len(part)).tolist() if color is None else color
+        own = [sum(c) // len(part) for c in zip(*(shades[i] for i in part), strict=True)] if color is None else color
         if len(part) == 2:
             cv2.line(canvas, places[part[0]], places[part[1]], own, wide, cv2.LINE_AA, SUBPIXEL_BITS)
         else:
