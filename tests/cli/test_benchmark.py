@@ -21,8 +21,10 @@ def run(monkeypatch):
     monkeypatch.setattr("jvcr.cli.benchmark.WARM_UP", 0)
 
     def call(*arguments):
+        typed = ["benchmark", *([] if "--repeats" in arguments else ["--repeats", "1"]), *map(str, arguments)]
+        monkeypatch.setattr("sys.argv", ["/usr/bin/jvcr", *typed])
         with pytest.raises(SystemExit) as leaving:
-            cli.main(["benchmark", *([] if "--repeats" in arguments else ["--repeats", "1"]), *map(str, arguments)])
+            cli.main(typed)
         return leaving.value.code
 
     return call
@@ -41,7 +43,7 @@ def test_everything_of_the_shipped_weights(run, shipped_weights, tmp_path, capsy
 
     results = json.loads(out.read_text(encoding="utf-8"))
     assert set(results) == KEYS
-    assert results["command"].startswith("jvcr ")
+    assert results["command"].startswith("jvcr benchmark --repeats 1 --threads 1 --batch 2 1 --against ")
     assert results["weights"]["num_landmarks"] == 68
     assert results["photo"] == {"width": 640, "height": 480, "faces": 1}
     assert (results["threads"], results["batches"], results["repeats"]) == ([1], [1, 2], 1)
