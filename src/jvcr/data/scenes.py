@@ -27,7 +27,7 @@ a face nor as background (a head from behind, a face too small or too hidden to 
 
 @dataclass(frozen=True)
 class Photo:
-    """A photograph and all the faces in it.
+    """A picture, taken or composed, and all the faces in it.
 
     Attributes:
         pixels: (height, width, 3) uint8 RGB.
@@ -49,19 +49,6 @@ class FaceCrop:
 
     pixels: Image
     face: NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Scene:
-    """A composed picture.
-
-    Attributes:
-        pixels: (size, size, 3) uint8 RGB.
-        faces: (n, 5), see `COUNTS`.
-    """
-
-    pixels: Image
-    faces: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -145,7 +132,7 @@ class SceneSource:
         """Noise to take pieces of: drawing it anew takes as long as all the rest."""
         return np.random.default_rng(0).standard_normal(2**20, dtype=np.float32)
 
-    def scene(self, index: int) -> Scene:
+    def scene(self, index: int) -> Photo:
         """The scene of that number; the same one whenever and wherever it is asked for."""
         rng = np.random.default_rng([self.seed, index])
         settings = self.settings
@@ -162,7 +149,7 @@ class SceneSource:
         pixels = self._seen(pixels, rng)
         if rng.random() < settings.letterbox:
             faces = _letterboxed(pixels, faces, rng)
-        return Scene(pixels, _judged(faces, settings))
+        return Photo(pixels, _judged(faces, settings))
 
     def _pasted(
         self, pixels: Image, faces: NDArray[np.float32], empty: bool, rng: np.random.Generator
