@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jvcr.inference.face import Face
+from jvcr.scheme import load_scheme
 
 
 def face(**changes):
@@ -121,3 +122,27 @@ def test_repr_is_short():
     assert (
         repr(face(score=None, yaw=None, pitch=None, roll=None)) == "Face(5 points of hand, box=[1.5, 2.0, 30.2, 40.0])"
     )
+
+
+def face_of(points, scheme):
+    return face(points=np.array(points, np.float32), confidence=np.ones(len(points), np.float32), scheme=scheme)
+
+
+def test_eyes_and_mouths_open_between_what_counts_as_closed_and_as_wide():
+    points = np.array(load_scheme("face68").template, np.float32)
+    eye, lips = np.array([[0, 0], [2, -1], [4, -1], [6, 0], [4, 1], [2, 1]]), np.arange(60, 68)
+    for first, height in ((42, 0.0), (36, 6.0)):  # the face's own left eye is closed, the right one wide open
+        points[first : first + 6, :2] = eye * [1, height / 2]
+    points[lips, 1] = points[60, 1]
+    made = face_of(points, "face68")
+    assert made.eye_open == (0, 1)
+    assert made.mouth_open == 0
+    assert made.to_dict()["eye_open"] == [0, 1]
+    assert 0 < face_of(load_scheme("face68").template, "face68").eye_open[0] < 1
+
+
+def test_what_has_no_eyes_and_lips_has_them_neither_open_nor_closed():
+    assert face().eye_open is face().mouth_open is face().to_dict()["mouth_open"] is None
+    lips_without_corners = face_of(np.zeros((66, 3)), "face66")
+    assert lips_without_corners.mouth_open is None
+    assert lips_without_corners.eye_open == (0, 0)  # the width of an eye on one spot is 0

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from jvcr.geometry.aperture import EYE_RANGE, MOUTH_RANGE, openness
 from jvcr.geometry.pose import HeadPose, euler_to_rotation, in_image_frame
+from jvcr.scheme import load_scheme
 
 PIXEL_DECIMALS = 2
 SHARE_DECIMALS = 3
 DEGREE_DECIMALS = 2
 ROTATION_DECIMALS = 6
+
+EYE_LANDMARKS, LIP_LANDMARKS = 6, 8
+"""Of contours that begin at a corner; face66 has lips without corners."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +73,26 @@ class Face:
         """
         return _rotation(self.yaw, self.pitch, self.roll)
 
+    @property
+    def eye_open(self) -> tuple[float, float] | None:
+        """How far the face's own left and right eye are open, 0 closed to 1 wide open; None where it has none.
+
+        The eye aspect ratio (Soukupova and Cech 2016) of x and y, on a scale calibrated on labels by hand
+        (`jvcr.geometry.aperture`). It means something up to a yaw of about 45 degrees.
+        """
+        groups = _groups(self.scheme)
+        eyes = [groups.get(name, ()) for name in ("left_eye", "right_eye")]
+        if any(len(eye) != EYE_LANDMARKS for eye in eyes):
+            return None
+        left, right = (openness(self.points[list(eye)], EYE_RANGE) for eye in eyes)
+        return left, right
+
+    @property
+    def mouth_open(self) -> float | None:
+        """How far the inner lips are apart, 0 closed to 1 wide open, as `eye_open`; None where it has no such lips."""
+        lips = _groups(self.scheme).get("inner_lips", ())
+        return openness(self.points[list(lips)], MOUTH_RANGE) if len(lips) == LIP_LANDMARKS else None
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Face):
             return NotImplemented
@@ -96,12 +122,14 @@ class Face:
             "pitch": pitch,
             "roll": roll,
             "rotation": None if rotation is None else [_rounded(row, ROTATION_DECIMALS) for row in rotation],
+            "eye_open": None if self.eye_open is None else [round(v, SHARE_DECIMALS) for v in self.eye_open],
+            "mouth_open": None if self.mouth_open is None else round(self.mouth_open, SHARE_DECIMALS),
             "scheme": self.scheme,
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Face:
-        """A face from what `to_dict` gave; unknown keys are left alone, and ``rotation`` follows the angles.
+        """A face from what `to_dict` gave; unknown keys are left alone, and what follows from others is not read.
 
         Raises:
             ValueError: a key is missing or its value is of the wrong kind or shape.
@@ -122,6 +150,15 @@ class Face:
             raise ValueError(f"a face needs the key {error}; it has {', '.join(data) or 'none'}") from error
         except TypeError as error:
             raise ValueError(f"a face has a value of the wrong kind: {error}") from error
+
+
+@lru_cache
+def _groups(scheme: str) -> dict[str, tuple[int, ...]]:
+    """The groups of a built-in scheme; none of any other, as a face knows no more of it than its name."""
+    try:
+        return load_scheme(scheme).groups
+    except (OSError, ValueError):
+        return {}
 
 
 def _frozen(name: str, values: ArrayLike, shape: tuple[int | None, ...]) -> NDArray[np.float32]:

@@ -29,6 +29,10 @@ class FaceAnswer(BaseModel):
     rotation: Annotated[list[Point], Field(min_length=3, max_length=3)] | None = Field(
         description="3x3 matrix: turns a head that looks straight at the camera into this one, in `points`' frame."
     )
+    eye_open: Annotated[list[float], Field(min_length=2, max_length=2)] | None = Field(
+        description="How far the face's own left and right eye are open, 0 closed to 1 wide open."
+    )
+    mouth_open: float | None = Field(description="How far the lips are apart, 0 closed to 1 wide open.", ge=0, le=1)
     scheme: str = Field(description="Which landmarks these are; face68 is the 68 points of iBUG 300-W.")
 
 
