@@ -376,8 +376,8 @@ def test_the_largest_images_that_are_taken_are_decoded(mode, kind, options, deco
 
 def test_images_that_take_too_long_keep_nobody_waiting(served, caplog):
     """Two of them hold both threads for the seconds that are allowed, and no longer."""
-    client = served(threads=2, max_pixels=1_000_000)
-    bomb = scan_bomb(1000, 8000)
+    client = served(threads=2, max_pixels=16_000_000)
+    bomb = scan_bomb(4000, 8000)
     assert len(bomb) < 100_000
     bombs = [in_thread(post, client, bomb, "image/jpeg") for _ in range(2)]
     waits_until(lambda: len(multiprocessing.active_children()) >= 2)
