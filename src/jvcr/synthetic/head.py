@@ -75,7 +75,8 @@ def head_model() -> HeadModel:
     fields = np.stack([mode.field for mode in shapes])
     norms = np.sqrt((fields**2).sum((1, 2)))
     # Modes of unit length over all vertices, as those of a principal component analysis are.
-    shape_std = np.array([mode.deviation for mode in shapes]) * norms * UNIT_UM
+    # Modes that mirror each other are equally large but for last bits, which differ from processor to processor.
+    shape_std = (np.array([mode.deviation for mode in shapes]) * norms * UNIT_UM).round(3)
     order = np.argsort(-shape_std, kind="stable")
     shape_basis = (fields / norms[:, None, None])[order]
     expression_basis = np.stack([mode.field for mode in expressions])
