@@ -162,10 +162,10 @@ def test_the_unit_of_turns_is_a_degree():
 
 def test_the_document_has_these_constants(examples):
     """docs/video.md."""
-    from jvcr.inference.tracker import MIN_CONFIDENCE
+    from jvcr.inference.landmarker import LOW_CONFIDENCE
 
     text = (examples.parent / "docs" / "video.md").read_text(encoding="utf-8")
     for name in ("CUTOFF_HZ", "MOTION_BETA", "SHAPE_BETA", "POSE_BETA", "SPEED_CUTOFF_HZ"):
         assert f"| `{name}` | {getattr(smoothing, name):g} " in text
-    assert f"`MIN_CONFIDENCE` is {MIN_CONFIDENCE}." in text
-    assert f"| below {MIN_CONFIDENCE} |" in text
+    assert f"`LOW_CONFIDENCE` is {LOW_CONFIDENCE}." in text
+    assert f"| below {LOW_CONFIDENCE} |" in text

@@ -8,7 +8,7 @@ import pytest
 
 from jvcr.inference.face import Face
 from jvcr.inference.face_detector import FaceDetector
-from jvcr.inference.landmarker import Landmarker
+from jvcr.inference.landmarker import LOW_CONFIDENCE, Landmarker
 from jvcr.inference.tracker import TrackedFace, Tracker
 from jvcr.scheme import FACE68
 
@@ -27,6 +27,7 @@ class World(Landmarker):
 
     threads = 1
     scheme = FACE68
+    low_confidence = LOW_CONFIDENCE
 
     def __init__(self, noise=0.0, **places):
         self.places, self.looked, self.calls = places, 0, []

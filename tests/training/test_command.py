@@ -75,6 +75,18 @@ def test_train_then_export_then_use(recipe, face_folder, tmp_path, capsys):
     image = np.zeros((90, 100, 3), np.uint8)
     (face,) = jvcr.Landmarker(onnx, threads=1)(image, boxes=[[10, 10, 80, 80]])
     assert face.points.shape == (68, 3)
+    assert face.expected_error is None
+
+    assert run("export", out / "best.safetensors", "--out", onnx, "--calibrate", face_folder) == 1
+    assert "ten faces or more, got (4, 68)" in capsys.readouterr().err
+    for image in face_folder.glob("*.png"):
+        (tmp_path / image.name).write_bytes(image.read_bytes())
+    np.savez(tmp_path / "landmarks.npz", **{**np.load(face_folder / "landmarks.npz"), "split": ["val"] * 16})
+    assert run("export", out / "best.safetensors", "--out", onnx, "--calibrate", tmp_path) == 0
+    calibrated = jvcr.Landmarker(onnx, threads=1)
+    (face,) = calibrated(np.zeros((90, 100, 3), np.uint8), boxes=[[10, 10, 80, 80]])
+    assert face.expected_error.shape == (68,) and (face.expected_error > 0).all()
+    assert 0 < calibrated.low_confidence < 1 and jvcr.Face.from_dict(face.to_dict()).expected_error is not None
 
 
 def test_half_weights_and_wrong_names(recipe, face_folder, tmp_path, capsys):

@@ -104,7 +104,6 @@ def predict(
     from jvcr.cli.terminal import console, printable
     from jvcr.inference.landmarker import Landmarker
     from jvcr.inference.named import named_detector
-    from jvcr.inference.tracker import MIN_CONFIDENCE
 
     for option, value in (("--min-score", min_score), ("--detect-size", detect_size), ("--detector", detector)):
         if boxes is not None and value is not None:
@@ -136,11 +135,11 @@ def predict(
                     failed += 1
                     errors.print(f"jvcr: {printable(outcome.problem, kept='')}", soft_wrap=True)
                 elif table.row_count < TABLE_ROWS:
-                    _add_rows(table, outcome)
+                    _add_rows(table, outcome, landmarker.low_confidence)
                 if write_row is not None:
                     write_row(outcome)
                 faces += len(outcome.faces)
-                unsure += sum(_is_unsure(face) for face in outcome.faces)
+                unsure += sum(bool(face.confidence.mean() < landmarker.low_confidence) for face in outcome.faces)
                 done += 1
                 advance(1)
         except KeyboardInterrupt:
@@ -154,8 +153,8 @@ def predict(
     used = f"{count(faces, 'face')} in {count(len(photos) - failed, 'photograph')}"
     output.print(f"{used}{more}; results in {out}", soft_wrap=True)
     if unsure:
-        text = f"low confidence, below {MIN_CONFIDENCE}: {count(unsure, 'face')}; covered, upside down, or none at all"
-        output.print(text, soft_wrap=True)
+        low = f"low confidence, below {landmarker.low_confidence:.2f}: {count(unsure, 'face')}"
+        output.print(f"{low}; covered, upside down, or none at all", soft_wrap=True)
     if failed:
         errors.print(f"jvcr: {failed} of {count(len(photos), 'photograph')} could not be used", soft_wrap=True)
     if unused:
@@ -281,7 +280,7 @@ def _table(path: Path, num_landmarks: int) -> Iterator[Callable[[Outcome], None]
         yield write
 
 
-def _add_rows(table: Table, outcome: Outcome) -> None:
+def _add_rows(table: Table, outcome: Outcome, low: float) -> None:
     """A row for each face of a photo, or one that says there is none."""
     from jvcr.cli.terminal import printable
 
@@ -292,12 +291,5 @@ def _add_rows(table: Table, outcome: Outcome) -> None:
         # Adding 0 takes the sign off a negative zero.
         angles = ["-" if angle is None else str(round(angle, 1) + 0.0) for angle in (face.yaw, face.pitch, face.roll)]
         score = "-" if face.score is None else f"{face.score:.2f}"
-        confidence = f"{'low ' * _is_unsure(face)}{face.confidence.mean():.2f}"
+        confidence = f"{'low ' * bool(face.confidence.mean() < low)}{face.confidence.mean():.2f}"
         table.add_row(name if number == 1 else "", str(number), score, *angles, confidence)
-
-
-def _is_unsure(face: Face) -> bool:
-    """Whether it has the confidence of what is no face."""
-    from jvcr.inference.tracker import MIN_CONFIDENCE
-
-    return bool(face.confidence.mean() < MIN_CONFIDENCE)

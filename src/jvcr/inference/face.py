@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from jvcr.geometry.aperture import EYE_RANGE, MOUTH_RANGE, openness
+from jvcr.geometry.aperture import EYE_RANGE, MOUTH_RANGE, OpenRange, openness
 from jvcr.geometry.pose import HeadPose, euler_to_rotation, in_image_frame
 from jvcr.scheme import load_scheme
 
@@ -33,6 +33,8 @@ class Face:
         box: (4,) float32 x0, y0, x1, y1 in pixels: where the face was looked for, the detector's box or the caller's.
         confidence: (N,) float32, 0 to 1: the predicted volume at each landmark, which is near 1 where volume and
             landmark agree and low for a landmark that is hidden or a guess. It is no probability.
+        expected_error: (N,) float32, distance in x and y from the truth to expect, percent of the face's size, which is
+            sqrt(width * height) of the landmarks' box, as in the NME; None where the weights were not calibrated.
         score: the detector's, 0 to 1; None where the caller gave the box, as nothing then judged it.
         yaw: degrees, positive when the nose points to the left side of the image; None, as the next two, where the
             scheme has no template to measure the pose by.
@@ -53,6 +55,7 @@ class Face:
     pitch: float | None = None
     roll: float | None = None
     scheme: str = "face68"
+    expected_error: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         shapes: dict[str, tuple[int | None, ...]] = {
@@ -60,6 +63,8 @@ class Face:
             "box": (4,),
             "confidence": (len(self.points),),
         }
+        if self.expected_error is not None:
+            shapes["expected_error"] = shapes["confidence"]
         for name, shape in shapes.items():
             object.__setattr__(self, name, _frozen(name, getattr(self, name), shape))
 
@@ -84,14 +89,18 @@ class Face:
         eyes = [groups.get(name, ()) for name in ("left_eye", "right_eye")]
         if any(len(eye) != EYE_LANDMARKS for eye in eyes):
             return None
-        left, right = (openness(self.points[list(eye)], EYE_RANGE) for eye in eyes)
+        left, right = (self._open(eye, EYE_RANGE) for eye in eyes)
         return left, right
 
     @property
     def mouth_open(self) -> float | None:
         """How far the inner lips are apart, 0 closed to 1 wide open, as `eye_open`; None where it has no such lips."""
         lips = _groups(self.scheme).get("inner_lips", ())
-        return openness(self.points[list(lips)], MOUTH_RANGE) if len(lips) == LIP_LANDMARKS else None
+        return self._open(lips, MOUTH_RANGE) if len(lips) == LIP_LANDMARKS else None
+
+    def _open(self, contour: Sequence[int], limits: OpenRange) -> float:
+        # Of the points as JSON has them, so that a face that was read back is as open as the one that was written.
+        return openness(self.points[list(contour)].round(PIXEL_DECIMALS), limits)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Face):
@@ -118,6 +127,7 @@ class Face:
             "box": _rounded(self.box, PIXEL_DECIMALS),
             "score": None if self.score is None else round(float(self.score), SHARE_DECIMALS),
             "confidence": _rounded(self.confidence, SHARE_DECIMALS),
+            "expected_error": None if self.expected_error is None else _rounded(self.expected_error, PIXEL_DECIMALS),
             "yaw": yaw,
             "pitch": pitch,
             "roll": roll,
@@ -136,6 +146,7 @@ class Face:
         """
         try:
             points = _frozen("points", data["points"], (None, 3))
+            expected = data.get("expected_error")
             return cls(
                 points=points,
                 box=_frozen("box", data["box"], (4,)),
@@ -145,6 +156,7 @@ class Face:
                 pitch=_number(data["pitch"]),
                 roll=_number(data["roll"]),
                 scheme=str(data["scheme"]),
+                expected_error=None if expected is None else _frozen("expected_error", expected, (len(points),)),
             )
         except KeyError as error:
             raise ValueError(f"a face needs the key {error}; it has {', '.join(data) or 'none'}") from error

@@ -57,6 +57,10 @@ class _Regressed:
     volume: NDArray[np.float32]
 
 
+LOW_CONFIDENCE = 0.28
+"""For weights whose file does not say; docs/video.md says how it was measured."""
+
+
 @dataclass(frozen=True, eq=False)
 class Result:
     """What became of an image; the last three are for who asks for details, and empty otherwise.
@@ -138,6 +142,15 @@ class Landmarker:
     def training(self) -> Mapping[str, Any]:
         """What the weights' file says of their training, such as ``faces_seen``; empty where it says nothing."""
         return self._network.info.training
+
+    @property
+    def low_confidence(self) -> float:
+        """Mean confidence of a face below which its landmarks are not to be trusted.
+
+        Measured for these weights; `LOW_CONFIDENCE` where they were not calibrated.
+        """
+        calibration = self._network.info.calibration
+        return LOW_CONFIDENCE if calibration is None else calibration.low_confidence
 
     @property
     def scheme(self) -> LandmarkScheme:
@@ -357,6 +370,7 @@ class Landmarker:
     def _face(self, box: NDArray[np.floating], score: float | None, regressed: _Regressed) -> Face:
         points = regressed.points_px.copy()
         points[:, 2] -= points[:, 2].mean()
+        calibration = self._network.info.calibration
         pose: HeadPose | None = None if self._template is None else head_pose(points, self._template)
         return Face(
             points=points.astype(np.float32),
@@ -367,6 +381,9 @@ class Landmarker:
             pitch=None if pose is None else pose.pitch_deg,
             roll=None if pose is None else pose.roll_deg,
             scheme=self.scheme.name,
+            expected_error=None
+            if calibration is None
+            else calibration.expected_error(regressed.confidence).astype(np.float32),
         )
 
 

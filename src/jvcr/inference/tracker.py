@@ -27,9 +27,6 @@ DETECT_LONG_SIDE = 320
 DETECT_EVERY_S = 1.0
 """How long a new face may go unseen beside those that are followed, seconds."""
 
-MIN_CONFIDENCE = 0.28
-"""A face whose landmarks have a lower mean confidence is lost; docs/video.md says how it was measured."""
-
 KEEP_S = 3.0
 """How long a lost face's identity is kept for it, seconds."""
 
@@ -135,7 +132,7 @@ class Tracker:
         detect_every_s: the detector looks for new faces this often, seconds; 0 is in each frame.
         max_faces: no more are followed; None is as many as there are. As long as all are, the detector rests.
         smooth: whether landmarks and pose are smoothed, see `FaceSmoother`. What is followed are the raw ones.
-        min_confidence: mean confidence below which a face is lost. The default was measured with the shipped weights.
+        min_confidence: mean confidence below which a face is lost. None is the landmarker's `low_confidence`.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -154,12 +151,14 @@ class Tracker:
         detect_every_s: float = DETECT_EVERY_S,
         max_faces: int | None = None,
         smooth: bool = True,
-        min_confidence: float = MIN_CONFIDENCE,
+        min_confidence: float | None = None,
     ) -> None:
         if not detect_every_s >= 0:
             raise ValueError(f"detect_every_s must be at least 0 seconds, got {detect_every_s}")
         if max_faces is not None and max_faces < 1:
             raise ValueError(f"max_faces must be at least 1, or None for all, got {max_faces}")
+        if min_confidence is None:
+            min_confidence = landmarker.low_confidence
         if not 0 <= min_confidence <= 1:
             raise ValueError(f"min_confidence must be from 0 to 1, got {min_confidence}")
         self.landmarker = landmarker

@@ -23,6 +23,9 @@ class FaceAnswer(BaseModel):
     confidence: list[float] = Field(
         description="For each landmark how far the volume supports it, 0 to 1; a rank, not a probability."
     )
+    expected_error: list[float] | None = Field(
+        description="For each landmark the distance from the truth to expect, percent of the face's size."
+    )
     yaw: float | None = Field(description="Degrees; positive when the nose points to the left side of the image.")
     pitch: float | None = Field(description="Degrees; positive when the head looks up.")
     roll: float | None = Field(description="Degrees; positive when the head leans clockwise on the screen.")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from jvcr.files import parse
 from jvcr.geometry.crop import CROP_RULES, CropRule
 from jvcr.scheme import LandmarkScheme
+from jvcr.weights.calibration import Calibration
 
 if TYPE_CHECKING:
     from jvcr.model.config import NetworkConfig
@@ -31,12 +32,14 @@ class WeightsHeader:
         network: shape of the network, as `jvcr.model.config.NetworkConfig.to_dict` gives it.
         scheme: what its N landmarks are.
         training: how it was made: recipe, data, ``faces_seen``, validation figures; empty where it says nothing.
+        calibration: what its confidences are worth; None where nobody measured it (`jvcr export --calibrate`).
     """
 
     name: str
     network: Mapping[str, Any]
     scheme: LandmarkScheme
     training: Mapping[str, Any] = field(default_factory=dict)
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         if self.crop not in CROP_RULES or not isinstance(self.stretch, bool):
@@ -72,16 +75,17 @@ class WeightsHeader:
 
     def to_json(self) -> str:
         """One line of JSON; `from_json` reads it back."""
-        return json.dumps(
-            {
-                "format": FORMAT,
-                "name": self.name,
-                "image_size": self.image_size,
-                "scheme": self.scheme.to_dict(),
-                "network": self.network,
-                "training": self.training,
-            }
-        )
+        data = {
+            "format": FORMAT,
+            "name": self.name,
+            "image_size": self.image_size,
+            "scheme": self.scheme.to_dict(),
+            "network": self.network,
+            "training": self.training,
+        }
+        if self.calibration:
+            data["calibration"] = self.calibration.to_dict()
+        return json.dumps(data)
 
     @classmethod
     def from_json(cls, text: str) -> WeightsHeader:
@@ -97,7 +101,14 @@ class WeightsHeader:
             name, training = str(data["name"]), data.get("training")
             network = {"voxel": {"image_size": int(data["image_size"])}, **data.get("network", {})}
             scheme = LandmarkScheme.from_dict(data["scheme"])
-            return cls(name, network, scheme, training if isinstance(training, dict) else {})
+            calibration = data.get("calibration")
+            return cls(
+                name,
+                network,
+                scheme,
+                training if isinstance(training, dict) else {},
+                calibration and Calibration.from_dict(calibration, scheme.num_landmarks),
+            )
         except KeyError as error:
             raise ValueError(f"its header lacks the key {error}") from error
         except (json.JSONDecodeError, TypeError, AttributeError, OverflowError) as error:

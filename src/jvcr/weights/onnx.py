@@ -93,6 +93,15 @@ def export_onnx(path: str | Path, network: JVCR, header: WeightsHeader, half: bo
     return compared
 
 
+def replace_header(path: str | Path, header: WeightsHeader) -> None:
+    """Writes another header into a file of `export_onnx`."""
+    model = onnx.load(path)
+    (entry,) = (entry for entry in model.metadata_props if entry.key == "jvcr")
+    entry.value = header.to_json()
+    with replacing(path) as temporary:
+        onnx.save(model, temporary)
+
+
 def _fault(compared: Sequence[Comparison], tolerance: dict[str, float]) -> str:
     """What is wrong with an exported network; an empty text if nothing is."""
     for c in compared:
