@@ -12,16 +12,20 @@ import argparse
 from pathlib import Path
 
 import marked
+import numpy as np
 
 from jvcr.cli.progress import running_total
 from jvcr.data.readers import read_dataset
-from jvcr.evaluation.metrics import YAW_BINS
+from jvcr.evaluation.metrics import YAW_BINS, landmark_errors
 from jvcr.evaluation.predictions import predict
 from jvcr.evaluation.regions import APERTURES
+from jvcr.evaluation.reliability import LARGE_ERROR
 from jvcr.evaluation.report import figure, with_interval
+from jvcr.evaluation.statistics import spearman
 from jvcr.evaluation.summary import summarise
 from jvcr.files import sha256
 from jvcr.inference import Landmarker
+from jvcr.weights.calibration import Calibration
 from jvcr.weights.header import find_weights
 
 START, END = "<!-- figures: benchmarks/model_card.py -->", "<!-- end of figures -->"
@@ -29,10 +33,10 @@ BOXES = {"truth": "true boxes", "detector": "detected boxes"}
 
 
 def measured(landmarker, dataset, box, passes, what):
-    """The summary of one run."""
+    """The predictions of one run."""
     landmarker.passes = passes
     with running_total(f"{what}, {BOXES[box]}, {passes} pass{'es' * (passes > 1)}", len(dataset)) as done:
-        return summarise(dataset, predict(landmarker, dataset, box, done))
+        return predict(landmarker, dataset, box, done)
 
 
 def row(name, nme, *more):
@@ -103,6 +107,30 @@ def confidence(summary):
     return [*lines, "", f"Rank correlation (Spearman) of confidence and error: {ranks}."]
 
 
+def expected_errors(dataset, predictions):
+    """Expected beside measured errors, by tenths; fitted on one half of the faces, measured on the other, both ways."""
+    errors = 100 * landmark_errors(predictions.points_px, dataset.points_px)
+    confidences, expected = predictions.confidence, np.zeros_like(errors)
+    half = np.random.default_rng(0).permutation(len(errors)) % 2 == 0
+    for fitted in (half, ~half):
+        calibration = Calibration.fit(confidences[fitted], errors[fitted], dataset.scheme.mirror)
+        expected[~fitted] = calibration.expected_error(confidences[~fitted])
+    tenths = np.array_split(np.argsort(expected, axis=None), 10)
+    large = errors.ravel() > LARGE_ERROR
+    lines = ["| expected error | measured, mean | median | 90 of 100 below |", "|---|---|---|---|"]
+    for tenth in tenths:
+        of = errors.ravel()[tenth]
+        values = expected.ravel()[tenth].mean(), of.mean(), np.median(of), np.quantile(of, 0.9)
+        lines.append(cells(*map(figure, values)))
+    rank = figure(spearman(expected.ravel(), errors.ravel()))
+    found = percent(large[tenths[-1]].sum() / large.sum())
+    return [
+        *lines,
+        "",
+        f"Rank correlation of expected and measured error: {rank}; {found} of the large errors are in the last tenth.",
+    ]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="landmark folder with a split 'val'")
@@ -126,10 +154,12 @@ def main():
         for box, boxes in BOXES.items():
             name = f"{len(sample)} faces of AFLW2000-3D, {boxes}"
             runs[name] = measured(landmarker, sample, box, 1, options.sample.name)
-    first = next(iter(runs.values()))
+    predictions = next(iter(runs.values()))
+    summaries = {name: summarise(sample if "AFLW2000" in name else val, run) for name, run in runs.items()}
+    first = next(iter(summaries.values()))
     digest = sha256(find_weights(options.weights, ".onnx"))
-    lines = [f"Weights {digest[:16]}.", "", *results(runs), "", *parts(first), "", *apertures(first)]
-    text = "\n".join([*lines, "", *confidence(first)])
+    lines = [f"Weights {digest[:16]}.", "", *results(summaries), "", *parts(first), "", *apertures(first)]
+    text = "\n".join([*lines, "", *confidence(first), "", *expected_errors(val, predictions)])
     if options.write is None:
         print(text)
         return

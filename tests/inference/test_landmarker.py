@@ -16,7 +16,10 @@ from jvcr.geometry.pose import head_pose
 from jvcr.inference.detector import Detections
 from jvcr.inference.image import ImageError, read_image
 from jvcr.inference.landmarker import Landmarker
+from jvcr.inference.session import OnnxNetwork
 from jvcr.scheme import FACE68, LandmarkScheme
+from jvcr.weights.calibration import Calibration
+from jvcr.weights.onnx import replace_header
 
 HEIGHT, WIDTH = 150, 200
 TEMPLATE = np.array(FACE68.template)
@@ -515,3 +518,47 @@ def test_two_faces_in_one_picture(compact, examples):
     for face, again in zip(faces, shifted, strict=True):
         np.testing.assert_allclose(face.points, again.points, atol=1e-3)
     assert measured_error(faces[0], "grace_hopper.jpg") < 0.05
+
+
+@pytest.fixture(scope="module")
+def uncalibrated(shipped_weights, tmp_path_factory):
+    """The shipped network, whose file does not say what confidence is too little."""
+    path = tmp_path_factory.mktemp("weights") / "compact.onnx"
+    path.write_bytes(shipped_weights.read_bytes())
+    replace_header(path, replace(OnnxNetwork(path).info, calibration=None))
+    return path
+
+
+@pytest.fixture(scope="module")
+def calibrated(uncalibrated):
+    """The same, whose file says so."""
+    path = uncalibrated.with_name("calibrated.onnx")
+    path.write_bytes(uncalibrated.read_bytes())
+    replace_header(path, replace(OnnxNetwork(path).info, calibration=Calibration(0.28, 0.45, np.zeros((68, 4)))))
+    return Landmarker(path, threads=1)
+
+
+@pytest.mark.parametrize(
+    ("code", "linear"), [(cv2.ROTATE_180, [[-1, 0], [0, -1]]), (cv2.ROTATE_90_CLOCKWISE, [[0, -1], [1, 0]])]
+)
+def test_a_face_that_lies_in_an_upright_box_is_found_all_the_same(calibrated, uncalibrated, examples, code, linear):
+    image = read_image(examples / "astronaut.png")
+    (upright,) = calibrated(image, boxes=[[176, 69, 274, 167]])
+    size = np.array(image.shape[1::-1]) - 1
+    expected = (upright.points[:, :2] - size / 2) @ np.array(linear).T + size / 2
+    low, high = expected.min(0) - 10, expected.max(0) + 10
+    lying = np.ascontiguousarray(cv2.rotate(image, code))
+    for weights, close in ((calibrated, True), (Landmarker(uncalibrated, threads=1), False)):
+        (face,) = weights(lying, boxes=[[*low, *high]])
+        error = np.linalg.norm(face.points[:, :2] - expected, axis=1).mean() / np.ptp(expected[:, 0])
+        assert bool(error < 0.03) == close, error
+
+
+def test_a_detected_box_that_lies_badly_is_looked_at_again(calibrated, examples):
+    """A box of the landmarks is taken as it is."""
+    image = read_image(examples / "astronaut.png")
+    (good,) = calibrated(image, boxes=[[176, 69, 274, 167]])
+    box = [[190, 85, 250, 145]]
+    for kind, close in (("detector", True), ("landmarks", False)):
+        (face,) = calibrated(image, boxes=box, box_kind=kind)
+        assert (np.linalg.norm(face.points[:, :2] - good.points[:, :2], axis=1).mean() < 1) == close

@@ -9,13 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from jvcr.geometry.crop import Crop, CropRule, box_fault
-from jvcr.geometry.pose import HeadPose, head_pose
+from jvcr.geometry.crop import Crop, CropRule, box_fault, upright_squares
+from jvcr.geometry.pose import HeadPose, head_pose, leans_deg
 from jvcr.geometry.volume import sample_volume
 from jvcr.geometry.warp import stretch_contrast, warp_crop
 from jvcr.inference.detector import Detections, Detector, detect
@@ -43,8 +43,17 @@ class _Job:
     boxes: NDArray[np.floating]
     scores: Sequence[float | None]
     crops: Sequence[Crop]
+    box_kind: BoxKind = "detector"
     error: Exception | None = None
-    pixels: Sequence[NDArray[np.uint8]] = ()  # of the crops, where they have been cut out already
+
+
+class _View(NamedTuple):
+    """A face to look at; where the crop is rough it may lie badly, and where no angle was given the face in it, too."""
+
+    image: NDArray[np.uint8]
+    crop: Crop
+    rough: bool
+    has_angle: bool
 
 
 @dataclass(frozen=True)
@@ -56,9 +65,22 @@ class _Regressed:
     confidence: NDArray[np.float64]
     volume: NDArray[np.float32]
 
+    @property
+    def mean_confidence(self) -> float:
+        return float(self.confidence.mean())
+
 
 LOW_CONFIDENCE = 0.28
 """For weights whose file does not say; docs/video.md says how it was measured."""
+
+OTHER_ANGLES_DEG = (90, 180, 270)
+"""A face in a box that says nothing of its angle may lie on its side or stand on its head."""
+
+BOX_WITH_ANGLE = 5
+"""Numbers of a box that says how its face lies."""
+
+CLEARLY_MORE = 0.05
+"""How much more confident an angle must be than the one that was asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +119,8 @@ class Landmarker:
         detector: what finds the faces where no boxes are given, see `Detector`; None is `default_detector`, made when
             it is first needed.
         providers: execution providers of ONNX Runtime, such as ``("CUDAExecutionProvider",)``; None is the CPU.
-        passes: 2 crops each face again, around the landmarks of the first pass: a little more exact, twice the time.
+        passes: 2 crops each face again, around the landmarks of the first pass and upright; 1 does so only where the
+            confidence of calibrated weights says that a detector's box may lie badly, and then tries other angles, too.
         max_batch: how many faces go through the network at once; it bounds the memory.
 
     Attributes:
@@ -270,7 +293,7 @@ class Landmarker:
         """
         if isinstance(images, (str, bytes, os.PathLike)) or (isinstance(images, np.ndarray) and images.ndim != 4):
             raise ValueError("images must be several images, such as a list of paths; for one, call the landmarker")
-        image_is_needed = details or _at_least_one("passes", self.passes if passes is None else passes) > 1
+        passes = self._checked_passes(passes)
         nothing = np.zeros((0, 0, 3), np.uint8)
 
         def prepare(pair: tuple[ImageSource, ArrayLike | None]) -> _Job:
@@ -279,15 +302,12 @@ class Landmarker:
             except (OSError, ValueError) as error:
                 if on_error == "raise":
                     raise
-                return _Job(nothing, (0, 0), np.zeros((0, 4)), (), (), error)
-            if image_is_needed or len(job.crops) > self.max_batch:
-                return job
-            # What waits for the network is small.
-            return replace(job, image=nothing, pixels=[self._pixels(job.image, crop) for crop in job.crops])
+                return _Job(nothing, (0, 0), np.zeros((0, 4)), (), (), error=error)
+            return job if job.crops or details else replace(job, image=nothing)
 
         return self._results(parallel_map(prepare, _paired(images, boxes), self.threads), passes, details)
 
-    def _results(self, prepared: Iterator[_Job], passes: int | None, details: bool) -> Iterator[Result]:
+    def _results(self, prepared: Iterator[_Job], passes: int, details: bool) -> Iterator[Result]:
         """The results of jobs, as many at a time as fill a batch."""
         pending: list[_Job] = []
         while True:
@@ -305,13 +325,17 @@ class Landmarker:
                 pending = []
         yield from self._finished(pending, passes, details)
 
+    def _checked_passes(self, passes: int | None) -> int:
+        return _at_least_one("passes", self.passes if passes is None else passes)
+
     def _one(
         self, image: ImageSource, boxes: ArrayLike | None, box_kind: BoxKind, passes: int | None, details: bool
     ) -> Result:
+        passes = self._checked_passes(passes)
         (result,) = self._finished([self._prepare(image, boxes, box_kind)], passes, details)
         return result
 
-    def _finished(self, jobs: Sequence[_Job], passes: int | None, details: bool) -> Iterator[Result]:
+    def _finished(self, jobs: Sequence[_Job], passes: int, details: bool) -> Iterator[Result]:
         regressed = self._regress(jobs, passes)
         for job in jobs:
             own = list(islice(regressed, len(job.crops)))
@@ -332,35 +356,63 @@ class Landmarker:
         size = image.shape[1], image.shape[0]
         if boxes is None:
             detected, scores = self.detect(image)
-            return _Job(image, size, detected, scores.tolist(), [Crop.from_detection(box, rule) for box in detected])
+            crops = [Crop.from_detection(box, rule) for box in detected]
+            return _Job(image, size, detected, scores.tolist(), crops)
         name = f"{source}: " if isinstance(source, (str, os.PathLike)) else ""
         given = _checked_boxes(boxes, image, name, box_kind == "detector")
         crop = Crop.from_detection if box_kind == "detector" else Crop.from_box
-        return _Job(image, size, given, [None] * len(given), [crop(box, rule=rule) for box in given])
+        return _Job(image, size, given, [None] * len(given), [crop(box, rule=rule) for box in given], box_kind)
 
-    def _regress(self, jobs: Sequence[_Job], passes: int | None) -> Iterator[_Regressed]:
+    def _regress(self, jobs: Sequence[_Job], passes: int) -> Iterator[_Regressed]:
         """Runs the crops of all jobs in batches; one result for each crop, in order."""
-        passes = self.passes if passes is None else _at_least_one("passes", passes)
         views = [
-            (job.image, crop, pixels)
+            _View(job.image, crop, job.box_kind == "detector", job.boxes.shape[1] == BOX_WITH_ANGLE)
             for job in jobs
-            for crop, pixels in zip_longest(job.crops, job.pixels)  # as many, or none
+            for crop in job.crops
         ]
         for start in range(0, len(views), self.max_batch):
-            images, crops, cut = map(list, zip(*views[start : start + self.max_batch], strict=True))
-            points_px: list[NDArray[np.float64]] = []
-            for _ in range(passes):
-                if points_px:
-                    rule, cut = self._network.info.crop, [None] * len(crops)
-                    crops = [_around(points, crop, rule) for points, crop in zip(points_px, crops, strict=True)]
-                shown = [
-                    self._pixels(image, crop) if pixels is None else pixels
-                    for image, crop, pixels in zip(images, crops, cut, strict=True)
-                ]
-                coordinates, volumes = self._network.run(np.stack(shown))
-                points_px = [crop.to_image(points) for crop, points in zip(crops, coordinates, strict=True)]
-            confidence = sample_volume(volumes, coordinates).clip(0, 1)
-            yield from map(_Regressed, crops, points_px, confidence, volumes)
+            batch = views[start : start + self.max_batch]
+            found = self._run(batch, [view.crop for view in batch])
+            for _ in range(passes - 1):
+                found = self._run(batch, self._around(found))
+            yield from self._rescued(batch, found) if passes == 1 else found
+
+    def _run(self, views: Sequence[_View], crops: Sequence[Crop]) -> list[_Regressed]:
+        shown = [self._pixels(view.image, crop) for view, crop in zip(views, crops, strict=True)]
+        coordinates, volumes = self._network.run(np.stack(shown))
+        points_px = [crop.to_image(points) for crop, points in zip(crops, coordinates, strict=True)]
+        confidence = sample_volume(volumes, coordinates).clip(0, 1)
+        return list(map(_Regressed, crops, points_px, confidence, volumes))
+
+    def _rescued(self, views: Sequence[_View], found: list[_Regressed]) -> list[_Regressed]:
+        """A second pass where a detector's box may lie badly, by the confidence, then other angles where it still may.
+
+        Upside down the network sees a face with more than a low confidence; so where nobody said how the face lies, a
+        doubtful one is enough to look again.
+        """
+        if (calibration := self._network.info.calibration) is None:  # nobody knows which of its confidences is low
+            return found
+        enough = calibration.doubtful_confidence
+        doubtful = [i for i, view in enumerate(views) if view.rough and found[i].mean_confidence < enough]
+        if not doubtful:
+            return found
+        again = self._run([views[i] for i in doubtful], self._around([found[i] for i in doubtful]))
+        for i, better in zip(doubtful, again, strict=True):
+            found[i] = better
+        limits = {i: calibration.low_confidence if views[i].has_angle else enough for i in doubtful}
+        low = [i for i, limit in limits.items() if found[i].mean_confidence < limit]
+        for turn in OTHER_ANGLES_DEG if low else ():
+            crops = [replace(c := views[i].crop, angle_deg=c.angle_deg + turn) for i in low]
+            turned = self._run([views[i] for i in low], crops)
+            turned = self._run([views[i] for i in low], self._around(turned))
+            for i, other in zip(low, turned, strict=True):
+                if other.mean_confidence > found[i].mean_confidence + CLEARLY_MORE:
+                    found[i] = other
+        return found
+
+    def _around(self, found: Sequence[_Regressed]) -> list[Crop]:
+        """The crops of the next pass, upright."""
+        return [_upright(one, self._template, self._network.info.crop) for one in found]
 
     def _pixels(self, image: NDArray[np.uint8], crop: Crop) -> NDArray[np.uint8]:
         """(S, S, 3) what the network is shown of a crop."""
@@ -393,12 +445,17 @@ def _at_least_one(name: str, value: int) -> int:
     return value
 
 
-def _around(points_px: NDArray[np.float64], crop: Crop, rule: CropRule) -> Crop:
-    """The crop of the next pass; the same one where the points have no extent to crop around."""
+def _upright(found: _Regressed, template: NDArray[np.float64] | None, rule: CropRule) -> Crop:
+    """The crop around landmarks; the one they were found in where they have no extent to crop around."""
+    points = found.points_px
     try:
-        return Crop.around_landmarks(points_px, rule=rule)
+        level = Crop.around_landmarks(points, rule=rule)
     except ValueError:
-        return crop
+        return found.crop
+    if template is None or rule != "longer":
+        return replace(level, angle_deg=found.crop.angle_deg)
+    ((x, y, side, angle),) = upright_squares(points[None], leans_deg(points[None], template)).tolist()
+    return Crop((x, y, level.center[2]), side, angle)
 
 
 def _moved_in_depth(crop: Crop, points_px: NDArray[np.float64]) -> Crop:

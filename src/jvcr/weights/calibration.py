@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 LOW_QUANTILE, LOW_MARGIN = 0.005, 0.9
 """Low is what 99.5 % of true faces in well placed crops exceed, less a tenth: boxes are worse placed in use."""
 
+DOUBTFUL_QUANTILE = 0.15
+
 _LEAST = 0.02  # confidence; the logarithm of less would run away
 _OFFSET = 0.1  # percent; so that errors of nearly 0 do not decide the fit of their logarithms
 _MOST = 100.0  # percent
@@ -23,11 +25,14 @@ class Calibration:
 
     Attributes:
         low_confidence: mean over a face's landmarks below which they are not to be trusted.
+        doubtful_confidence: mean that 15 % of the faces in true boxes are below: where a box was only detected, it may
+            lie badly.
         coefficients: (N, 4), of each landmark: the logarithm of its error is their sum, weighted by 1, the logarithm of
             its confidence, the square of that, and the mean of the logarithms over the face.
     """
 
     low_confidence: float
+    doubtful_confidence: float
     coefficients: NDArray[np.float64]
 
     def expected_error(self, confidence: ArrayLike) -> NDArray[np.float64]:
@@ -60,7 +65,8 @@ class Calibration:
         coefficients = np.stack(
             [np.linalg.lstsq(features[:, i], logarithms[:, i], rcond=None)[0] for i in range(c.shape[1])]
         )
-        made = cls(LOW_MARGIN * float(np.quantile(c.mean(axis=1), LOW_QUANTILE)), coefficients)
+        low, doubtful = np.quantile(c.mean(axis=1), [LOW_QUANTILE, DOUBTFUL_QUANTILE])
+        made = cls(LOW_MARGIN * float(low), float(doubtful), coefficients)
         # The exponential of a mean logarithm is below the mean.
         coefficients[:, 0] += np.log((e.mean() + _OFFSET) / (made.expected_error(c).mean() + _OFFSET))
         return made
@@ -69,6 +75,7 @@ class Calibration:
         """Plain data for a header; `from_dict` reads it back."""
         return {
             "low_confidence": round(self.low_confidence, 4),
+            "doubtful_confidence": round(self.doubtful_confidence, 4),
             "coefficients": [[round(float(v), 4) for v in row] for row in self.coefficients],
         }
 
@@ -78,7 +85,7 @@ class Calibration:
         coefficients = np.array(data["coefficients"], dtype=np.float64)
         if coefficients.shape != (num_landmarks, 4) or not np.isfinite(coefficients).all():
             raise ValueError(f"its calibration must have {num_landmarks} x 4 finite coefficients")
-        return cls(float(data["low_confidence"]), coefficients)
+        return cls(float(data["low_confidence"]), float(data["doubtful_confidence"]), coefficients)
 
 
 def _features(confidence: ArrayLike) -> NDArray[np.float64]:
