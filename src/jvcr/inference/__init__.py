@@ -5,7 +5,6 @@ from jvcr.inference.detector import (
     Detector,
     MediaPipeDetector,
     OpenCVFaceDetector,
-    SlimeFaceDetector,
 )
 from jvcr.inference.face import Face
 from jvcr.inference.face_detector import FaceDetector
@@ -25,7 +24,6 @@ __all__ = [
     "Landmarker",
     "MediaPipeDetector",
     "OpenCVFaceDetector",
-    "SlimeFaceDetector",
     "TrackedFace",
     "Tracker",
     "default_detector",

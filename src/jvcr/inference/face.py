@@ -43,6 +43,8 @@ class Face:
             a pose this is the one with a yaw of -90 to 90.
         scheme: name of the landmark scheme, which says what the N landmarks are.
 
+        angle: degrees by which the box, and so the face, is turned clockwise about its middle.
+
     Raises:
         ValueError: an array has another shape, or a value is not finite.
     """
@@ -56,6 +58,7 @@ class Face:
     roll: float | None = None
     scheme: str = "face68"
     expected_error: NDArray[np.float32] | None = None
+    angle: float = 0.0
 
     def __post_init__(self) -> None:
         shapes: dict[str, tuple[int | None, ...]] = {
@@ -125,6 +128,7 @@ class Face:
         return {
             "points": [_rounded(p, PIXEL_DECIMALS) for p in self.points],
             "box": _rounded(self.box, PIXEL_DECIMALS),
+            "angle": _rounded_angle(self.angle),
             "score": None if self.score is None else round(float(self.score), SHARE_DECIMALS),
             "confidence": _rounded(self.confidence, SHARE_DECIMALS),
             "expected_error": None if self.expected_error is None else _rounded(self.expected_error, PIXEL_DECIMALS),
@@ -151,6 +155,7 @@ class Face:
                 points=points,
                 box=_frozen("box", data["box"], (4,)),
                 confidence=_frozen("confidence", data["confidence"], (len(points),)),
+                angle=float(data.get("angle", 0.0)),
                 score=_number(data["score"]),
                 yaw=_number(data["yaw"]),
                 pitch=_number(data["pitch"]),

@@ -6,6 +6,7 @@ proposal has it, then upright. What comes out is what the landmark network wants
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -116,17 +117,25 @@ class FaceDetector:
         folder: str | Path | None = None,
         settings: DetectorSettings | None = None,
     ) -> None:
-        if not _LONG_SIDES[0] <= long_side <= 4 * LONG_SIDE:
-            raise ValueError(f"long_side must be from {_LONG_SIDES[0]} to {4 * LONG_SIDE} pixels, got {long_side}")
         if threads is not None and threads < 1:
             raise ValueError(f"threads must be at least 1, or None for all cores, got {threads}")
         if not 0 <= min_score <= 1:
             raise ValueError(f"min_score must be from 0 to 1, got {min_score}")
-        self.long_side, self.min_score, self.settings = long_side, min_score, settings or DetectorSettings()
+        self.long_side, self.min_score, self.settings = (
+            _checked_long_side(long_side),
+            min_score,
+            settings or DetectorSettings(),
+        )
         self.threads = threads or available_cores()
         where = FOLDER / "detector" if folder is None else Path(folder)
         self._networks = PerProcess(partial(_open, where, self.threads, providers))
         self._networks()
+
+    def at(self, long_side: int) -> FaceDetector:
+        """The same detector with another length of the largest picture that is looked at."""
+        other = copy.copy(self)
+        other.long_side = _checked_long_side(long_side)
+        return other
 
     def __call__(self, image: Image, /) -> Detections:
         """As `Detector` asks for; the boxes have a fifth column, the angle."""
@@ -222,6 +231,15 @@ class FaceDetector:
             center = (float((x + 0.5) / scale[0] - 0.5), float((y + 0.5) / scale[1] - 0.5), 0.0)
             result[i] = warp_crop(picture, Crop(center, view * side / float(scale.mean()), angle), size, fill=fill)
         return result
+
+
+def _checked_long_side(long_side: int) -> int:
+    if not _LONG_SIDES[0] <= long_side <= 4 * LONG_SIDE:
+        raise ValueError(
+            f"the longer side of the picture to look for faces in must be from {_LONG_SIDES[0]} to {4 * LONG_SIDE} "
+            f"pixels, got {long_side}"
+        )
+    return long_side
 
 
 def _covered(places: Array, known: Array) -> NDArray[np.bool_]:

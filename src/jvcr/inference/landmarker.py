@@ -428,6 +428,7 @@ class Landmarker:
             points=points.astype(np.float32),
             box=box[:4].astype(np.float32),
             confidence=regressed.confidence.astype(np.float32),
+            angle=float(box[4]) if len(box) == BOX_WITH_ANGLE else 0.0,
             score=score,
             yaw=None if pose is None else pose.yaw_deg,
             pitch=None if pose is None else pose.pitch_deg,

@@ -16,9 +16,9 @@ from jvcr.geometry.crop import Crop, box_fault
 from jvcr.geometry.pose import HeadPose
 from jvcr.inference.detector import Detector, detect
 from jvcr.inference.face import Face
+from jvcr.inference.face_detector import FaceDetector
 from jvcr.inference.image import read_image
 from jvcr.inference.landmarker import Landmarker
-from jvcr.inference.named import named_detector
 from jvcr.inference.one_euro import FaceSmoother
 
 DETECT_LONG_SIDE = 320
@@ -127,8 +127,8 @@ class Tracker:
 
     Args:
         landmarker: finds the landmarks.
-        detector: finds the faces; None is the default one (`named_detector`) at a long side of 320 pixels, with as many
-            threads as the landmarker has.
+        detector: finds the faces; None is `FaceDetector` at a long side of 320 pixels, with as many threads as the
+            landmarker has.
         detect_every_s: the detector looks for new faces this often, seconds; 0 is in each frame.
         max_faces: no more are followed; None is as many as there are. As long as all are, the detector rests.
         smooth: whether landmarks and pose are smoothed, see `FaceSmoother`. What is followed are the raw ones.
@@ -162,7 +162,7 @@ class Tracker:
         if not 0 <= min_confidence <= 1:
             raise ValueError(f"min_confidence must be from 0 to 1, got {min_confidence}")
         self.landmarker = landmarker
-        self.detector: Detector = detector or named_detector(None, DETECT_LONG_SIDE, threads=landmarker.threads)
+        self.detector: Detector = detector or FaceDetector(DETECT_LONG_SIDE, threads=landmarker.threads)
         self.detect_every_s = detect_every_s
         self.max_faces = max_faces
         self.smooth = smooth

@@ -23,7 +23,6 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jvcr.geometry.crop import Crop
-from jvcr.inference.detector import SlimeFaceDetector
 from jvcr.inference.face_detector import FaceDetector
 from jvcr.inference.landmarker import Landmarker
 from jvcr.inference.tracker import DETECT_LONG_SIDE
@@ -115,9 +114,8 @@ def make_app(
     landmarker = copy.copy(landmarker)  # the caller's goes on finding all faces
     landmarker.max_faces = bounds.max_faces
     frames = copy.copy(landmarker)
-    for kind in (SlimeFaceDetector, FaceDetector):  # frames are looked at in less detail, as `Tracker` does
-        if isinstance(landmarker.detector, kind):
-            frames.detector = kind(DETECT_LONG_SIDE, threads=landmarker.threads)
+    if isinstance(landmarker.detector, FaceDetector):  # frames are looked at in less detail, as `Tracker` does
+        frames.detector = landmarker.detector.at(DETECT_LONG_SIDE)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -19,6 +19,7 @@ class FaceAnswer(BaseModel):
     box: Annotated[list[float], Field(min_length=4, max_length=4)] = Field(
         description="x0, y0, x1, y1 in pixels: where the face was detected."
     )
+    angle: float = Field(description="Degrees by which the box is turned clockwise about its middle.")
     score: float | None = Field(description="The detector's certainty that this is a face, 0 to 1.", ge=0, le=1)
     confidence: list[float] = Field(
         description="For each landmark how far the volume supports it, 0 to 1; a rank, not a probability."
