@@ -46,15 +46,12 @@ def test_workers_and_the_first_step_do_not_change_the_examples(faces):
         assert all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(batch, batch_2, strict=True))
 
 
-def test_weights_travel_with_the_faces(faces):
-    weight = np.arange(len(faces), dtype=np.float32)
-    examples = Examples(faces, 32, None, seed=5, in_memory=False, sample_weight=weight)
+def test_a_batch_of_faces(faces):
+    examples = Examples(faces, 32, None, seed=5, in_memory=False)
     sampler = StepSampler(faces.sources, {}, 6, 0)
     (batch,) = training_batches(examples, sampler, 3, 4, workers=0)
-    assert batch.sample_weight.tolist() == sampler.step(3).tolist()
     assert (batch.pixels.shape, batch.pixels.dtype) == ((6, 32, 32, 3), torch.uint8)
     assert batch.points_unit.shape == (6, 68, 3) and batch.hand_unit.isnan().all()
-    assert Examples(faces, 32, None, 5, False).sample_weight.tolist() == [1.0] * len(faces)
 
 
 def test_ranks_share_a_step(faces):
@@ -101,7 +98,7 @@ def test_labels_by_hand_travel_with_the_faces(faces):
     occlusion = np.zeros(hand.shape[:2], np.int8)
     occlusion[:, 4] = 1
     labelled = dataclasses.replace(faces, hand_px=hand, occlusion=occlusion)
-    _, points, by_hand, _ = Examples(labelled, 32, None, 5, False)[2, 0]
+    _, points, by_hand = Examples(labelled, 32, None, 5, False)[2, 0]
     assert np.flatnonzero(np.isnan(by_hand[:, 0])).tolist() == [4]
     moved = np.delete(by_hand - points[:, :2], 4, axis=0)
     np.testing.assert_allclose(moved, np.broadcast_to(moved[0], moved.shape), atol=1e-5)

@@ -27,7 +27,7 @@ def test_compact_preset_fits_its_file():
 @pytest.mark.slow
 def test_paper_preset_runs():
     with torch.inference_mode():
-        volumes, _, points = JVCR(PAPER).eval()(torch.rand(1, 3, 256, 256))
+        volumes, _, points, _ = JVCR(PAPER).eval()(torch.rand(1, 3, 256, 256))
     assert [tuple(v.shape) for v in volumes] == [(1, d, 64, 64) for d in (1, 2, 4, 64)]
     assert points.shape == (1, 68, 3)
 
@@ -39,7 +39,7 @@ def test_shapes_follow_the_configuration(unit):
         voxel=VoxelConfig(image_size=64, channels=16, depths=(1, 3, 16), levels=2, unit=unit),
         coordinate=CoordinateConfig(channels=(4, 6), features=5),
     )
-    volumes, _, points = JVCR(config)(torch.rand(2, 3, 64, 64))
+    volumes, _, points, _ = JVCR(config)(torch.rand(2, 3, 64, 64))
     assert (
         [tuple(v.shape[1:]) for v in volumes]
         == list(config.volume_shapes())
@@ -76,7 +76,7 @@ def test_inner_maps_have_widths_of_their_own(unit):
 def test_gradients_of_the_coordinates_reach_the_image_through_the_last_volume_only(tiny_config):
     network = JVCR(tiny_config).eval()
     image = torch.rand(1, 3, 32, 32, requires_grad=True)
-    _, _, points = network(image)
+    _, _, points, _ = network(image)
     points.square().sum().backward()
     assert image.grad is not None and image.grad.abs().max() > 0
     assert network.voxel.heads[-1].weight.grad.abs().max() > 0

@@ -65,7 +65,7 @@ def test_patches_pass_gradients_to_the_map():
 def test_a_new_one_moves_nothing(network):
     image = torch.rand(2, 3, 32, 32)
     with torch.inference_mode():
-        volumes, _, points = network(image)
+        volumes, _, points, _ = network(image)
         torch.testing.assert_close(points, network.coordinate(volumes[-1]), rtol=0, atol=0)
 
 
@@ -73,7 +73,7 @@ def test_it_moves_by_what_the_image_shows(network):
     torch.nn.init.normal_(network.refinement.moves.weight)
     image = torch.rand(2, 3, 32, 32)
     with torch.inference_mode():
-        volumes, _, points = network(image)
+        volumes, _, points, _ = network(image)
         read_off = network.coordinate(volumes[-1])
         maps = network.voxel.stem_maps(image)
         moves = points - read_off
@@ -87,7 +87,7 @@ def test_it_moves_by_what_the_image_shows(network):
 
 def test_its_error_trains_the_stem_and_not_p(network):
     torch.nn.init.normal_(network.refinement.moves.weight)
-    _, _, points = network(torch.rand(2, 3, 32, 32))
+    _, _, points, _ = network(torch.rand(2, 3, 32, 32))
     points.abs().sum().backward()
     assert all(p.grad is None for p in network.coordinate.parameters())
     assert network.voxel.heads[-1].weight.grad is None

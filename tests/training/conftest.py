@@ -21,7 +21,6 @@ TINY = {
         "coordinate": "l1",
         "coordinate_weight": 20,
         "aperture_weight": 0.5,
-        "aperture_sources": ["b"],
         "aperture_balance": 1,
     },
     "optimizer": {"name": "adamw", "learning_rate": 3e-3, "ema_decay": 0.9, "max_grad_norm": 10},

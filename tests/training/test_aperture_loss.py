@@ -12,7 +12,6 @@ from jvcr.training.aperture_loss import (
     inverse_frequency_weights,
     labelled_apertures,
     rare_apertures,
-    weighted_faces,
 )
 from jvcr.training.recipe import LossRecipe
 
@@ -40,15 +39,6 @@ def test_rare_openings_are_those_at_either_end():
     assert not rare_apertures(points, LandmarkScheme("dots", 4)).any()
 
 
-def test_faces_that_count(faces):
-    assert weighted_faces(faces, ()).all()
-    np.testing.assert_array_equal(weighted_faces(faces, ("b",)), faces.sources == "b")
-    with pytest.raises(
-        ValueError, match=r"aperture_sources names c, but the data has a, b: --set 'loss\.aperture_sources=\[\]'"
-    ):
-        weighted_faces(faces, ("b", "c"))
-
-
 def test_openings_are_compared_across():
     """Both lids off by as much in one direction leave the opening as it is; off apart, they are off by twice that."""
     truth = torch.tensor(slits(0.2, 0.2), dtype=torch.float32)
@@ -57,12 +47,10 @@ def test_openings_are_compared_across():
     points[1, 1, 1] -= 0.1
     points[1, 3, 1] += 0.1
     points[:, 4] += 9
-    weight = torch.ones(2)
     for coordinate, expected in (("l1", 0.2 / 6), ("l2", 0.04 / 6)):
         loss = ApertureLoss(SLIT, LossRecipe(coordinate=coordinate), slits(0.1, 0.2, 0.3))
-        assert loss(points, truth, weight).item() == pytest.approx(expected)
-        assert loss(points, truth, torch.tensor([1.0, 0.0])).item() == pytest.approx(0, abs=1e-7)
-        assert loss(points + 1, truth + 1, torch.tensor([0.0, 0.5])).item() == pytest.approx(expected / 2)
+        assert loss(points + 1, truth + 1).item() == pytest.approx(expected)
+        assert loss(points[:1], truth[:1]).item() == pytest.approx(0, abs=1e-7)
 
 
 def test_rare_openings_count_more():
@@ -71,10 +59,9 @@ def test_rare_openings_count_more():
     truth = torch.tensor(slits(0.4, 0.1), dtype=torch.float32)
     points = truth.clone()
     points[:, 1, 1] -= 0.01
-    usual, rare = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
     for balance, ratio in ((0.0, 1), (0.5, 10**0.5), (1.0, 10)):
         loss = ApertureLoss(SLIT, LossRecipe(coordinate="l1", aperture_balance=balance), train)
-        counts = loss(points, truth, rare) / loss(points, truth, usual)
+        counts = loss(points[1:], truth[1:]) / loss(points[:1], truth[:1])
         # At the end of the range the 90 are averaged over three bins instead of five.
         assert counts.item() == pytest.approx(ratio * (5 / 3) ** balance, rel=1e-4)
 
@@ -103,13 +90,13 @@ def test_on_faces():
     truth = torch.tensor(FACE68.template, dtype=torch.float32)[None] * 0.3
     points = (truth + 0.01 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))).requires_grad_()
     loss = ApertureLoss(FACE68, LossRecipe(coordinate="l1", aperture_balance=1.0), np.array(FACE68.template)[None])
-    value = loss(points, truth, torch.ones(1))
+    value = loss(points, truth)
     value.backward()
     moved = np.flatnonzero(points.grad[0].abs().amax(dim=1).numpy())
     assert moved.tolist() == [37, 38, 40, 41, 43, 44, 46, 47, *range(49, 54), *range(55, 60), 61, 62, 63, 65, 66, 67]
     flip = torch.tensor([-1.0, 1.0, 1.0])
     order = torch.tensor(FACE68.mirror.copy())
-    mirrored = loss(points[:, order] * flip, truth[:, order] * flip, torch.ones(1))
+    mirrored = loss(points[:, order] * flip, truth[:, order] * flip)
     assert mirrored.item() == pytest.approx(value.item(), rel=1e-5)
 
 
@@ -122,7 +109,7 @@ def test_labels_by_hand_are_the_truth_of_an_aperture():
     shown = [points.numpy(), hand.numpy()]
     loss = ApertureLoss(SLIT, LossRecipe(coordinate="l1", aperture_fitted=0.0), *shown)
     predicted = points.clone().requires_grad_()
-    value = loss(predicted, points, torch.ones(3), hand)
+    value = loss(predicted, points, hand)
     # Of the three faces one counts; its vectors are 0.4 too long in y, right in x.
     assert value.item() == pytest.approx(0.2 / 3, rel=1e-5)
     (gradient,) = torch.autograd.grad(value, predicted)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ import torch
 
 from jvcr.cli.train import validation_metrics
 from jvcr.model import RefinementConfig
-from jvcr.scheme import FACE66, FACE68
+from jvcr.scheme import FACE66, FACE68, LandmarkScheme
 from jvcr.training import trainer as loop
 from jvcr.training.checkpoint import CHECKPOINT, LOG, WEIGHTS, RunState, differences
 from jvcr.training.optim import Schedule
@@ -73,34 +74,8 @@ def test_rare_apertures_reach_the_sampler_and_the_loss(tiny_recipe, faces, tmp_p
     assert run.sampler.rare.any() and run.sampler.rare_share == 0.5
     assert len(run.learner.loss.module.apertures.weights) == len(FACE68.contours)
     without = trainer(changed(tiny_recipe, loss={"aperture_weight": 0.0}), faces, tmp_path)
-    assert without.learner.loss.module.apertures is None and without.examples.sample_weight.all()
+    assert without.learner.loss.module.apertures is None
     assert trainer(tiny_recipe, faces, tmp_path).sampler.rare is None
-
-
-def test_apertures_count_on_the_sources_named(tiny_recipe, faces, tmp_path):
-    """The weights of the faces travel with them, from one run of the sampler a step."""
-    run = trainer(tiny_recipe, faces, tmp_path / "run")
-    loss, seen, drawn = run.learner.loss, [], []
-
-    def noting(image, points_unit, stage, sample_weight, hand_unit):
-        seen.append(sample_weight)
-        return loss(image, points_unit, stage, sample_weight, hand_unit)
-
-    run.learner.loss = noting
-    sampler = run.sampler
-
-    class Counting(type(sampler)):
-        def step(self, number):
-            drawn.append(number)
-            return super().step(number)
-
-    run.sampler = Counting(**vars(sampler))
-    run.run()
-    assert drawn == list(range(9))
-    train = faces.split("train")
-    assert [w.tolist() for w in seen] == [(train.sources[sampler.step(s)] == "b").tolist() for s in range(9)]
-    every = trainer(changed(tiny_recipe, loss={"aperture_sources": ()}), faces, tmp_path / "all")
-    assert every.examples.sample_weight.all()
 
 
 def test_runs_both_stages_and_keeps_weights(tiny_recipe, faces, tmp_path):
@@ -141,6 +116,8 @@ def test_losses_are_logged_and_never_without_a_checkpoint(tiny_recipe, faces, tm
     assert set(steps) == {1}  # written before the first line, then every few minutes
     expected = sum(float(loss.voxel) for loss in losses[2:4]) / 2
     assert entries[2]["train"]["voxel"] == pytest.approx(expected)
+    terms = ["total", "voxel", "coordinate", "coarse", "refined", "apertures"]  # there are no labels by hand
+    assert list(entries[2]["train"]) == terms
 
 
 @pytest.mark.parametrize("stop_after", [2, 5])
@@ -358,6 +335,47 @@ def test_starts_from_weights_without_refinement(tiny_recipe, faces, tmp_path, ca
         trainer(changed(plain, pretrained=str(refined.weights)), faces, tmp_path / "fourth").run()
 
 
+def test_starts_from_weights_for_other_landmarks(tiny_recipe, faces, tmp_path, capsys):
+    """98 made of the 68: all that does not depend on their number is kept, the rest begins anew, and both are told."""
+    first = trainer(tiny_recipe, faces, tmp_path / "first").run()
+    more = np.concatenate([faces.points_px, faces.points_px[:, :30] + np.float32([0, 2, 1])], axis=1)
+    wflw = dataclasses.replace(faces, points_px=more, scheme=LandmarkScheme("made98", 98))
+    network = dataclasses.replace(tiny_recipe.network, num_landmarks=98)
+    recipe = changed(
+        tiny_recipe, pretrained=str(first.weights), stages={"separate": 0.0, "joint": 1.0}, network=network
+    )
+    run = trainer(changed(recipe, optimizer={"learning_rate": 1e-9}), wflw, tmp_path / "second")
+    outcome = run.run()
+    told = capsys.readouterr().err
+    assert "begins anew: coordinate.regressor.weight, coordinate.regressor.bias, refinement.local, " in told
+    assert "network.num_landmarks 68, and go on with 98" in told
+    kept, here = load_network(first.weights).state_dict(), load_network(outcome.weights).state_dict()
+    same = [name for name, value in here.items() if value.shape == kept[name].shape and "running" not in name]
+    assert {name.partition(".")[0] for name in same} == {"voxel", "coordinate", "refinement"}
+    for name in same:
+        if not name.endswith("num_batches_tracked"):
+            torch.testing.assert_close(here[name], kept[name], rtol=0, atol=1e-6)
+    assert read_header(outcome.weights).scheme.num_landmarks == 98
+
+
+def test_what_is_frozen_for_stage_2_learns_in_stage_1(tiny_recipe, faces, tmp_path):
+    run = trainer(changed(tiny_recipe, stages={"frozen": ("coordinate",)}), faces, tmp_path)
+    step, seen = run.learner.step, []
+
+    def noting(*arguments):
+        seen.append({k: v.clone() for k, v in run.learner.network.coordinate.state_dict().items()})
+        return step(*arguments)
+
+    run.learner.step = noting
+    run.run()
+    moved = [any(not a[k].equal(b[k]) for k in a) for a, b in itertools.pairwise(seen)]
+    assert moved == [True, True, True, False, False, False, False, False]
+    direct = dataclasses.replace(tiny_recipe.network, method="direct")
+    recipe = changed(tiny_recipe, network=direct, stages={"frozen": ("refinement",)})
+    with pytest.raises(ValueError, match="frozen names refinement: direct has coordinate"):
+        trainer(recipe, faces, tmp_path)
+
+
 @pytest.mark.parametrize("frozen", [("voxel", "coordinate"), ("refinement",)])
 def test_what_is_frozen_stays(tiny_recipe, faces, tmp_path, frozen):
     """Weights and batch norms' statistics alike, in the network and in its average; the rest learns."""
@@ -444,6 +462,13 @@ def test_a_run_ends_by_the_clock(tiny_recipe, faces, tmp_path):
     again = trainer(longer, faces, tmp_path / "run")
     again.resume()
     assert again.state.step == outcome.steps and again.run().steps > outcome.steps
+
+
+def test_a_run_cut_in_stage_1_keeps_its_weights(tiny_recipe, faces, tmp_path):
+    run = trainer(changed(tiny_recipe, stages={"separate": 1e6, "joint": 1.0, "minutes": 0.01}), faces, tmp_path)
+    outcome = run.run()
+    assert outcome.finished and run.schedule.stage(outcome.steps) == "separate"
+    assert outcome.best["nme"] > 0 and load_network(outcome.weights)
 
 
 def test_the_rate_falls_by_the_clock():

@@ -73,7 +73,7 @@ def imported(checkpoint_file):
 def outputs(imported):
     image = torch.from_numpy(np.random.default_rng(0).random((1, 3, 256, 256), dtype=np.float32))
     with torch.inference_mode():
-        volumes, _, points = imported[0](image)
+        volumes, _, points, _ = imported[0](image)
     return [volume[0].numpy() for volume in volumes], points[0].numpy()
 
 
@@ -207,7 +207,7 @@ def test_use_crops_and_stretches_as_the_network_expects(small, box_kind, passes)
     for _ in range(passes):
         pixels = stretch_contrast(warp_crop(image, crop, 64))
         with torch.inference_mode():
-            volumes, _, points = network(torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255)
+            volumes, _, points, _ = network(torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255)
         used, crop = crop, Crop.around_landmarks(crop.to_image(points[0].numpy()), rule="width")
     expected = used.to_image(points[0].numpy()) - [0, 0, used.to_image(points[0].numpy())[:, 2].mean()]
     np.testing.assert_allclose(face.points, expected, atol=1e-3)

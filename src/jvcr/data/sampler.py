@@ -117,20 +117,15 @@ class Batch(NamedTuple):
         pixels: (b, size, size, 3) uint8 RGB.
         points_unit: (b, N, 3) float32 landmarks in the unit frame.
         hand_unit: (b, N, 2) float32 labels by hand, in the unit frame, of landmarks that could be seen; NaN elsewhere.
-        sample_weight: (b,) float32, how much the face's fitted apertures count in the loss.
     """
 
     pixels: Any
     points_unit: Any
     hand_unit: Any
-    sample_weight: Any
 
 
 class Examples(Dataset):
-    """The crops of a data set by (face, number of the drawing), which seeds the augmentation; without one, plain crops.
-
-    ``sample_weight`` is (F,), of each face; None is 1 for all.
-    """
+    """The crops of a data set by (face, number of the drawing), which seeds augmentation; without it, plain crops."""
 
     def __init__(
         self,
@@ -141,11 +136,9 @@ class Examples(Dataset):
         in_memory: bool,
         rule: CropRule = "longer",
         stretch: bool = False,
-        sample_weight: NDArray[np.float32] | None = None,
     ) -> None:
         self.dataset, self.size, self.augmentation, self.seed = dataset, size, augmentation, seed
         self.rule, self.stretch = rule, stretch
-        self.sample_weight = np.ones(len(dataset), np.float32) if sample_weight is None else sample_weight
         self.hand_px = dataset.seen_by_hand()
         self._images: list[NDArray[np.uint8]] | None = None
         self._in_memory = in_memory
@@ -171,7 +164,7 @@ class Examples(Dataset):
         rng = np.random.default_rng([self.seed, 7, drawing])
         points, hand = self.dataset.points_px[face], None if self.hand_px is None else self.hand_px[face]
         how = (self.size, self.dataset.scheme, self.augmentation, rng, self.rule, self.stretch)
-        return Batch(*make_example(image, points, *how, hand), self.sample_weight[face])
+        return Batch(*make_example(image, points, *how, hand))
 
 
 def collate(faces: Sequence[Batch]) -> Batch:

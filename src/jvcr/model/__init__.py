@@ -15,7 +15,8 @@ from jvcr.model.config import (
 from jvcr.model.coordinate import CoordinateNet
 from jvcr.model.heatmap import gaussian_volume
 from jvcr.model.hourglass import VoxelNet
-from jvcr.model.jvcr import JVCR, JVCROutput
+from jvcr.model.method import Method, Output, build
+from jvcr.model.methods.jvcr import JVCR
 from jvcr.model.refinement import RefinementNet
 
 __all__ = [
@@ -28,11 +29,13 @@ __all__ = [
     "PRESETS",
     "CoordinateConfig",
     "CoordinateNet",
-    "JVCROutput",
+    "Method",
     "NetworkConfig",
+    "Output",
     "RefinementConfig",
     "RefinementNet",
     "VoxelConfig",
     "VoxelNet",
+    "build",
     "gaussian_volume",
 ]

@@ -137,7 +137,8 @@ class NetworkConfig:
     """The subnetworks and what joins them: ``sigma`` is the size of the volume's Gaussians, voxels (Eq. 1).
 
     ``crop`` is the `jvcr.geometry.crop.CropRule` of the crops. With ``stretch`` each crop's pixels get the full range
-    (`jvcr.geometry.warp.stretch_contrast`), as in the authors' released code.
+    (`jvcr.geometry.warp.stretch_contrast`), as in the authors' released code. ``method`` is that of JVCR or a rival
+    (`jvcr.model.methods`), which takes of the rest what it has use for, and its own ``options``.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -149,6 +150,8 @@ class NetworkConfig:
     sigma: float = 1.0
     crop: CropRule = "longer"
     stretch: bool = False
+    method: str = "jvcr"
+    options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         size, shrink = self.voxel.map_size, 2 ** len(self.coordinate.channels)

@@ -9,6 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+Centre = Literal["exact", "towards-origin"]
+"""Where Gaussians lie, see `gaussian_volume`."""
+
 KERNEL_REACH = 4.0
 """The Gaussian is drawn out to this many sigma at least; what is left out is below exp(-8) = 0.00034 of the peak."""
 
@@ -18,7 +21,7 @@ def gaussian_volume(
     shape: tuple[int, int, int],
     sigma: float = 1.0,
     peak: float = 1.0,
-    centre: Literal["exact", "towards-origin"] = "exact",
+    centre: Centre = "exact",
 ) -> Float[Tensor, "batch depth height width"]:
     """Draws the landmarks of each object into one volume: the maximum over landmarks of a Gaussian each (Eq. 1-2).
 

@@ -43,7 +43,8 @@ class PlainUnit(nn.Module):
         return F.relu(x + self.bn(self.conv(x)))
 
 
-def _conv_bn_relu(inputs: int, outputs: int, kernel: int, stride: int = 1, bias: bool = False) -> nn.Sequential:
+def conv_bn_relu(inputs: int, outputs: int, kernel: int, stride: int = 1, bias: bool = False) -> nn.Sequential:
+    """A convolution, its batch norm and ReLU."""
     conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=bias)
     return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
@@ -52,7 +53,7 @@ def _unit(config: VoxelConfig, inputs: int, outputs: int) -> nn.Module:
     if config.unit == "bottleneck":
         return Bottleneck(inputs, outputs)
     # Where the width changes, the input could be added only through a further convolution.
-    return PlainUnit(inputs) if inputs == outputs else _conv_bn_relu(inputs, outputs, 3)
+    return PlainUnit(inputs) if inputs == outputs else conv_bn_relu(inputs, outputs, 3)
 
 
 def _stem(config: VoxelConfig) -> nn.Sequential:
@@ -60,9 +61,9 @@ def _stem(config: VoxelConfig) -> nn.Sequential:
     if config.unit == "plain":
         # Strided convolutions only: residual units on the half-size maps cost a quarter of the whole network.
         widths = (3, c // 2, c) if config.stride == 4 else (3, c // 4, c // 2, c)
-        return nn.Sequential(*(_conv_bn_relu(i, o, 3, 2) for i, o in pairwise(widths)), PlainUnit(c))
+        return nn.Sequential(*(conv_bn_relu(i, o, 3, 2) for i, o in pairwise(widths)), PlainUnit(c))
     return nn.Sequential(
-        _conv_bn_relu(3, c // 4, 7, 2, bias=True),
+        conv_bn_relu(3, c // 4, 7, 2, bias=True),
         Bottleneck(c // 4, c // 2),
         nn.MaxPool2d(2),
         Bottleneck(c // 2, c),
@@ -102,7 +103,7 @@ class VoxelNet(nn.Module):
         self.stem = _stem(config)
         self.hourglasses = nn.ModuleList(Hourglass(config) for _ in config.depths)
         self.residuals = nn.ModuleList(_unit(config, c, c) for _ in config.depths)
-        self.features = nn.ModuleList(_conv_bn_relu(c, c, 1, bias=True) for _ in config.depths)
+        self.features = nn.ModuleList(conv_bn_relu(c, c, 1, bias=True) for _ in config.depths)
         columns = config.upscale**2
         self.heads = nn.ModuleList(nn.Conv2d(c, d * columns, 1) for d in config.depths)
         self.merge_features = nn.ModuleList(nn.Conv2d(c, c, 1) for _ in range(last))

@@ -18,8 +18,6 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from jvcr.data.dataset import LandmarkDataset
-from jvcr.data.sampler import check_sources
 from jvcr.geometry.aperture import contour_aperture, contour_width
 from jvcr.scheme import LandmarkScheme
 from jvcr.training.recipe import LossRecipe
@@ -76,15 +74,6 @@ def rare_apertures(
     return rare
 
 
-def weighted_faces(faces: LandmarkDataset, sources: Sequence[str]) -> NDArray[np.bool_]:
-    """(F,) whose fitted apertures count: the faces of the sources named, which they must have, or all if none is."""
-    if not sources:
-        return np.ones(len(faces), bool)
-    remedy = "--set 'loss.aperture_sources=[]' counts the apertures of all"
-    check_sources("aperture_sources", sources, faces.sources, remedy)
-    return np.isin(faces.sources, list(sources))
-
-
 class ApertureLoss(nn.Module):
     """Error of the vectors between landmarks that face each other across an aperture, such as upper and lower lid.
 
@@ -98,7 +87,6 @@ class ApertureLoss(nn.Module):
         recipe: L1 or squared, the balance, and what fitted apertures count.
         points: (F, N, 3) landmarks of the training faces, in any frame of equal axes.
         hand: (F, N, 2) their labels by hand in the same frame, NaN where there are none; None without any.
-        weighted: (F,) whose fitted apertures count; None for all.
     """
 
     weights: Tensor  # (C, BINS) how much apertures of each contour count
@@ -114,15 +102,13 @@ class ApertureLoss(nn.Module):
         recipe: LossRecipe,
         points: NDArray[np.floating],
         hand: NDArray[np.floating] | None = None,
-        weighted: NDArray[np.bool_] | None = None,
     ) -> None:
         super().__init__()
         self.squared, self.fitted = recipe.coordinate == "l2", recipe.aperture_fitted
-        fitted = np.ones(len(points), bool) if weighted is None else weighted
         tables = []
         for contour in scheme.contours:
             aperture, by_hand = labelled_apertures(points, hand, contour)
-            known = np.isfinite(aperture) & (by_hand | (fitted & (self.fitted > 0)))
+            known = np.isfinite(aperture) & (by_hand | (self.fitted > 0))
             tables.append(inverse_frequency_weights(aperture[known], recipe.aperture_balance))
         halves = [len(contour) // 2 for contour in scheme.contours]
         pairs = [torch.tensor([c[1:h], c[:h:-1]]) for c, h in zip(scheme.contours, halves, strict=True)]
@@ -143,7 +129,6 @@ class ApertureLoss(nn.Module):
         self,
         points_unit: Float[Tensor, "batch points 3"],
         truth_unit: Float[Tensor, "batch points 3"],
-        sample_weight: Float[Tensor, " batch"],
         hand_unit: Float[Tensor, "batch points 2"] | None = None,
     ) -> Float[Tensor, ""]:
         """The error, averaged over all faces of the batch, pairs and axes.
@@ -151,16 +136,14 @@ class ApertureLoss(nn.Module):
         Args:
             points_unit: the network's landmarks.
             truth_unit: the true ones.
-            sample_weight: how much each face's fitted apertures count, 0 for one whose do not: the fewer do, the less
-                they change.
             hand_unit: the labels by hand, NaN where there are none: where all of a contour is labelled they are the
-                truth in x and y, whatever ``sample_weight`` says of the face.
+                truth in x and y.
         """
         error = F.mse_loss if self.squared else F.l1_loss
         across, truth = (p[:, self.pairs[0]] - p[:, self.pairs[1]] for p in (points_unit, truth_unit))
         width = (truth_unit[:, self.corners[0]] - truth_unit[:, self.corners[1]]).norm(dim=-1).clamp(min=1e-6)
         of_pairs = error(across, truth, reduction="none").mean(dim=-1)
-        weight = self._rare(truth, width) * (sample_weight * self.fitted)[:, None]
+        weight = self._rare(truth, width) * self.fitted
         if hand_unit is not None:
             drawn = hand_unit[:, self.pairs[0]] - hand_unit[:, self.pairs[1]]
             known = hand_unit.isfinite().all(dim=-1)

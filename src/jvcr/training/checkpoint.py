@@ -5,18 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from jvcr.data.dataset import LandmarkDataset
 from jvcr.files import naming, replacing, sha256
-from jvcr.model.jvcr import JVCR
+from jvcr.model.config import NetworkConfig
+from jvcr.model.method import Method, build
 from jvcr.scheme import LandmarkScheme
-from jvcr.training.recipe import Recipe, flat
+from jvcr.training.recipe import Recipe
+from jvcr.training.tables import flat
 from jvcr.weights.header import WeightsHeader, find_weights
 from jvcr.weights.safetensors import load_network, read_header
 
@@ -150,11 +153,11 @@ def weights_header(recipe: Recipe, scheme: LandmarkScheme, state: RunState, face
     return WeightsHeader(recipe.name, recipe.network.to_dict(), scheme, training)
 
 
-def load_pretrained(weights: str, network: JVCR, scheme: LandmarkScheme) -> tuple[dict[str, Any], list[str]]:
+def load_pretrained(weights: str, network: Method, scheme: LandmarkScheme) -> tuple[dict[str, Any], list[str]]:
     """Gives a network, which is to learn the landmarks of a scheme, the weights of a file of a network of its shape.
 
-    A refinement subnetwork that the file lacks stays as it is: a new one moves nothing, so the network begins with what
-    the file's does.
+    Of a network for another number of landmarks all is kept that does not depend on it. A refinement subnetwork that
+    the file lacks stays as it is: a new one moves nothing, so the network begins with what the file's does.
 
     Returns:
         What a weight file says of them: name, SHA-256 and faces seen; and what the user should know of them.
@@ -169,6 +172,8 @@ def load_pretrained(weights: str, network: JVCR, scheme: LandmarkScheme) -> tupl
     there, here = load_network(path).state_dict(), network.state_dict()
     if not config.refinement.patches:
         there |= {k: v for k, v in here.items() if k.startswith("refinement.")}
+    anew = _of_landmarks(there, config, network.config.num_landmarks)
+    there |= {k: here[k] for k in anew if k in here}
     shapes = {k: (_shape(there, k), _shape(here, k)) for k in [*here, *(k for k in there if k not in here)]}
     if wrong := {k: v for k, v in shapes.items() if v[0] != v[1]}:
         first, (a, b) = next(iter(wrong.items()))
@@ -180,10 +185,21 @@ def load_pretrained(weights: str, network: JVCR, scheme: LandmarkScheme) -> tupl
     network.load_state_dict(there)
     notes = [f"starting from the weights {header.name} ({weights})"]
     notes += [f"they were trained with {key} {a}, and go on with {b}" for key, (a, b) in differing.items()]
+    if anew:
+        notes.append(f"what depends on the number of landmarks begins anew: {', '.join(anew)}; the rest is kept")
     if header.scheme != scheme:
         notes.append(f"they were trained on landmarks of {header.scheme.name}, and go on with {scheme.name}")
     seen = header.training.get("faces_seen")
     return {"weights": weights, "name": header.name, "faces_seen": seen, "sha256": sha256(path)}, notes
+
+
+def _of_landmarks(tensors: dict[str, Tensor], config: NetworkConfig, landmarks: int) -> list[str]:
+    """Which tensors of a network would have another shape if it had so many landmarks."""
+    if landmarks == config.num_landmarks:
+        return []
+    with torch.device("meta"):
+        other = build(replace(config, num_landmarks=landmarks)).state_dict()
+    return [k for k, v in other.items() if v.shape != tensors[k].shape]
 
 
 def _shape(tensors: dict[str, Any], name: str) -> str:

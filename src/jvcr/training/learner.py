@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from jvcr.data.sampler import Batch, to_input
-from jvcr.model.jvcr import JVCR
+from jvcr.model.method import Method, build
 from jvcr.scheme import LandmarkScheme
 from jvcr.training.aperture_loss import ApertureLoss
 from jvcr.training.distributed import Ranks, StoppedByAnother, synchronise_batch_norms
@@ -70,15 +71,17 @@ class Learner:
     def __init__(self, recipe: Recipe, scheme: LandmarkScheme, apertures: ApertureLoss | None, fabric: Fabric) -> None:
         self.recipe, self.fabric, self.ranks = recipe, fabric, Ranks(fabric)
         self.on_gpu = fabric.device.type == "cuda"
-        self.network = network = JVCR(recipe.network)
-        network.voxel.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = network = build(recipe.network)
+        for part in network.children():
+            if not any(p.ndim == 5 for p in part.parameters()):
+                part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            elif not self.on_gpu:  # cuDNN takes 3D maps as they are
+                part.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         if self.on_gpu:
             torch.backends.cudnn.benchmark = True  # batches are all of one size
-        else:  # cuDNN takes 3D maps as they are
-            network.coordinate.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         if self.ranks.total > 1 and recipe.sync_batch_norm:
             synchronise_batch_norms(network, self.on_gpu)
-        self.frozen: list[nn.Module] = [part for name in recipe.frozen if (part := getattr(network, name)) is not None]
+        self.frozen, self.frozen_later = _parts(network, recipe.frozen), _parts(network, recipe.stages.frozen)
         for part in self.frozen:
             part.requires_grad_(False)
         loss = JVCRLoss(network, recipe.loss, apertures, outline(scheme))
@@ -90,7 +93,7 @@ class Learner:
         self.report = LossReport(self.ranks, STEPS_AHEAD if self.on_gpu else 1)
 
     @property
-    def averaged_network(self) -> JVCR:
+    def averaged_network(self) -> Method:
         """The network whose weights are validated and kept."""
         return self.average.module if self.average is not None else self.network  # type: ignore[return-value]
 
@@ -104,14 +107,17 @@ class Learner:
 
         On a GPU they are those of one of the steps before, which is quicker. Raises as `LossReport.read`.
         """
-        pixels, points_unit, hand_unit, sample_weight = self.fabric.to_device(batch)
+        pixels, points_unit, hand_unit = self.fabric.to_device(batch)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         if not self.network.training:  # after a validation
             self.network.train()
+        if stage == "joint":
+            self.frozen += self.frozen_later
+            self.frozen_later = []
         for part in self.frozen:
-            part.eval()
-        losses = self.loss(to_input(pixels), points_unit, stage, sample_weight, hand_unit)
+            part.requires_grad_(False).eval()
+        losses = self.loss(to_input(pixels), points_unit, stage, hand_unit)
         self.report.add(number, losses)
         self.fabric.backward(losses.total)
         if greatest := self.recipe.optimizer.max_grad_norm:
@@ -151,3 +157,11 @@ class Learner:
         self.optimizer.load_state_dict(state["optimizer"])
         if same_precision and state.get("scaling"):
             self.fabric.strategy.precision.load_state_dict(state["scaling"])
+
+
+def _parts(network: Method, names: Sequence[str]) -> list[nn.Module]:
+    """The subnetworks of these names; none for one that the network could have and has not, as JVCR's R."""
+    parts = dict(network.named_children())
+    if unknown := [name for name in names if not hasattr(network, name)]:
+        raise ValueError(f"frozen names {', '.join(unknown)}: {network.config.method} has {', '.join(parts)}")
+    return [parts[name] for name in names if name in parts]

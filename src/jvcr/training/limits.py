@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from jvcr.model.jvcr import JVCR
+from jvcr.model.method import build
 from jvcr.training.processes import Processes
 from jvcr.training.recipe import Recipe
 
@@ -55,7 +55,7 @@ def needed_bytes(recipe: Recipe, faces: int) -> float:
     shape = recipe.network.voxel
     try:
         with torch.device("meta"):  # counted, not made
-            weights = sum(p.numel() for p in JVCR(recipe.network).parameters())
+            weights = sum(p.numel() for p in build(recipe.network).parameters())
     except RuntimeError:  # torch counts to 2^63
         weights = 2**63
     copies = 3 + (recipe.optimizer.name != "rmsprop") + bool(recipe.optimizer.ema_decay)

@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from jvcr.model.heatmap import gaussian_volume
-from jvcr.model.jvcr import JVCR
+from jvcr.model.method import Method
 from jvcr.scheme import LandmarkScheme
 from jvcr.training.aperture_loss import ApertureLoss
 from jvcr.training.recipe import LossRecipe
@@ -25,13 +24,18 @@ class Losses(NamedTuple):
     Attributes:
         total: what is minimised: ``voxel + lambda * coordinate``.
         voxel: L_vox (Eq. 3), with the recipe's reduction.
-        coordinate: L_coord (Eq. 4), with the recipe's reduction; with R, of P's landmarks and of R's. The error across
-            apertures is in it, if the recipe counts that.
+        coordinate: L_coord (Eq. 4), with the recipe's reduction: the sum of the terms below, weighted as it says.
+        coarse: of the landmarks before refinement; refined: of R's; apertures: across apertures; hand: against labels
+            by hand. 0 for what there is not.
     """
 
     total: Tensor
     voxel: Tensor
     coordinate: Tensor
+    coarse: Tensor
+    refined: Tensor
+    apertures: Tensor
+    hand: Tensor
 
 
 class JVCRLoss(nn.Module):
@@ -52,7 +56,7 @@ class JVCRLoss(nn.Module):
     inner: Tensor  # (N,) the other landmarks
 
     def __init__(
-        self, network: JVCR, recipe: LossRecipe, apertures: ApertureLoss | None = None, outline: Sequence[int] = ()
+        self, network: Method, recipe: LossRecipe, apertures: ApertureLoss | None = None, outline: Sequence[int] = ()
     ) -> None:
         super().__init__()
         self.network, self.recipe, self.apertures = network, recipe, apertures
@@ -65,7 +69,6 @@ class JVCRLoss(nn.Module):
         image: Float[Tensor, "batch 3 size size"],
         points_unit: Float[Tensor, "batch points 3"],
         stage: Stage,
-        sample_weight: Float[Tensor, " batch"] | None = None,
         hand_unit: Float[Tensor, "batch points 2"] | None = None,
     ) -> Losses:
         """The losses of one batch.
@@ -74,31 +77,29 @@ class JVCRLoss(nn.Module):
             image: as the network takes them.
             points_unit: the true landmarks.
             stage: which of the two.
-            sample_weight: how much each face's fitted apertures count beside the recipe's weight; None is 1 for all.
             hand_unit: labels by hand of what could be seen, unit frame, NaN where there are none; None without any.
         """
-        config, recipe = self.network.config, self.recipe
-        truths = [
-            gaussian_volume(points_unit, s, config.sigma, recipe.peak, recipe.centre) for s in config.volume_shapes()
-        ]
-        output = self.network(image, truths[-1] if stage == "separate" else None)
+        recipe, landmarks = self.recipe, points_unit.shape[1]
+        truths = self.network.targets(points_unit, recipe.peak, recipe.centre)
+        output = self.network(image, truths[-1] if truths and stage == "separate" else None)
         voxel = sum(
             (
-                voxel_loss(v.to(points_unit.dtype), t, config.num_landmarks, recipe)
+                voxel_loss(v.to(points_unit.dtype), t, landmarks, recipe)
                 for v, t in zip(output.volumes, truths, strict=True)
             ),
             start=points_unit.new_zeros(()),
         )
-        coordinate = coordinate_loss(output.points, points_unit, recipe)
+        coarse = coordinate_loss(output.coarse_points, points_unit, recipe)
+        refined = apertures = hand = torch.zeros_like(coarse)
         if output.coarse_points is not output.points:
-            coordinate = coordinate_loss(output.coarse_points, points_unit, recipe) + coordinate
+            refined = coordinate_loss(output.points, points_unit, recipe)
         if self.apertures is not None:
-            weight = points_unit.new_ones(len(points_unit)) if sample_weight is None else sample_weight
-            across = self.apertures(output.points, points_unit, weight, hand_unit)
-            coordinate = coordinate + recipe.aperture_weight * across
+            apertures = self.apertures(output.points, points_unit, hand_unit)
         if recipe.hand_weight and hand_unit is not None:
-            coordinate = coordinate + recipe.hand_weight * hand_loss(output.points, hand_unit, self.inner, recipe)
-        return Losses(voxel + recipe.coordinate_weight * coordinate, voxel, coordinate)
+            hand = hand_loss(output.points, hand_unit, self.inner, recipe)
+        coordinate = coarse + refined + recipe.aperture_weight * apertures + recipe.hand_weight * hand
+        total = voxel + recipe.coordinate_weight * coordinate
+        return Losses(total, voxel, coordinate, coarse, refined, apertures, hand)
 
 
 def outline(scheme: LandmarkScheme) -> tuple[int, ...]:

@@ -35,7 +35,7 @@ class Progress:
             disable=not (enabled and self.console.is_terminal),
         )
         self._task = self._bar.add_task("training", total=total, status="", visible=False)
-        self._recent: deque[tuple[float, int, float, float, float]] = deque(maxlen=200)
+        self._recent: deque[tuple[float, int, float, list[float]]] = deque(maxlen=200)
         self._last_line = time.monotonic()
 
     def __enter__(self) -> Progress:
@@ -57,12 +57,14 @@ class Progress:
     def step(self, step: int, stage: Stage, losses: Losses, faces: int, waited: float) -> None:
         """A step is done; ``waited`` are the seconds it stood waiting for its examples."""
         now = time.monotonic()
-        self._recent.append((now, faces, waited, float(losses.voxel), float(losses.coordinate)))
+        self._recent.append((now, faces, waited, [float(loss) for loss in losses]))
         span = max(now - self._recent[0][0], 1e-9)
         rate = sum(r[1] for r in list(self._recent)[1:]) / span
-        voxel, coordinate = (sum(r[i] for r in self._recent) / len(self._recent) for i in (3, 4))
+        mean = self.mean_losses(len(self._recent))
         waiting = sum(r[2] for r in list(self._recent)[1:]) / span
-        status = f"{rate:.0f} faces/s, waited {waiting:.0%}, L_vox {voxel:.4g}, L_coord {coordinate:.4g}"
+        status = (
+            f"{rate:.0f} faces/s, waited {waiting:.0%}, L_vox {mean['voxel']:.4g}, L_coord {mean['coordinate']:.4g}"
+        )
         self._bar.update(self._task, description=f"stage: {stage}", completed=step, status=status, visible=True)
         if not self.console.is_terminal and (now - self._last_line > LINE_EVERY_SECONDS or step == self.total):
             self._last_line = now
@@ -70,9 +72,13 @@ class Progress:
             self.console.print(f"step {step}/{self.total} ({stage}) {status}, {left:.0f} min left", highlight=False)
 
     def mean_losses(self, steps: int) -> dict[str, float]:
-        """Of the latest steps."""
-        recent = list(self._recent)[-steps:]
-        return {name: sum(r[i] for r in recent) / len(recent) for i, name in ((3, "voxel"), (4, "coordinate"))}
+        """Of the latest steps, by name; terms that there are not are left out."""
+        recent = [r[3] for r in list(self._recent)[-steps:]]
+        means = {
+            name: sum(values) / len(recent)
+            for name, values in zip(Losses._fields, zip(*recent, strict=True), strict=True)
+        }
+        return {name: mean for name, mean in means.items() if mean or name in ("voxel", "coordinate")}
 
     def validated(self, figures: dict[str, float]) -> None:
         """Validation figures, percent."""

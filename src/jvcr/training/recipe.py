@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-import tomllib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
 from jvcr.data.augment import Augmentation
-from jvcr.files import parse, read_toml
-from jvcr.model.config import PAPER, PRESETS, STRICT, NetworkConfig
+from jvcr.files import read_toml
+from jvcr.model.config import PAPER, STRICT, NetworkConfig
+from jvcr.model.method import method_class
+from jvcr.training import tables
 
 PRECISIONS = ("auto", "32-true", "16-mixed", "bf16-mixed", "64-true")
 """Fabric's, and "auto"."""
@@ -20,19 +21,6 @@ PRECISIONS = ("auto", "32-true", "16-mixed", "bf16-mixed", "64-true")
 
 Subnetwork = Literal["voxel", "coordinate", "refinement"]
 """A part of `jvcr.model.JVCR`, by the name of its attribute."""
-
-RENAMED = {
-    "start": "pretrained",
-    "fixed": "frozen",
-    "optimizer.clip": "optimizer.max_grad_norm",
-    "optimizer.average": "optimizer.ema_decay",
-    "loss.opening_weight": "loss.aperture_weight",
-    "loss.opening_sources": "loss.aperture_sources",
-    "loss.opening_balance": "loss.aperture_balance",
-    "network.points": "network.num_landmarks",
-    "network.refinement.windows": "network.refinement.patches",
-}
-"""What older recipes call keys, and what they are called now."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +65,7 @@ class StageRecipe:
         minutes: time after which the run is at its end, if the stages are not over before; 0 sets no limit. Reading the
             images counts. The schedule of the learning rate ends with it: of a trapezoid the fall begins as many epochs
             before the end as the rate so far lets expect. Such a run cannot be repeated to the digit.
+        frozen: subnetworks that stay in stage 2 as stage 1 has left them.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -84,6 +73,7 @@ class StageRecipe:
     separate: float = 15.0
     joint: float = 10.0
     minutes: float = 0.0
+    frozen: tuple[Subnetwork, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,8 +94,6 @@ class LossRecipe:
             elsewhere the fitted landmarks are.
         aperture_fitted: how much an aperture without labels by hand counts beside one with them. It teaches little but
             what a fitted model takes for usual.
-        aperture_sources: the sources on whose faces such a fitted aperture counts; empty is all. The mean is over all
-            faces of a batch, so the fewer count (``data.source_shares``), the less they do.
         aperture_balance: how much more an aperture counts the rarer it is, from 0, all alike, to 1, all parts of its
             range alike (`jvcr.training.aperture_loss.ApertureLoss`).
         hand_weight: how much the error against labels by hand counts in L_coord, in x and y, where landmarks could be
@@ -123,7 +111,6 @@ class LossRecipe:
     coordinate_weight: float = 10.0
     aperture_weight: float = 0.0
     aperture_fitted: float = 1.0
-    aperture_sources: tuple[str, ...] = ()
     aperture_balance: float = 0.0
     hand_weight: float = 0.0
     peak: float = 1.0
@@ -205,7 +192,7 @@ class Recipe:
     checkpoint_minutes: float = 3.0
 
     def __post_init__(self) -> None:
-        for name, value in flat(asdict(self)).items():
+        for name, value in tables.flat(asdict(self)).items():
             is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if is_number and not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} must be a number from 0 on, got {float(value)}")
@@ -223,6 +210,7 @@ class Recipe:
             raise ValueError("batch_size must be at least 1")
         if self.stages.separate + self.stages.joint <= 0:
             raise ValueError("stages: nothing to train, both stages last 0 epochs")
+        method_class(self.network.method)
         parts = {"voxel", "coordinate", *(["refinement"] if self.network.refinement.patches else [])}
         if parts <= set(self.frozen):
             raise ValueError(f"frozen names all subnetworks, {', '.join(sorted(parts))}: nothing is left to train")
@@ -241,17 +229,17 @@ class Recipe:
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: not TOML, or a key or value is wrong; every wrong one is named.
+            ValueError: not TOML, or a key or value is wrong; every wrong one is named, and whose it is.
         """
         data = read_toml(path)
-        for change in changes:
-            _apply(data, change)
+        keys = [tables.apply(data, change) for change in changes]
         try:
             return cls.from_dict(data)
         except RecursionError:
             raise ValueError(f"{path}: its values are nested too deeply") from None
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+            given = [key for key in keys if tables.blames(str(error), key)]
+            raise ValueError(f"{'--set ' + ', '.join(given) if given else path}: {error}") from error
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Recipe:
@@ -260,63 +248,13 @@ class Recipe:
         Raises:
             ValueError: a key or value is wrong; every wrong one is named.
         """
-        if old := [key for key in flat(data) if key in RENAMED]:
-            raise ValueError(f"renamed: {', '.join(f'{key} is {RENAMED[key]} now' for key in old)}")
-        data = {**data, "network": _network(data.get("network", "paper"))}
+        data = {**data, "network": tables.network(data.get("network", "paper"))}
         try:
             return TypeAdapter(cls).validate_python(data)
         except ValidationError as error:
-            wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in error.errors())
-            raise ValueError(f"the recipe does not fit: {wrong}") from error
+            known = [f.name for f in fields(cls)], tables.flat(cls("any").to_dict())
+            raise ValueError(tables.told(error, [*known[0], *known[1]])) from error
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; `from_dict` reads it back."""
         return asdict(self)
-
-
-def flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested tables as one, with dotted keys; tuples as lists."""
-    result: dict[str, Any] = {}
-    for key, value in data.items():
-        if isinstance(value, dict):
-            result |= flat(value, f"{prefix}{key}.")
-        else:
-            result[prefix + key] = list(value) if isinstance(value, tuple) else value
-    return result
-
-
-def _network(value: object) -> dict[str, Any]:
-    """A preset's name, or a table with ``preset`` and what differs from it, as a full table."""
-    if not isinstance(value, (str, dict)):
-        raise ValueError(f"network: a preset's name or a table, got {value!r}")
-    table: dict[str, Any] = {"preset": value} if isinstance(value, str) else dict(value)
-    preset = table.pop("preset", "paper")
-    if preset not in PRESETS:
-        raise ValueError(f"network: no preset {preset!r}; there are {', '.join(PRESETS)}")
-    base = PRESETS[preset].to_dict()
-    for part in ("voxel", "coordinate", "refinement"):
-        changes = table.pop(part, {})
-        if not isinstance(changes, dict):
-            raise ValueError(f"network.{part}: a table, got {changes!r}")
-        base[part] = {**base[part], **changes}
-    return {**base, **table}
-
-
-def _apply(data: dict[str, Any], change: str) -> None:
-    key, equals, text = change.partition("=")
-    if not equals or not key.strip():
-        raise ValueError(f"a change is written key=value, got {change!r}")
-    try:
-        value = parse(f"value = {text}", tomllib.loads)["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    except ValueError as error:
-        raise ValueError(f"{key}: {error}") from error
-    *parents, last = key.strip().split(".")
-    if parents and parents[0] == "network" and isinstance(data.get("network"), str):
-        data["network"] = {"preset": data["network"]}
-    for parent in parents:
-        data = data.setdefault(parent, {})
-        if not isinstance(data, dict):
-            raise ValueError(f"{change!r}: {parent} is a value and has no parts")
-    data[last] = value

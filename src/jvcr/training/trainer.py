@@ -7,13 +7,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from lightning_fabric import Fabric
-from numpy.typing import NDArray
 
+from jvcr.data.augment import Augmentation
 from jvcr.data.dataset import LandmarkDataset
 from jvcr.data.sampler import Batch, Examples, StepSampler, training_batches
-from jvcr.training.aperture_loss import ApertureLoss, rare_apertures, weighted_faces
+from jvcr.training.aperture_loss import ApertureLoss, rare_apertures
 from jvcr.training.checkpoint import (
     CHECKPOINT,
     LOG,
@@ -92,12 +91,11 @@ class Trainer:
         Processes(self.ranks.total).check_batch(recipe.batch_size)
         fabric.seed_everything(recipe.seed, verbose=False)
         counts = bool(recipe.loss.aperture_weight and self.scheme.contours)
-        weighted = weighted_faces(train, recipe.loss.aperture_sources if counts else ())
         self.schedule, self.sampler = Schedule(recipe, len(train)), _sampler(recipe, train)
-        self.examples = _examples(recipe, train, weighted.astype(np.float32))
+        self.examples = _examples(recipe, train, recipe.augmentation)
         self.validation = None if val is None else Validation(_examples(recipe, val), metrics, self.ranks)
         hand = self.examples.hand_px
-        apertures = ApertureLoss(self.scheme, recipe.loss, train.points_px, hand, weighted) if counts else None
+        apertures = ApertureLoss(self.scheme, recipe.loss, train.points_px, hand) if counts else None
         self.learner = Learner(recipe, self.scheme, apertures, fabric)
         self.log, self.state = RunLog(out / LOG), RunState()
         self._has_checkpoint = False
@@ -144,7 +142,7 @@ class Trainer:
                 if state.step % LOG_STEPS == 0:
                     self._note({"train": progress.mean_losses(LOG_STEPS)})
                 if validates:
-                    self._validate(progress)
+                    self._validate(progress, finished)
                     state.seconds = time.monotonic() - begun
                 if finished:
                     self.save()
@@ -172,8 +170,8 @@ class Trainer:
         where = self.ranks.rank, self.ranks.total, self.learner.on_gpu
         return training_batches(self.examples, self.sampler, first, last, workers, *where)
 
-    def _validate(self, progress: Progress) -> None:
-        """Measures the weights and keeps them if they are the best so far."""
+    def _validate(self, progress: Progress, last: bool) -> None:
+        """Measures the weights and keeps them if they are the best so far; in stage 1 only those at the run's end."""
         state = self.state
         if self.validation is None:
             return  # each checkpoint keeps the weights
@@ -181,7 +179,7 @@ class Trainer:
         figures = self.validation(self.learner.averaged_network)
         self._note({"val": figures})
         progress.validated(figures)
-        if self.schedule.stage(state.step - 1) != "joint":
+        if self.schedule.stage(state.step - 1) != "joint" and not last:
             return  # P has not read G's volumes yet
         first = next(iter(figures))
         if state.best is None or figures[first] < state.best[first]:
@@ -268,16 +266,14 @@ def _sampler(recipe: Recipe, train: LandmarkDataset) -> StepSampler:
     return StepSampler(train.sources, recipe.data.source_shares, recipe.batch_size, recipe.seed, rare, share)
 
 
-def _examples(recipe: Recipe, faces: LandmarkDataset, sample_weight: NDArray[np.float32] | None = None) -> Examples:
-    """Faces to train on, disturbed, if their weights are given; else those to validate on."""
+def _examples(recipe: Recipe, faces: LandmarkDataset, augmentation: Augmentation | None = None) -> Examples:
     network = recipe.network
     return Examples(
         faces,
         network.voxel.image_size,
-        None if sample_weight is None else recipe.augmentation,
+        augmentation,
         recipe.seed,
         recipe.data.in_memory,
         network.crop,
         network.stretch,
-        sample_weight,
     )

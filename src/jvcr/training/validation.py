@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from jvcr.data.sampler import Examples, collate, to_input
-from jvcr.model.jvcr import JVCR
+from jvcr.model.method import Method
 from jvcr.training.distributed import Ranks
 
 Metrics: TypeAlias = Mapping[str, Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float64]]]
@@ -26,12 +26,18 @@ class Validation:
             raise ValueError("validation needs a metric to choose the best weights by")
         self.examples, self.metrics, self.ranks = examples, metrics, ranks
 
-    @torch.inference_mode()
-    def __call__(self, network: JVCR, batch_size: int = 64) -> dict[str, float]:
-        """Means of all metrics over all faces, and of the first over those of each source that has a name.
+    def __call__(self, network: Method) -> dict[str, float]:
+        """Means of all metrics over all faces, and of the first over those of each source that has a name."""
+        errors = self.errors(network)
+        figures = {name: float(errors[:, i].mean()) for i, name in enumerate(self.metrics)}
+        sources, (first, *_) = self.examples.dataset.sources, self.metrics
+        for source in sorted(set(sources.tolist()) - {""}):
+            figures[f"{first}_{source}"] = float(errors[sources == source, 0].mean())
+        return figures
 
-        The network is left in evaluation mode.
-        """
+    @torch.inference_mode()
+    def errors(self, network: Method, batch_size: int = 64) -> NDArray[np.float64]:
+        """(F, metrics) of all faces, percent. The network is left in evaluation mode."""
         network.eval()
         mine = range(self.ranks.rank, len(self.examples), self.ranks.total)
         errors = np.zeros((len(self.examples), len(self.metrics)))
@@ -39,14 +45,9 @@ class Validation:
             for start in range(0, len(mine), batch_size):
                 faces = list(mine[start : start + batch_size])
                 errors[faces] = self._errors(network, faces)
-        errors = self.ranks.summed(torch.from_numpy(errors)).cpu().numpy()
-        figures = {name: float(errors[:, i].mean()) for i, name in enumerate(self.metrics)}
-        sources, (first, *_) = self.examples.dataset.sources, self.metrics
-        for source in sorted(set(sources.tolist()) - {""}):
-            figures[f"{first}_{source}"] = float(errors[sources == source, 0].mean())
-        return figures
+        return self.ranks.summed(torch.from_numpy(errors)).cpu().numpy()
 
-    def _errors(self, network: JVCR, faces: list[int]) -> NDArray[np.float64]:
+    def _errors(self, network: Method, faces: list[int]) -> NDArray[np.float64]:
         """(F, metrics) of some faces."""
         batch = collate([self.examples[(i, 0)] for i in faces])
         weight = next(network.parameters())

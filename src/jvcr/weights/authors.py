@@ -29,7 +29,7 @@ from torch import Tensor
 
 from jvcr.files import sha256
 from jvcr.model.config import AUTHORS, NetworkConfig
-from jvcr.model.jvcr import JVCR
+from jvcr.model.methods.jvcr import JVCR
 from jvcr.scheme import load_scheme
 from jvcr.weights.header import WeightsHeader
 

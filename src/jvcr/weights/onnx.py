@@ -19,7 +19,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from jvcr.files import replacing
-from jvcr.model.jvcr import JVCR
+from jvcr.model.method import Method
+from jvcr.model.methods.jvcr import JVCR
 from jvcr.weights.fold import FoldedCoordinateNet
 from jvcr.weights.header import WeightsHeader
 
@@ -32,16 +33,17 @@ TOLERANCE = {"coordinates": 1e-3, "volume": 1e-2}
 
 
 class _Served(nn.Module):
-    """What use needs of the network: the landmarks and the last volume."""
+    """What use needs of the network: the landmarks and the volume that tells how sure they are."""
 
-    def __init__(self, network: JVCR) -> None:
+    def __init__(self, network: Method) -> None:
         super().__init__()
         self.network = copy.copy(network)  # its submodules are shared, but for the one that is replaced
-        self.network._modules = {**network._modules, "coordinate": FoldedCoordinateNet(network.coordinate)}
+        if isinstance(network, JVCR):
+            self.network._modules = {**network._modules, "coordinate": FoldedCoordinateNet(network.coordinate)}
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         output = self.network(image)
-        return output.points, output.volumes[-1]
+        return output.points, output.volume
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Comparison:
     volume: float
 
 
-def export_onnx(path: str | Path, network: JVCR, header: WeightsHeader, half: bool | None = None) -> list[Comparison]:
+def export_onnx(path: str | Path, network: Method, header: WeightsHeader, half: bool | None = None) -> list[Comparison]:
     """Writes a network for ONNX Runtime and compares the two on random images.
 
     The file takes ``image`` (batch, 3, size, size) float32 RGB in [0, 1] and gives ``coordinates`` (batch, N, 3), in
@@ -110,7 +112,7 @@ def _fault(compared: Sequence[Comparison], tolerance: dict[str, float]) -> str:
     return ""
 
 
-def compare(network: JVCR, path: str | Path, batches: Sequence[int] = (1, 7), seed: int = 0) -> list[Comparison]:
+def compare(network: Method, path: str | Path, batches: Sequence[int] = (1, 7), seed: int = 0) -> list[Comparison]:
     """Runs the same random images through torch and through an ONNX file."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     size = network.config.voxel.image_size
@@ -121,13 +123,13 @@ def compare(network: JVCR, path: str | Path, batches: Sequence[int] = (1, 7), se
         coordinates, volume = session.run(["coordinates", "volume"], {"image": image})
         with torch.inference_mode():
             output = network(torch.from_numpy(image))
-        pairs = (coordinates, output.points), (volume, output.volumes[-1])
+        pairs = (coordinates, output.points), (volume, output.volume)
         differences = [float(np.abs(a - b.numpy()).max() / max(1.0, np.abs(a).max())) for a, b in pairs]
         compared.append(Comparison(batch, *differences))
     return compared
 
 
-def _traced(network: JVCR, size: int) -> onnx.ModelProto:
+def _traced(network: Method, size: int) -> onnx.ModelProto:
     example = torch.zeros(2, 3, size, size)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _quiet("torch.onnx", "onnxscript"):
         warnings.simplefilter("ignore")

@@ -10,14 +10,14 @@ import torch
 from safetensors.torch import load_file, save
 
 from jvcr.files import replacing
-from jvcr.model.jvcr import JVCR
+from jvcr.model.method import Method, build
 from jvcr.weights.header import WeightsHeader, find_weights
 
 _RENAMED = {".features_back.": ".merge_features.", ".heads_back.": ".merge_predictions."}
 """Parts of tensors' names in older files, and what they are called now."""
 
 
-def save_weights(path: str | Path, network: JVCR, header: WeightsHeader, dtype: torch.dtype = torch.float32) -> None:
+def save_weights(path: str | Path, network: Method, header: WeightsHeader, dtype: torch.dtype = torch.float32) -> None:
     """Writes a network's weights and its header.
 
     ``dtype`` is that of the stored kernels and matrices; float16 halves the file. Biases and batch norms stay float32.
@@ -54,7 +54,7 @@ def read_header(path: str | Path) -> WeightsHeader:
         raise ValueError(f"{path}: {error}") from error
 
 
-def load_network(weights: str | Path = "compact") -> JVCR:
+def load_network(weights: str | Path = "compact") -> Method:
     """The torch module of a weight file, in evaluation mode, for research and fine-tuning.
 
     Example:
@@ -73,7 +73,7 @@ def load_network(weights: str | Path = "compact") -> JVCR:
     config = read_header(path).config
     try:
         with torch.device("meta"):  # its tensors come from the file: a header alone takes no memory
-            network = JVCR(config)
+            network = build(config)
         tensors = load_file(path)
         for name in list(tensors):
             for old, new in _RENAMED.items():

@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from jvcr.model.config import NetworkConfig
 from jvcr.model.coordinate import CoordinateNet
+from jvcr.model.heatmap import Centre, gaussian_volume
 from jvcr.model.hourglass import VoxelNet
+from jvcr.model.method import Method, Output
 from jvcr.model.refinement import RefinementNet
 
 
-class JVCROutput(NamedTuple):
-    """What the network gives for a batch of images.
-
-    Attributes:
-        volumes: of each stack, coarse to fine, (batch, depth, height, width).
-        coarse_points: (batch, N, 3) landmarks (x, y, z) as P reads them off the volume, unit frame.
-        points: (batch, N, 3) those that R has moved, or the very ``coarse_points`` without R.
-    """
-
-    volumes: list[Tensor]
-    coarse_points: Float[Tensor, "batch points 3"]
-    points: Float[Tensor, "batch points 3"]
-
-
-class JVCR(nn.Module):
+class JVCR(Method):
     """Joint voxel and coordinate regression: an image to volumes, the last volume to landmarks (Fig. 1).
 
     With a refinement subnetwork, the image's first features around these landmarks move them.
@@ -41,8 +27,7 @@ class JVCR(nn.Module):
     """
 
     def __init__(self, config: NetworkConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.voxel = VoxelNet(config.voxel)
         self.coordinate = CoordinateNet(config)
         self.refinement = RefinementNet(config) if config.refinement.patches else None
@@ -50,14 +35,23 @@ class JVCR(nn.Module):
     def forward(
         self,
         image: Float[Tensor, "batch 3 height width"],
-        true_volume: Float[Tensor, "batch depth rows columns"] | None = None,
-    ) -> JVCROutput:
+        truth: Float[Tensor, "batch depth rows columns"] | None = None,
+    ) -> Output:
         """Volumes of all stacks and landmarks of RGB in [0, 1].
 
-        P reads ``true_volume`` in place of G's last volume in the first stage of training: then no gradient of the
+        P reads ``truth`` in place of G's last volume in the first stage of training: then no gradient of the
         landmarks reaches G's volumes.
         """
         maps = self.voxel.stem_maps(image)
         volumes = self.voxel.volumes(maps[-1])
-        coarse = self.coordinate(volumes[-1] if true_volume is None else true_volume)
-        return JVCROutput(volumes, coarse, coarse if self.refinement is None else self.refinement(maps, coarse))
+        coarse = self.coordinate(volumes[-1] if truth is None else truth)
+        points = coarse if self.refinement is None else self.refinement(maps, coarse)
+        return Output(volumes, coarse, points, volumes[-1])
+
+    def targets(self, points_unit: Tensor, peak: float = 1.0, centre: Centre = "exact") -> list[Tensor]:
+        """All landmarks in one volume for each stack (Eq. 2)."""
+        shapes = self.config.volume_shapes()
+        return [gaussian_volume(points_unit, shape, self.config.sigma, peak, centre) for shape in shapes]
+
+
+METHOD = JVCR
