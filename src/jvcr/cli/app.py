@@ -32,6 +32,7 @@ _COMMANDS = {
     "evaluate": "Measure the landmarks on faces whose true landmarks are known.",
     "benchmark": "Measure where the time goes on this machine: each stage, the network, other models beside it.",
     "train": "Train a network by a recipe: the volume and the coordinates each for itself, then both jointly.",
+    "compare": "Train methods and settings on the same faces for as many examples, and compare them in numbers.",
     "export": "Turn torch weights into an ONNX file, and compare the two in numbers.",
     "import-weights": "Turn the checkpoint that the paper's authors released into weights of this package.",
     "figure volume": "Draw a face's landmarks and its volume in 3D: Figure 2 of the paper, from one photograph.",
