@@ -95,7 +95,7 @@ def test_compares_and_does_nothing_twice(plan, face_folder, tmp_path, capsys):
     assert sum(e[0] for e in result["errors"]) / 4 == pytest.approx(last, abs=1e-3)
     table = (out / "compare.md").read_text()
     assert re.search(r"\| direct \| [\d.]+ \([\d.]+ to [\d.]+\) \|", table) and "| N = 5 | N = 68 |" in table
-    assert (out / "compare.png").stat().st_size > 1000
+    assert {"curves.png", "cost.png"} <= {p.name for p in out.iterdir()}
 
     log = (out / "jvcr-1" / "metrics.jsonl").read_bytes()
     (out / "jvcr-0" / "result.json").unlink()  # as if it had been killed before its end was told

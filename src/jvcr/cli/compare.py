@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jvcr.cli.train import validation_metrics
+from jvcr.cli.train import read_faces, validation_metrics
 from jvcr.files import replacing, write_json
 
 if TYPE_CHECKING:
@@ -21,13 +21,20 @@ if TYPE_CHECKING:
 RESULT, COST = "result.json", "cost.json"
 
 
-def compare(comparison: Path, *, data: Path, out: Path = Path("runs/compare"), threads: int = 1) -> int:
+def compare(
+    comparison: Path,
+    *,
+    data: Path,
+    basis: Path | None = None,
+    out: Path = Path("runs/compare"),
+    threads: int = 1,
+) -> int:
     """Train methods and settings on the same faces for as many examples, and compare them in numbers.
 
     Every run has its own folder in --out, as of jvcr train. Ctrl-C or SIGTERM saves and stops; the same command goes
     on, and does no finished run again. After every run --out gets what is known of those that are finished: a table,
-    compare.md and compare.json, and compare.png, the error over examples and over time, and the memory and time of a
-    training step over the number of landmarks.
+    compare.md and compare.json; curves.png, the error over examples and over time; and cost.png, the time and memory of
+    a training step over the number of landmarks.
 
         jvcr compare recipes/compare.toml --data faces3d
 
@@ -37,6 +44,8 @@ def compare(comparison: Path, *, data: Path, out: Path = Path("runs/compare"), t
         TOML file that says what is compared; recipes/compare.toml is a commented one.
     data
         Folder with the faces; all runs train on its training split and are measured on its validation split.
+    basis
+        300W-LP: the face model, as for jvcr train.
     out
         Folder of the runs and results.
     threads
@@ -44,8 +53,6 @@ def compare(comparison: Path, *, data: Path, out: Path = Path("runs/compare"), t
     """
     import torch
 
-    from jvcr.data.readers import read_dataset
-    from jvcr.scheme import load_scheme
     from jvcr.training.comparison import Comparison
     from jvcr.training.processes import keep_freed_memory
 
@@ -55,7 +62,7 @@ def compare(comparison: Path, *, data: Path, out: Path = Path("runs/compare"), t
         raise ValueError(f"--threads must be at least 1, got {threads}")
     if not first.data.val_split:
         raise ValueError(f"{comparison}: data.val_split is empty, and without validation there is nothing to compare")
-    dataset = read_dataset(data, load_scheme(first.scheme))
+    dataset = read_faces(first, data, basis)
     out.mkdir(parents=True, exist_ok=True)
     keep_freed_memory()
     torch.set_num_threads(threads)
@@ -67,7 +74,7 @@ def compare(comparison: Path, *, data: Path, out: Path = Path("runs/compare"), t
             print("stopped; the same command goes on")
             return 130
         _report(plan, out)
-    print(f"results: {out / 'compare.md'}, {out / 'compare.json'}, {out / 'compare.png'}")
+    print(f"results: {out / 'compare.md'}")
     return 0
 
 
@@ -156,7 +163,7 @@ def _report(plan: Comparison, out: Path) -> None:
     write_json(out / "compare.json", {"runs": lines, "cost": costs})
     with replacing(out / "compare.md") as temporary:
         temporary.write_text(_table(lines, costs, plan), encoding="utf-8")
-    _draw(plan, lines, curves, costs, out / "compare.png")
+    _draw(plan, lines, curves, costs, out)
 
 
 def _figures(errors: NDArray[np.float64], first: NDArray[np.float64]) -> dict[str, Any]:
@@ -234,30 +241,43 @@ def _draw(
     lines: Sequence[dict[str, Any]],
     curves: dict[str, NDArray[np.float64]],
     costs: dict[str, Any],
-    path: Path,
+    out: Path,
 ) -> None:
-    """Error over examples and over the time of that many steps, and what a step takes over the number of landmarks."""
+    """Error over examples and over time, the other runs than those of ``cost`` apart; and what a step takes."""
     import numpy as np
 
-    from jvcr.viz.charts import Chart, Line, write_charts
+    from jvcr.viz.charts import COLORS, Chart, Line, write_charts
 
+    def of(names: Sequence[str], per_example: dict[str, float | None]) -> list[Line]:
+        pairs = [(n, curves[n], per_example[n]) for n in names if n in curves]
+        return [
+            Line(plan.runs[n].label, c[:, 0] * by, c[:, 1], dots=i < len(COLORS))
+            for i, (n, c, by) in enumerate(pairs)
+            if by is not None
+        ]
+
+    first = next(iter(plan.runs))
+    methods = list(plan.cost.runs) or list(plan.runs)
+    others = [first, *(n for n in plan.runs if n not in methods)]
+    in_thousands = dict.fromkeys(plan.runs, 1e-3)
+    times = {r["name"]: r["milliseconds_per_face"] and r["milliseconds_per_face"] / 60_000 for r in lines}
+    what = [("thousand examples", methods, in_thousands), ("minutes of a processor, training", methods, times)]
+    what += [("thousand examples", others, in_thousands)] * (len(others) > 1)
     metric = next(iter(lines[0]["metrics"])).upper()
-    known = [line for line in lines if line["milliseconds_per_face"]]
-    examples = [Line(r["label"], curves[r["name"]][:, 0] / 1000, curves[r["name"]][:, 1], dots=True) for r in lines]
-    over_time = [
-        Line(r["label"], curves[r["name"]][:, 0] * r["milliseconds_per_face"] / 60_000, curves[r["name"]][:, 1], True)
-        for r in known
-    ]
     highest = 2.5 * min(curve[:, 1].min() for curve in curves.values())
     y_label = f"{metric} of the validation faces, %"
-    what = (("thousand examples", examples), ("minutes of a processor, training", over_time))
-    charts = [Chart(f"{metric} over {x}", x, y_label, drawn, None, highest, "upper right") for x, drawn in what]
+    charts = [
+        Chart(f"{metric} over {x}", x, y_label, of(names, by), None, highest, "upper right") for x, names, by in what
+    ]
+    write_charts(out / "curves.png", charts)
+    if not plan.cost.runs or not plan.cost.landmarks:
+        return
+    charts = []
     for key, scale, title in (("seconds", 1.0, "Time of a step, s"), ("bytes", 2.0**30, "Memory of a step, GiB")):
         of_n = []
         for name in plan.cost.runs:
-            measured = [(n, costs[name][str(n)][key]) for n in plan.cost.landmarks]
-            n, value = np.array([(n, np.nan if v is None else v / scale) for n, v in measured]).T
-            of_n.append(Line(plan.runs[name].label, n, value, dots=True))
-        if of_n:
-            charts.append(Chart(title, "landmarks N", title, of_n))
-    write_charts(path, charts)
+            measured = [costs[name][str(n)][key] for n in plan.cost.landmarks]
+            values = np.array([np.nan if v is None else v / scale for v in measured])
+            of_n.append(Line(plan.runs[name].label, np.array(plan.cost.landmarks, float), values, dots=True))
+        charts.append(Chart(title, "landmarks N", title, of_n))
+    write_charts(out / "cost.png", charts)

@@ -13,7 +13,9 @@ from cyclopts import Parameter
 from jvcr.cli.progress import counting
 
 if TYPE_CHECKING:
+    from jvcr.data.dataset import LandmarkDataset
     from jvcr.scheme import LandmarkScheme
+    from jvcr.training.recipe import Recipe
     from jvcr.training.validation import Metrics
 
 
@@ -76,10 +78,8 @@ def train(
     """
     import torch
 
-    from jvcr.data.readers import read_dataset
     from jvcr.data.skipped import summary
     from jvcr.inference.session import available_cores
-    from jvcr.scheme import load_scheme
     from jvcr.training.checkpoint import CHECKPOINT, LOG
     from jvcr.training.distributed import StoppedByAnother
     from jvcr.training.limits import check_machine
@@ -98,20 +98,9 @@ def train(
     if threads is not None and threads < 1:
         raise ValueError(f"--threads must be at least 1, got {threads}")
     check_machine(settings, processes, threads, available_cores())
-    scheme = load_scheme(settings.scheme)
     chosen = settings.data
     first = all(os.environ.get(rank, "0") == "0" for rank in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
-    with counting("reading labels", enabled=first) as advance:
-        dataset = read_dataset(
-            data,
-            scheme,
-            basis=basis,
-            flips=chosen.flips,
-            leave_out=chosen.leave_out,
-            hold_out=chosen.hold_out,
-            strict=chosen.strict,
-            advance=advance,
-        )
+    dataset = read_faces(settings, data, basis, show=first)
     train_faces = dataset.split(chosen.train_split)
     val_faces = dataset.split(chosen.val_split) if chosen.val_split else None
     out.mkdir(parents=True, exist_ok=True)
@@ -123,7 +112,7 @@ def train(
         left_out = f"{len(dataset.problems)} of {len(dataset) + len(dataset.problems)} faces"
         print(f"jvcr: left out {left_out}: {summary(dataset.problems)}", file=sys.stderr)
     torch.set_num_threads(threads or processes.threads(available_cores(), os.environ))
-    trainer = Trainer(settings, train_faces, val_faces, validation_metrics(scheme), out, fabric)
+    trainer = Trainer(settings, train_faces, val_faces, validation_metrics(dataset.scheme), out, fabric)
     try:
         if resume:
             trainer.resume()
@@ -140,6 +129,25 @@ def train(
         print(f"weights: {outcome.weights}")
         print(f"next:    jvcr export {outcome.weights} --out {outcome.weights.with_suffix('.onnx')}")
     return 0 if outcome.finished else 130
+
+
+def read_faces(recipe: Recipe, data: Path, basis: Path | None, show: bool = True) -> LandmarkDataset:
+    """All faces of a recipe's data, as it wants them read."""
+    from jvcr.data.readers import read_dataset
+    from jvcr.scheme import load_scheme
+
+    chosen = recipe.data
+    with counting("reading labels", enabled=show) as advance:
+        return read_dataset(
+            data,
+            load_scheme(recipe.scheme),
+            basis=basis,
+            flips=chosen.flips,
+            leave_out=chosen.leave_out,
+            hold_out=chosen.hold_out,
+            strict=chosen.strict,
+            advance=advance,
+        )
 
 
 def validation_metrics(scheme: LandmarkScheme) -> Metrics:
