@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -150,15 +150,14 @@ class FaceDetector:
         """The faces of an (h, w, 3) RGB image, uint8, each once, as the squares that the next network is shown."""
         settings = self.settings
         squares, logits = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
-        longest = max(image.shape[:2])
-        pictures = _reduced(image, (*(v for v in _LONG_SIDES if v < self.long_side), self.long_side))
+        pictures = _Pyramid(image, (*(v for v in _LONG_SIDES if v < self.long_side), self.long_side))
         fill = cv2.mean(pictures[0])[:3]
         for number, places, proposed in self._proposals(pictures, fill):
-            scale = longest / max(pictures[number].shape[:2])
+            scale = float(pictures.scales[number].min())
             known = squares[logistic(logits) >= settings.sure]
             known[:, :3] /= scale
             fresh = ~_covered(places, known)
-            found, found_logits = self._looked(places[fresh], proposed[fresh], pictures[number:], image, fill)
+            found, found_logits = self._looked(places[fresh], proposed[fresh], pictures, number, fill)
             squares, logits = np.concatenate([squares, found]), np.concatenate([logits, found_logits])
             scores, sides = logistic(logits), squares[:, 2] / scale
             small_ones = (sides < settings.small) & (scores >= settings.doubt)
@@ -169,34 +168,34 @@ class FaceDetector:
         kept = kept[scores[kept] >= self.min_score]
         return FoundFaces(squares[kept].astype(np.float32), scores[kept].astype(np.float32))
 
-    def _proposals(self, pictures: list[Image], fill: tuple[float, ...]) -> Iterator[tuple[int, Array, Array]]:
+    def _proposals(self, pictures: _Pyramid, fill: tuple[float, ...]) -> Iterator[tuple[int, Array, Array]]:
         """A picture's number, places in it, and their logits: of each picture the likely ones; at last, the rest."""
         places, logits = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
         likely = np.zeros(0, bool)
-        for number, small in enumerate(pictures):
-            places, logits = self._proposed(small, fill)
+        for number in range(len(pictures)):
+            places, logits = self._proposed(pictures[number], fill)
             likely = logistic(logits) >= self.settings.proposed[0]
             yield number, places[likely], logits[likely]
         yield len(pictures) - 1, places[~likely], logits[~likely]
 
     def _looked(
-        self, places: Array, proposed: Array, pictures: list[Image], image: Image, fill: tuple[float, ...]
+        self, places: Array, proposed: Array, pictures: _Pyramid, number: int, fill: tuple[float, ...]
     ) -> tuple[Array, Array]:
-        """Squares in the image, and logits of their joint scores, of what places in the first of the pictures show."""
-        settings, small = self.settings, pictures[0]
+        """Squares in the image, and logits of their joint scores, of what places in one of the pictures show."""
+        settings = self.settings
         if not len(places):
             return places, proposed
         places = places.copy()
         sides = places[:, 2].copy()
-        scale = _scale(small, image)
+        scale = pictures.scales[number]
         places[:, :2] = (places[:, :2] + 0.5) * scale - 0.5
         places[:, 2] *= scale.mean()
-        first = self._seen(self._squares(pictures, image, places, fill))
+        first = self._seen(self._squares(pictures, places, fill))
         again = np.flatnonzero(logistic(first[:, 0]) >= settings.upright)
         if not len(again):
             return places[:0], proposed[:0]
         first, places = first[again], looked_at(places[again], first[again])
-        second = self._seen(self._squares(pictures, image, places, fill))
+        second = self._seen(self._squares(pictures, places, fill))
         return looked_at(places, second), clues(proposed[again], sides[again], first, second) @ np.array(
             settings.joining, np.float32
         )
@@ -219,18 +218,58 @@ class FaceDetector:
         (outputs,) = self._networks().look.run(None, {"pixels": squares})
         return np.asarray(outputs, np.float32)
 
-    def _squares(self, pictures: list[Image], image: Image, places: Array, fill: tuple[float, ...]) -> Image:
+    def _squares(self, pictures: _Pyramid, places: Array, fill: tuple[float, ...]) -> Image:
         """The second look's squares (n, S, S, 3), each cut out of the smallest picture that shows it finely enough."""
         networks = self._networks()
         size, view = networks.size, networks.view
         result = np.empty((len(places), size, size, 3), np.uint8)
-        scales = [_scale(picture, image) for picture in pictures]
+        coarseness = [float(scale.max()) for scale in pictures.scales]
         for i, (x, y, side, angle) in enumerate(places.tolist()):
-            fine = [n for n, scale in enumerate(scales) if view * side >= size * float(scale.max())]
-            picture, scale = (pictures[fine[0]], scales[fine[0]]) if fine else (image, np.ones(2))
+            fine = next((n for n, pixels in enumerate(coarseness) if view * side >= size * pixels), None)
+            picture, scale = (pictures.image, np.ones(2)) if fine is None else (pictures[fine], pictures.scales[fine])
             center = (float((x + 0.5) / scale[0] - 0.5), float((y + 0.5) / scale[1] - 0.5), 0.0)
             result[i] = warp_crop(picture, Crop(center, view * side / float(scale.mean()), angle), size, fill=fill)
         return result
+
+
+class _Pyramid:
+    """An image with shorter sides, the smallest picture first, each made when it is first needed.
+
+    Attributes:
+        scales: for each picture the pixels of the image for one of its own, along x and y.
+    """
+
+    def __init__(self, image: Image, long_sides: Sequence[int]) -> None:
+        height, width = image.shape[:2]
+        longest = max(height, width)
+        self.image = image
+        self._sizes = [
+            tuple(max(1, round(side * min(1.0, long_side / longest))) for side in (width, height))
+            for below, long_side in zip((0, *long_sides), long_sides, strict=False)
+            if longest > 1.2 * below
+        ]
+        self.scales = [np.array([width / w, height / h], np.float32) for w, h in self._sizes]
+        self._made: dict[int, Image] = {}
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def __getitem__(self, number: int) -> Image:
+        if number not in self._made:
+            self._made[number] = _resized(self.image, self._sizes[number])
+        return self._made[number]
+
+
+def _resized(image: Image, size: tuple[int, ...]) -> Image:
+    """The image averaged down to a size, first by a whole number, which OpenCV does several times as fast."""
+    height, width = image.shape[:2]
+    if (width, height) == size:
+        return image
+    step = min(width // size[0], height // size[1])
+    if step > 1:
+        whole = image[: height // step * step, : width // step * step]
+        image = np.asarray(cv2.resize(whole, (width // step, height // step), interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _checked_long_side(long_side: int) -> int:
@@ -272,29 +311,3 @@ def _open(folder: Path, threads: int, providers: Providers | None) -> _Networks:
 
 
 _grid = lru_cache(maxsize=16)(Grid)
-
-
-def _reduced(image: Image, long_sides: tuple[int, ...]) -> list[Image]:
-    """The image with each of these long sides, as far as it is larger, the smallest first; each made of the next."""
-    longest, current, result = max(image.shape[:2]), image, []
-    lower = [0, *long_sides[:-1]]
-    for below, long_side in reversed(list(zip(lower, long_sides, strict=True))):
-        if longest > 1.2 * below:
-            current = _fitted(current, long_side)
-            result.append(current)
-    return result[::-1]
-
-
-def _scale(picture: Image, image: Image) -> NDArray[np.float32]:
-    """Pixels of the image for each of the picture, along x and y."""
-    return np.array([image.shape[1] / picture.shape[1], image.shape[0] / picture.shape[0]], np.float32)
-
-
-def _fitted(image: Image, long_side: int) -> Image:
-    """The image with a longer side of at most that."""
-    height, width = image.shape[:2]
-    scale = long_side / max(height, width)
-    if scale >= 1:
-        return image
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
