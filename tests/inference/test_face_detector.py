@@ -1,6 +1,7 @@
 import pickle
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 
@@ -75,9 +76,20 @@ def test_what_cannot_be_is_refused(tmp_path):
         FaceDetector(min_score=2.0)
     with pytest.raises(ValueError, match="threads"):
         FaceDetector(threads=0)
+    with pytest.raises(ValueError, match="min_face"):
+        FaceDetector(min_face=-1.0)
     with pytest.raises(FileNotFoundError, match=r"proposal\.onnx"):
         FaceDetector(folder=tmp_path)
     for name in ("proposal", "look"):
         shutil.copy(FOLDER / "detector" / "look.onnx", tmp_path / f"{name}.onnx")
     with pytest.raises(ValueError, match="no face-detector-proposal"):
         FaceDetector(folder=tmp_path)
+
+
+def test_small_faces_may_be_passed_over(examples):
+    photo = read_image(examples / "astronaut.png")
+    wide = cv2.copyMakeBorder(photo, 0, 1024, 0, 2048, cv2.BORDER_CONSTANT, value=(110, 120, 130))
+    (box,) = FaceDetector(threads=1)(wide).boxes
+    size = float(np.sqrt(np.prod(box[2:4] - box[:2])))
+    assert len(FaceDetector(threads=1, min_face=0.9 * size)(wide).boxes) == 1
+    assert len(FaceDetector(threads=1, min_face=1.1 * size)(wide).boxes) == 0

@@ -58,6 +58,7 @@ def evaluate(
     threads: int | None = None,
     detector: str | None = None,
     device: str = "cpu",
+    min_face: float | None = None,
 ) -> int:
     """Measure the landmarks on faces whose true landmarks are known.
 
@@ -120,6 +121,8 @@ def evaluate(
     device
         What the networks run on: cpu, or with another build of ONNX Runtime cuda, tensorrt, rocm, directml, coreml or
         openvino.
+    min_face
+        Faces with a box of fewer pixels than this may be passed over, which saves time in large pictures.
     """
     command = _command(locals())
     from jvcr.cli import terminal
@@ -164,7 +167,7 @@ def evaluate(
             raise ValueError(f"--against compares one run, and this makes {len(runs)}: {names}")
         check_same(dataset, other)
     if landmarker is not None and "detector" in sources:
-        landmarker.detector = named_detector(detector, threads=landmarker.threads, device=device)
+        landmarker.detector = named_detector(detector, threads=landmarker.threads, device=device, min_face=min_face)
 
     console = terminal.console(soft_wrap=True)
     measured: dict[str, tuple[LandmarkDataset, Predictions]] = {}

@@ -52,6 +52,7 @@ def predict(
     detect_size: int | None = None,
     detector: str | None = None,
     device: str = "cpu",
+    min_face: float | None = None,
 ) -> int:
     """Find the 3D landmarks of the faces in photographs.
 
@@ -99,6 +100,8 @@ def predict(
     device
         What the networks run on: cpu, or with another build of ONNX Runtime cuda, tensorrt, rocm, directml, coreml or
         openvino.
+    min_face
+        Faces with a box of fewer pixels than this may be passed over, which saves time in large pictures.
     """
     from rich.table import Table
 
@@ -107,7 +110,8 @@ def predict(
     from jvcr.inference.landmarker import Landmarker
     from jvcr.inference.named import named_detector, providers_of
 
-    for option, value in (("--min-score", min_score), ("--detect-size", detect_size), ("--detector", detector)):
+    finding = {"--min-score": min_score, "--detect-size": detect_size, "--detector": detector, "--min-face": min_face}
+    for option, value in finding.items():
         if boxes is not None and value is not None:
             raise ValueError(f"{option} is for faces that are found, and --boxes says where they are: give one of them")
     if plot_size is not None and not 64 <= plot_size <= 16384:
@@ -121,7 +125,9 @@ def predict(
     # One face at a time: in batches, with which processors are no quicker, last digits would go by the other photos.
     landmarker = Landmarker(weights, threads, providers=providers_of(device), passes=passes, max_batch=1)
     if boxes is None:
-        landmarker.detector = named_detector(detector, detect_size, min_score, landmarker.threads, device)
+        landmarker.detector = named_detector(
+            detector, detect_size, min_score, landmarker.threads, device, min_face=min_face
+        )
 
     errors, output = console(stderr=True), console()
     table = Table("image", "face", "score", "yaw", "pitch", "roll", "confidence", box=None, pad_edge=False)

@@ -26,6 +26,7 @@ def serve(
     detect_size: int | None = None,
     detector: str | None = None,
     device: str = "cpu",
+    min_face: float | None = None,
     token_file: Path | None = None,
     allow_host: Annotated[tuple[str, ...], _SEVERAL] = (),
     allow_origin: Annotated[tuple[str, ...], _SEVERAL] = (),
@@ -64,6 +65,8 @@ def serve(
     device
         What the networks run on: cpu, or with another build of ONNX Runtime cuda, tensorrt, rocm, directml, coreml or
         openvino.
+    min_face
+        Faces with a box of fewer pixels than this may be passed over, which saves time in large pictures.
     token_file
         File that holds a token, which requests for landmarks must then send as "Authorization: Bearer TOKEN". The
         environment variable JVCR_TOKEN does the same. Without one, whoever reaches the port is served.
@@ -100,7 +103,7 @@ def serve(
     threads = available_cores() if threads is None else threads
     if threads < 1:
         raise ValueError(f"--threads must be at least 1, got {threads}")
-    found_by = named_detector(detector, detect_size, threads=1, device=device)
+    found_by = named_detector(detector, detect_size, threads=1, device=device, min_face=min_face)
     landmarker = Landmarker(weights, threads=1, detector=found_by, providers=providers_of(device))
     if access.token is None and host not in LOOPBACK:
         print(f"jvcr: anyone who reaches {host}:{port} is served; --token-file asks for a token", file=sys.stderr)

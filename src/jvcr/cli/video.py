@@ -37,6 +37,7 @@ def video(
     smooth: bool = True,
     detector: str | None = None,
     device: str = "cpu",
+    min_face: float | None = None,
 ) -> int:
     """Follow the faces of a video: their 3D landmarks in every frame, each face under a number that stays.
 
@@ -82,6 +83,8 @@ def video(
     device
         What the networks run on: cpu, or with another build of ONNX Runtime cuda, tensorrt, rocm, directml, coreml or
         openvino.
+    min_face
+        Faces with a box of fewer pixels than this may be passed over, which saves time in large pictures.
     """
     import cv2
 
@@ -100,7 +103,7 @@ def video(
     frames = open_source(source, fps)
     check_outputs(out, frames.files)
     landmarker = Landmarker(weights, threads, providers=providers_of(device))
-    found_by = named_detector(detector, detect_size, threads=landmarker.threads, device=device)
+    found_by = named_detector(detector, detect_size, threads=landmarker.threads, device=device, min_face=min_face)
     tracker = Tracker(landmarker, found_by, detect_every, max_faces, smooth)
 
     errors = terminal.console(stderr=True, soft_wrap=True)

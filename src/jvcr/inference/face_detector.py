@@ -40,6 +40,9 @@ LONG_SIDE = 2560
 _LONG_SIDES = (320, 640, 1280, 2560)
 """Lengths that pictures are reduced to, one after the other as long as there is doubt."""
 
+_SMALLEST = 16.0
+"""Side of a face's box that every face is found from, pixels of a reduced picture."""
+
 _KINDS = ("face-detector-proposal", "face-detector-look")
 """What the two files call themselves."""
 
@@ -96,6 +99,8 @@ class FaceDetector:
     Args:
         long_side: length of the largest picture that is looked at, at least 320 pixels.
         min_score: detections below it are dropped, 0 to 1.
+        min_face: faces whose box is smaller, pixels, are dropped, and pictures that only they would need are not looked
+            at; 0 is none.
         threads: how many threads a run may use; None is one for each core that this process may use.
         providers: execution providers of ONNX Runtime; None is the CPU.
         folder: of ``proposal.onnx`` and ``look.onnx``; None is that of the networks that ship.
@@ -116,9 +121,12 @@ class FaceDetector:
         providers: Providers | None = None,
         folder: str | Path | None = None,
         settings: DetectorSettings | None = None,
+        min_face: float = 0.0,
     ) -> None:
         if threads is not None and threads < 1:
             raise ValueError(f"threads must be at least 1, or None for all cores, got {threads}")
+        if not 0 <= min_face < np.inf:
+            raise ValueError(f"min_face must be a number of pixels from 0 on, got {min_face}")
         if not 0 <= min_score <= 1:
             raise ValueError(f"min_score must be from 0 to 1, got {min_score}")
         self.long_side, self.min_score, self.settings = (
@@ -126,6 +134,7 @@ class FaceDetector:
             min_score,
             settings or DetectorSettings(),
         )
+        self.min_face = min_face
         self.threads = threads or available_cores()
         where = FOLDER / "detector" if folder is None else Path(folder)
         self._networks = PerProcess(partial(_open, where, self.threads, providers))
@@ -150,7 +159,10 @@ class FaceDetector:
         """The faces of an (h, w, 3) RGB image, uint8, each once, as the squares that the next network is shown."""
         settings = self.settings
         squares, logits = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
-        pictures = _Pyramid(image, (*(v for v in _LONG_SIDES if v < self.long_side), self.long_side))
+        long_side = min(
+            self.long_side, max(_LONG_SIDES[0], max(image.shape[:2]) * _SMALLEST / max(self.min_face, 1e-9))
+        )
+        pictures = _Pyramid(image, (*(v for v in _LONG_SIDES if v < long_side), round(long_side)))
         fill = cv2.mean(pictures[0])[:3]
         for number, places, proposed in self._proposals(pictures, fill):
             scale = float(pictures.scales[number].min())
@@ -165,7 +177,8 @@ class FaceDetector:
                 break
         scores = logistic(logits)
         kept = distinct(squares, scores)
-        kept = kept[scores[kept] >= self.min_score]
+        large = squares[kept, 2] / TRAINING_MARGIN * DETECTOR_SCALE >= self.min_face
+        kept = kept[large & (scores[kept] >= self.min_score)]
         return FoundFaces(squares[kept].astype(np.float32), scores[kept].astype(np.float32))
 
     def _proposals(self, pictures: _Pyramid, fill: tuple[float, ...]) -> Iterator[tuple[int, Array, Array]]:

@@ -33,6 +33,7 @@ def named_detector(
     min_score: float | None = None,
     threads: int | None = None,
     device: str = "cpu",
+    min_face: float | None = None,
 ) -> Detector:
     """The detector of that name; what is None is as the detector has it by default.
 
@@ -43,6 +44,7 @@ def named_detector(
         min_score: of which detections are kept, 0 to 1.
         threads: how many it may use; None is one for each core.
         device: of `DEVICES`; YuNet and BlazeFace run on the CPU.
+        min_face: boxes smaller than this, pixels, may be passed over; for "jvcr" alone.
 
     Raises:
         FileNotFoundError: there is no such model file.
@@ -52,7 +54,9 @@ def named_detector(
     if name in (None, "jvcr"):
         score = own.MIN_SCORE if min_score is None else min_score
         longest = own.LONG_SIDE if long_side is None else long_side
-        return FaceDetector(longest, score, threads, providers_of(device))
+        return FaceDetector(longest, score, threads, providers_of(device), min_face=min_face or 0.0)
+    if min_face is not None:
+        raise ValueError("the smallest face can be chosen for the detector jvcr only")
     if name == "none":
         return WholeImage()
     score = others.MIN_SCORE if min_score is None else min_score
