@@ -39,6 +39,7 @@ class World(Landmarker):
 
     def look(self, box):
         """The face nearest to the box's middle, if it lies in it."""
+        box = box[:4]
         middle, side = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]).max()
         near = [p for p in self.places.values() if np.abs(p[:2] - middle).max() < side / 2]
         place = min(reversed(near), key=lambda p: np.linalg.norm(p[:2] - middle), default=(*middle, side))
@@ -391,3 +392,15 @@ def test_drawn_faces_that_cross_do_not_swap(shipped_weights, crossing_s):
     assert identities == {"behind": {1}, "before": {2}} or identities == {"behind": {2}, "before": {1}}
     assert together[0] == together[-1] == 2
     assert 1 in together
+
+
+def test_a_face_that_turns_in_the_plane_is_followed_all_the_way_round(shipped_weights, examples):
+    photo = cv2.cvtColor(cv2.imread(str(examples / "grace_hopper.jpg")), cv2.COLOR_BGR2RGB)
+    tracker, nose = Tracker(Landmarker(shipped_weights, threads=1), smooth=False), np.array([266.0, 232])
+    for number, angle in enumerate(range(0, 360, 6)):
+        turn = cv2.getRotationMatrix2D(nose.tolist(), -angle, 0.6)
+        picture = cv2.warpAffine(photo, turn, photo.shape[1::-1], flags=cv2.INTER_AREA, borderValue=(90, 90, 90))
+        (face,) = tracker(picture, number / 30)
+        assert face.id == 1
+        assert np.linalg.norm(face.points[30, :2] - nose) < 12
+        assert abs((face.roll - angle + 180) % 360 - 180) < 15

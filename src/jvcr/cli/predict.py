@@ -90,7 +90,7 @@ def predict(
     passes
         2 looks at each face again, around the landmarks found first: a little more exact, twice the time.
     min_score
-        Faces of which the detector is less sure are left out, 0 to 1; 0.5 by default.
+        Faces of which the detector is less sure are left out, 0 to 1; 0.6 by default.
     detect_size
         Larger photographs are reduced to this longer side, in pixels, to look for faces: 2560 by default, from 320 on.
         Where 320 pixels show a face for sure, and no small ones, that is enough.

@@ -106,11 +106,13 @@ class Crop:
     def from_box(cls, box_xyxy: ArrayLike, margin: float = TRAINING_MARGIN, rule: CropRule = "longer") -> Crop:
         """The crop for a box around the landmarks themselves, (x0, y0, x1, y1) in pixels, as `around_landmarks`.
 
+        A fifth number is the angle in degrees by which the box is turned about its middle, and the crop with it.
+
         Raises:
-            ValueError: the box is not four finite numbers with x0 < x1 and y0 < y1; or there is no such rule.
+            ValueError: the box is not such finite numbers with x0 < x1 and y0 < y1; or there is no such rule.
         """
-        x0, y0, x1, y1 = _checked_box(box_xyxy)
-        return cls(((x0 + x1) / 2, (y0 + y1) / 2, 0.0), margin * _extent(x1 - x0, y1 - y0, rule))
+        (x0, y0, x1, y1), angle = _box_and_angle(box_xyxy)
+        return cls(((x0 + x1) / 2, (y0 + y1) / 2, 0.0), margin * _extent(x1 - x0, y1 - y0, rule), angle)
 
     @classmethod
     def from_detection(cls, box_xyxy: ArrayLike, rule: CropRule = "longer") -> Crop:
@@ -130,9 +132,7 @@ class Crop:
         Raises:
             ValueError: the box is not four finite numbers with x0 < x1 and y0 < y1; or there is no such rule.
         """
-        numbers = np.asarray(box_xyxy, dtype=np.float64)
-        angle = float(numbers[4]) if numbers.shape == (5,) else 0.0
-        x0, y0, x1, y1 = _checked_box(numbers[:4] if numbers.shape == (5,) else box_xyxy)
+        (x0, y0, x1, y1), angle = _box_and_angle(box_xyxy)
         size = math.sqrt((x1 - x0) * (y1 - y0))
         across, down = -math.sin(math.radians(angle)), math.cos(math.radians(angle))
         rise = DETECTOR_RISE * size
@@ -223,6 +223,11 @@ def box_fault(box_xyxy: Any, width: int | None = None, height: int | None = None
     if max(x1 - x0, y1 - y0) > LARGEST_BOX * max(width, height):
         return f"is far larger than the image of {width} x {height} pixels"
     return ""
+
+
+def _box_and_angle(box: ArrayLike) -> tuple[tuple[float, ...], float]:
+    numbers = np.asarray(box, dtype=np.float64)
+    return (_checked_box(numbers[:4]), float(numbers[4])) if numbers.shape == (5,) else (_checked_box(box), 0.0)
 
 
 def _checked_box(box_xyxy: ArrayLike) -> tuple[float, ...]:

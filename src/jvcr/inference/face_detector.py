@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 Image = NDArray[np.uint8]
 
-MIN_SCORE = 0.5
-"""Of `FaceDetector`: of the candidates at this score in photographs for training about half show a face."""
+MIN_SCORE = 0.6
+"""Of `FaceDetector`. Of held-out photographs with people 0.5 finds 3 % more of the labelled faces, small or masked ones
+most, and 40 % more of what nobody labelled."""
 
 LONG_SIDE = 2560
 """Longest picture that faces are looked for in; those of 24 pixels in 6000 are then of 10, the smallest it knows."""

@@ -218,8 +218,8 @@ class Landmarker:
         Args:
             image: a path, the bytes of an image file, a PIL image or an RGB array; see `read_image`.
             boxes: (n, 4) x0, y0, x1, y1 in pixels: where the faces are, in the order of the result. None finds them;
-                they come back with the most certain one first. A box may reach over the edge of the image. Those of
-                the kind "detector" may have a fifth number, the angle of `Detections`.
+                they come back with the most certain one first. A box may reach over the edge of the image, and have a
+                fifth number, the angle of `Detections`.
             box_kind: what the boxes surround, see `BoxKind`.
             passes: as in the constructor, for this call.
 
@@ -359,7 +359,7 @@ class Landmarker:
             crops = [Crop.from_detection(box, rule) for box in detected]
             return _Job(image, size, detected, scores.tolist(), crops)
         name = f"{source}: " if isinstance(source, (str, os.PathLike)) else ""
-        given = _checked_boxes(boxes, image, name, box_kind == "detector")
+        given = _checked_boxes(boxes, image, name)
         crop = Crop.from_detection if box_kind == "detector" else Crop.from_box
         return _Job(image, size, given, [None] * len(given), [crop(box, rule=rule) for box in given], box_kind)
 
@@ -478,15 +478,15 @@ def _paired(
         yield image, image_boxes
 
 
-def _checked_boxes(boxes: ArrayLike, image: NDArray[np.uint8], name: str, angles: bool) -> NDArray[np.float64]:
-    """A caller's boxes as (n, 4), each of which shows some of the image; with ``angles`` (n, 5) will do as well."""
+def _checked_boxes(boxes: ArrayLike, image: NDArray[np.uint8], name: str) -> NDArray[np.float64]:
+    """A caller's boxes as (n, 4), or with angles (n, 5), each of which shows some of the image."""
     try:
         rows = np.array(boxes, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name}boxes must be numbers of the shape (n, 4), x0, y0, x1, y1: {error}") from error
     if rows.size == 0:
         return np.zeros((0, 4))
-    if rows.ndim != 2 or not (rows.shape[1] == 4 or (rows.shape[1] == 5 and angles)):
+    if rows.ndim != 2 or rows.shape[1] not in (4, BOX_WITH_ANGLE):
         raise ValueError(
             f"{name}boxes must have the shape (n, 4), x0, y0, x1, y1 in pixels, got {rows.shape}; "
             "one box is [[x0, y0, x1, y1]]"

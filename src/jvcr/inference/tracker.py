@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from jvcr.geometry.crop import Crop, box_fault
-from jvcr.geometry.pose import HeadPose
+from jvcr.geometry.crop import Crop, box_fault, upright_squares
+from jvcr.geometry.pose import HeadPose, leans_deg
 from jvcr.inference.detector import Detector, detect
 from jvcr.inference.face import Face
 from jvcr.inference.face_detector import FaceDetector
@@ -26,6 +26,9 @@ DETECT_LONG_SIDE = 320
 
 DETECT_EVERY_S = 1.0
 """How long a new face may go unseen beside those that are followed, seconds."""
+
+_UPRIGHT_WITHIN_DEG = 30.0
+"""Faces that lean further are shown to the network upright; it has learned from faces turned by so much."""
 
 KEEP_S = 3.0
 """How long a lost face's identity is kept for it, seconds."""
@@ -228,7 +231,8 @@ class Tracker:
         for track in tracks:
             if track not in inside:
                 self._lose(track)
-        faces = self.landmarker(image, [_box(track.face) for track in inside], "landmarks") if inside else []
+        places = [_upright_box(track.face, self.landmarker.scheme.template) for track in inside]
+        faces = self.landmarker(image, places, "landmarks") if inside else []
         for track, face in zip(inside, faces, strict=True):
             look = _thumbnail(image, _box(face))
             if other_view and _correlation(look, track.look) < _SAME_LOOK:
@@ -324,6 +328,17 @@ def _box(face: Face) -> NDArray[np.float64]:
     """(4,) around the landmarks."""
     xy = face.points[:, :2].astype(np.float64)
     return np.concatenate([xy.min(0), xy.max(0)])
+
+
+def _upright_box(face: Face, template: tuple[tuple[float, float, float], ...] | None) -> NDArray[np.float64]:
+    """(5,) the landmarks' box and its angle: that of the face where it leans further than the network has learned."""
+    if (
+        template is None
+        or abs(lean := float(leans_deg(face.points[None], np.array(template))[0])) <= _UPRIGHT_WITHIN_DEG
+    ):
+        return np.append(_box(face), 0.0)
+    ((x, y, side, angle),) = upright_squares(face.points[None], [lean], margin=1.0)
+    return np.array([x - side / 2, y - side / 2, x + side / 2, y + side / 2, angle])
 
 
 def _thumbnail(image: NDArray[np.uint8], box: NDArray[np.float64] | None = None) -> NDArray[np.uint8]:
