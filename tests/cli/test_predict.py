@@ -169,6 +169,22 @@ def test_pictures_that_are_a_face_each(photos, run, tmp_path):
     assert (face["box"][:2], face["score"]) == ([-0.5, -0.5], 1.0)
 
 
+def test_what_is_there_is_left_out(photos, run, tmp_path, capsys):
+    assert run(photos, "--detector", "none") == 0
+    made = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    lost = min(made)
+    (tmp_path / "out" / lost).unlink()
+    kept = tmp_path / "out" / max(made)
+    kept.write_text("as it was")
+    capsys.readouterr()
+    assert run(photos, "--detector", "none", "--skip-existing") == 0
+    before = f"{len(made) - 1} of {len(made)} photographs were done before"
+    assert f"1 face in 1 photograph; results in {tmp_path / 'out'}; {before}" in capsys.readouterr().out
+    assert (tmp_path / "out" / lost).read_bytes() == made[lost]
+    assert kept.read_text() == "as it was"
+    assert run(photos, "--detector", "none", "--skip-existing", "--csv") == 1
+
+
 def test_ctrl_c_keeps_what_is_done(photos, boxes, run, tmp_path, monkeypatch, capsys):
     from jvcr.inference.session import OnnxNetwork
 

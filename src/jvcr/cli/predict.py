@@ -43,6 +43,7 @@ def predict(
     csv: _Flag = False,
     plot: _Flag = False,
     plot_size: int | None = None,
+    skip_existing: _Flag = False,
     boxes: Path | None = None,
     box_kind: Literal["detector", "landmarks"] = "detector",
     weights: str = "compact",
@@ -78,6 +79,8 @@ def predict(
         estimated volumes.
     plot_size
         Longer side of the photograph in that picture, pixels; it keeps its own size by default.
+    skip_existing
+        Go on where an earlier run stopped: photographs whose files are all there are left out.
     boxes
         CSV file with the columns image,x0,y0,x1,y1 (pixels), or JSON file {"image": [[x0, y0, x1, y1], ...]}, that says
         where the faces are; without it they are found.
@@ -116,10 +119,13 @@ def predict(
             raise ValueError(f"{option} is for faces that are found, and --boxes says where they are: give one of them")
     if plot_size is not None and not 64 <= plot_size <= 16384:
         raise ValueError(f"--plot-size must be 64 to 16384 pixels, got {plot_size}")
+    if skip_existing and csv:
+        raise ValueError("--skip-existing is for --json and --plot: --csv writes one table of all photographs")
     unused: list[Path] = []
     photos = find_photos(images, out, unused)
     box_file = None if boxes is None else BoxFile(boxes, photos)
     wanted = Wanted(json or not (csv or plot), plot, plot_size)
+    found, photos = photos, [photo for photo in photos if not (skip_existing and wanted.is_done(photo, out))]
     results = [photo.target(out, suffix) for photo in photos for suffix in wanted.suffixes] + [out / TABLE] * csv
     prepare_output(out, results, [photo.path for photo in photos] + ([] if boxes is None else [boxes]))
     # One face at a time: in batches, with which processors are no quicker, last digits would go by the other photos.
@@ -159,7 +165,8 @@ def predict(
         output.print(table)
     more = f", of which the table shows the first {table.row_count}" if faces > table.row_count else ""
     used = f"{count(faces, 'face')} in {count(len(photos) - failed, 'photograph')}"
-    output.print(f"{used}{more}; results in {out}", soft_wrap=True)
+    before = f"; {len(found) - len(photos)} of {count(len(found), 'photograph')} were done before" * (found != photos)
+    output.print(f"{used}{more}; results in {out}{before}", soft_wrap=True)
     if unsure:
         low = f"low confidence, below {landmarker.low_confidence:.2f}: {count(unsure, 'face')}"
         output.print(f"{low}; covered, upside down, or none at all", soft_wrap=True)
@@ -182,6 +189,10 @@ class Wanted:
     def suffixes(self) -> list[str]:
         """Of the files of each photo."""
         return [".json"] * self.json + [".png"] * self.plot
+
+    def is_done(self, photo: Photo, out: Path) -> bool:
+        """Whether all that is wanted of a photo is there; no file is there before the whole of it is."""
+        return all(photo.target(out, suffix).is_file() for suffix in self.suffixes)
 
 
 @dataclass(frozen=True)
