@@ -1,15 +1,15 @@
 """Trains both networks of the face detector within a given time.
 
-    python benchmarks/train_detector.py --faces FACES3D --photos PACKAGE --out FOLDER --minutes 8
+    python benchmarks/label_photos.py DETECT labels.npz
+    python benchmarks/train_detector.py --faces FACES3D --photos DETECT --labels labels.npz --out FOLDER --minutes 8
 
-FACES3D is a folder with ``landmarks.npz`` and images, PACKAGE one with photographs as `load_photos` takes them. The
+FACES3D is a folder with ``landmarks.npz`` and images, DETECT one with photographs and ``boxes.json``. The
 learning rate follows the clock, and what was learned so far (the running average of the weights) is kept every minute.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import math
 import os
@@ -26,7 +26,6 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -85,32 +84,13 @@ def load_crops(folder: Path, limit: int, pool: ThreadPoolExecutor) -> list[FaceC
     return [FaceCrop(pixels, face) for pixels, face in zip(images, faces, strict=True)]
 
 
-def decoded(data: bytes) -> NDArray[np.uint8]:
-    """The RGB pixels of an image file's bytes."""
-    try:
-        return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-    except UnidentifiedImageError:  # a Pillow without AVIF; OpenCV may have it
-        return np.ascontiguousarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1])
-
-
-def load_photos(folder: Path, pool: ThreadPoolExecutor) -> tuple[list[Photo], NDArray[np.float64]]:
-    """The photographs of a package, and how often each is taken.
-
-    ``photos.bin`` holds their files, ``labels.npz`` where each begins and how long it is, its source, and the faces,
-    each with the number of its photograph.
-    """
-    labels, blob = np.load(folder / "labels.npz"), (folder / "photos.bin").read_bytes()
-    files = [blob[start : start + length] for start, length in labels["places"].tolist()]
-    faces, owner = labels["faces"], labels["owner"]
-    photos = [Photo(pixels, faces[owner == i]) for i, pixels in enumerate(pool.map(decoded, files))]
-    return photos, np.array([SOURCE_WEIGHT[str(source)] for source in labels["sources"]])
-
-
-def load_mined(path: Path) -> list[FaceCrop]:
-    """Patches without a face: ``pixels`` (n, S, S, 3), each ``view`` times as wide as the face that was seen there."""
-    kept = np.load(path)
-    middle, side = (kept["pixels"].shape[1] - 1) / 2, kept["pixels"].shape[1] / float(kept["view"])
-    return [FaceCrop(pixels, np.array([middle, middle, side, 0], np.float32)) for pixels in kept["pixels"]]
+def load_photos(folder: Path, labels: Path, pool: ThreadPoolExecutor) -> tuple[list[Photo], NDArray[np.float64]]:
+    """The photographs for training, with the faces that ``label_photos.py`` gave them, and how often each is taken."""
+    of = np.load(labels)
+    chosen = [i for i, name in enumerate(of["files"]) if not held_out(str(name))]
+    images = pool.map(lambda i: read_rgb(folder / str(of["files"][i])), chosen)
+    photos = [Photo(pixels, of["faces"][of["owner"] == i]) for i, pixels in zip(chosen, images, strict=True)]
+    return photos, np.array([SOURCE_WEIGHT[str(of["sources"][i])] for i in chosen])
 
 
 class SceneBatches(Dataset[tuple[Tensor, Tensor]]):
@@ -170,6 +150,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--faces", type=Path, required=True)
     parser.add_argument("--photos", type=Path, required=True)
+    parser.add_argument("--labels", type=Path, required=True, help="of label_photos.py")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=10, help="from the start of the process to its end")
     parser.add_argument("--until", type=float, help="instead, the time at which it ends, seconds since 1970")
@@ -179,7 +160,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--limit", type=int, default=0, help="load only so many crops")
     parser.add_argument("--start", type=Path, help="weights to go on from")
-    parser.add_argument("--mined", type=Path, help="patches without a face to paste, see mine_detector.py")
     parser.add_argument("--empty", type=float, default=0.12, help="probability of a scene without any face")
     parser.add_argument("--distractor", type=float, default=0.25, help="share of pasted patches that show no face")
     parser.add_argument("--config", type=json.loads, default={}, help="of the networks, JSON")
@@ -195,13 +175,11 @@ def main() -> None:
     cv2.setNumThreads(1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with ThreadPoolExecutor(max(1, arguments.workers)) as pool:
-        photos, weights = load_photos(arguments.photos, pool)
+        photos, weights = load_photos(arguments.photos, arguments.labels, pool)
         crops = load_crops(arguments.faces, arguments.limit, pool)
-    mined = load_mined(arguments.mined) if arguments.mined else []
     settings = SceneSettings(empty=arguments.empty, distractor=arguments.distractor)
-    source = SceneSource(photos, weights, crops, settings, arguments.seed, mined)
+    source = SceneSource(photos, weights, crops, settings, arguments.seed)
     counted = {"photos": len(photos), "crops": len(crops), "faces": sum(len(p.faces) for p in photos)}
-    counted["mined"] = len(mined)
     for stop in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop, lambda *_: stopped.set())
     print(f"loaded {counted} in {time.monotonic() - began:.1f} s, {device}", flush=True)

@@ -79,12 +79,3 @@ def test_a_face_moves_with_its_pixels(mirror):
     expected = matrix[:, :2] @ chin + matrix[:, 2]
     radians = np.radians(angle)
     np.testing.assert_allclose([x - side / 2 * np.sin(radians), y + side / 2 * np.cos(radians)], expected, atol=1e-3)
-
-
-def test_patches_taken_for_faces_are_pasted_as_none():
-    mined = FaceCrop(np.full((30, 30, 3), 255, np.uint8), np.array([14.5, 14.5, 20, 0], np.float32))
-    settings = SceneSettings(size=128, empty=1.0, dark=0.0, dull=0.0, mined=1.0, most=3, tinted=0.0)
-    photos = [Photo(GREY, np.zeros((0, 5), np.float32))]
-    scenes = [SceneSource(photos, np.ones(1), [mined], settings, 1, [mined]).scene(i) for i in range(20)]
-    assert sum((scene.pixels > 220).any() for scene in scenes) > 5
-    assert all(not len(scene.faces) for scene in scenes)

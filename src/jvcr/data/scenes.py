@@ -75,7 +75,6 @@ class SceneSettings:
         letterbox: probability of a margin of one colour, as pictures are padded with.
         tinted: probability that a photograph without a face gets colours of its own, so that nobody learns that
             what is grey shows none.
-        mined: share of the pasted patches without a face that are taken from those mined.
     """
 
     size: int = 320
@@ -96,7 +95,6 @@ class SceneSettings:
     cover: float = 0.12
     letterbox: float = 0.15
     tinted: float = 0.6
-    mined: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,6 @@ class SceneSource:
         crops: faces to paste.
         settings: what scenes are made of.
         seed: another seed makes other scenes.
-        mined: patches without a face that a detector took for one.
     """
 
     photos: Sequence[Photo]
@@ -117,7 +114,6 @@ class SceneSource:
     crops: Sequence[FaceCrop]
     settings: SceneSettings = field(default_factory=SceneSettings)
     seed: int = 0
-    mined: Sequence[FaceCrop] = ()
 
     @cached_property
     def _chance(self) -> NDArray[np.float64]:
@@ -184,8 +180,6 @@ class SceneSource:
 
     def _distractor(self, rng: np.random.Generator) -> FaceCrop:
         """A square of a photograph that shows no face; of one that has none if chance finds no such place."""
-        if len(self.mined) and rng.random() < self.settings.mined:
-            return self.mined[int(rng.integers(len(self.mined)))]
         photo = self.photos[int(np.searchsorted(self._chance, rng.random()))]
         for _ in range(4):
             height, width = photo.pixels.shape[:2]
