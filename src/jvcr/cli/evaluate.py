@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from jvcr.cli.options import Detector, Device, MinFace
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
     from rich.console import Console
@@ -56,9 +58,9 @@ def evaluate(
     weights: str = "compact",
     passes: int = 1,
     threads: int | None = None,
-    detector: str | None = None,
-    device: str = "cpu",
-    min_face: float | None = None,
+    detector: Detector = None,
+    device: Device = "cpu",
+    min_face: MinFace = None,
 ) -> int:
     """Measure the landmarks on faces whose true landmarks are known.
 
@@ -116,13 +118,6 @@ def evaluate(
         2 crops each face again around the landmarks of the first pass.
     threads
         Processor threads, all available by default.
-    detector
-        What --box detector is: jvcr, the default, none or a model file; see jvcr predict.
-    device
-        What the networks run on: cpu, or with another build of ONNX Runtime cuda, tensorrt, rocm, directml, coreml or
-        openvino.
-    min_face
-        Faces with a box of fewer pixels than this may be passed over, which saves time in large pictures.
     """
     command = _command(locals())
     from jvcr.cli import terminal

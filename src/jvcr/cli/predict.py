@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from jvcr.cli.options import Detector, Device, MinFace
 from jvcr.cli.photos import Photo, find_photos, look_at, of_unused, prepare_output
 from jvcr.cli.progress import count, counting
 
@@ -51,9 +52,9 @@ def predict(
     passes: int = 1,
     min_score: float | None = None,
     detect_size: int | None = None,
-    detector: str | None = None,
-    device: str = "cpu",
-    min_face: float | None = None,
+    detector: Detector = None,
+    device: Device = "cpu",
+    min_face: MinFace = None,
 ) -> int:
     """Find the 3D landmarks of the faces in photographs.
 
@@ -97,14 +98,6 @@ def predict(
     detect_size
         Larger photographs are reduced to this longer side, in pixels, to look for faces: 2560 by default, from 320 on.
         Where 320 pixels show a face for sure, and no small ones, that is enough.
-    detector
-        What finds the faces: jvcr, the default, at every angle and in the dark; none, every photograph is the box of
-        one face; or a model file of yours, YuNet's (.onnx) or BlazeFace's for MediaPipe (.tflite).
-    device
-        What the networks run on: cpu, or with another build of ONNX Runtime cuda, tensorrt, rocm, directml, coreml or
-        openvino.
-    min_face
-        Faces with a box of fewer pixels than this may be passed over, which saves time in large pictures.
     """
     from rich.table import Table
 

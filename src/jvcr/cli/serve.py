@@ -9,6 +9,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from jvcr.cli.options import Detector, Device, MinFace
+
 TOKEN_VARIABLE = "JVCR_TOKEN"
 """Environment variable with the token, which a command line would show to everyone on the machine."""
 
@@ -24,9 +26,9 @@ def serve(
     weights: str = "compact",
     threads: int | None = None,
     detect_size: int | None = None,
-    detector: str | None = None,
-    device: str = "cpu",
-    min_face: float | None = None,
+    detector: Detector = None,
+    device: Device = "cpu",
+    min_face: MinFace = None,
     token_file: Path | None = None,
     allow_host: Annotated[tuple[str, ...], _SEVERAL] = (),
     allow_origin: Annotated[tuple[str, ...], _SEVERAL] = (),
@@ -60,13 +62,6 @@ def serve(
         How many images are worked on at the same time, each by one processor thread; one for each core by default.
     detect_size
         Larger images are reduced to this longer side, in pixels, to look for faces; see `jvcr predict --help`.
-    detector
-        What finds the faces: jvcr, the default, none or a model file; see `jvcr predict --help`.
-    device
-        What the networks run on: cpu, or with another build of ONNX Runtime cuda, tensorrt, rocm, directml, coreml or
-        openvino.
-    min_face
-        Faces with a box of fewer pixels than this may be passed over, which saves time in large pictures.
     token_file
         File that holds a token, which requests for landmarks must then send as "Authorization: Bearer TOKEN". The
         environment variable JVCR_TOKEN does the same. Without one, whoever reaches the port is served.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from jvcr.cli.options import Detector, Device, MinFace
 from jvcr.cli.progress import count, counting
 
 if TYPE_CHECKING:
@@ -35,9 +36,9 @@ def video(
     stop: float | None = None,
     fps: float | None = None,
     smooth: bool = True,
-    detector: str | None = None,
-    device: str = "cpu",
-    min_face: float | None = None,
+    detector: Detector = None,
+    device: Device = "cpu",
+    min_face: MinFace = None,
 ) -> int:
     """Follow the faces of a video: their 3D landmarks in every frame, each face under a number that stays.
 
@@ -78,13 +79,6 @@ def video(
         Frames a second of a sequence of pictures, 30 by default; videos tell their own times.
     smooth
         Take the jitter out of landmarks and pose; --no-smooth gives each frame as it is found.
-    detector
-        What finds the faces: jvcr, the default, none or a model file; see `jvcr predict --help`.
-    device
-        What the networks run on: cpu, or with another build of ONNX Runtime cuda, tensorrt, rocm, directml, coreml or
-        openvino.
-    min_face
-        Faces with a box of fewer pixels than this may be passed over, which saves time in large pictures.
     """
     import cv2
 
