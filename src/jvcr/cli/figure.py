@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from jvcr.cli.options import Detector
+
 if TYPE_CHECKING:
     from jvcr.viz.volume import Example
 
@@ -21,6 +23,7 @@ def volume(
     weights: str = "compact",
     threads: int | None = None,
     passes: int = 1,
+    detector: Detector = None,
 ) -> int:
     """Draw a face's landmarks and its volume in 3D: Figure 2 of the paper, from one photograph.
 
@@ -54,7 +57,7 @@ def volume(
     from jvcr.viz.volume import volume_figure
 
     _check([image], out, size, face)
-    found, missing, _ = _examples([image], out, boxes, box_kind, weights, threads, passes, face)
+    found, missing, _ = _examples([image], out, boxes, box_kind, weights, threads, passes, detector, face)
     if missing:
         raise ValueError(missing[0])
     write_picture(out, volume_figure(found[0], size))
@@ -74,6 +77,7 @@ def examples(
     weights: str = "compact",
     threads: int | None = None,
     passes: int = 1,
+    detector: Detector = None,
 ) -> int:
     """Draw photographs, volumes and landmarks of several faces, as Figures 4 and 5 of the paper do.
 
@@ -111,7 +115,7 @@ def examples(
     from jvcr.viz.volume import examples_figure
 
     _check(images, out, size, columns, "columns")
-    found, missing, several = _examples(images, out, boxes, box_kind, weights, threads, passes)
+    found, missing, several = _examples(images, out, boxes, box_kind, weights, threads, passes, detector)
     for reason in missing:
         print(f"jvcr: left out: {reason}", file=sys.stderr)
     if not found:
@@ -146,6 +150,7 @@ def _examples(
     weights: str,
     threads: int | None,
     passes: int,
+    detector: str | None,
     number: int = 1,
 ) -> tuple[list[Example], list[str], int]:
     """A face of each photograph with what the network saw, why others have none, and how many have several."""
@@ -153,11 +158,13 @@ def _examples(
     from jvcr.cli.photos import find_photos, look_at
     from jvcr.cli.progress import counting
     from jvcr.inference.landmarker import Landmarker
+    from jvcr.inference.named import named_detector
     from jvcr.viz.volume import Example
 
     photos = [photo for photo in find_photos(images, out.parent / ".nothing") if photo.path.resolve() != out.resolve()]
     file = None if boxes is None else BoxFile(boxes, photos)
     landmarker = Landmarker(weights, threads=threads, passes=passes)
+    landmarker.detector = named_detector(detector, threads=landmarker.threads)
     found: list[Example] = []
     missing: list[str] = []
     several = 0
