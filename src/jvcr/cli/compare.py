@@ -264,7 +264,7 @@ def _draw(
     what = [("thousand examples", methods, in_thousands), ("minutes of a processor, training", methods, times)]
     what += [("thousand examples", others, in_thousands)] * (len(others) > 1)
     metric = next(iter(lines[0]["metrics"])).upper()
-    highest = 2.5 * min(curve[:, 1].min() for curve in curves.values())
+    highest = 4 * min(curve[:, 1].min() for curve in curves.values())
     y_label = f"{metric} of the validation faces, %"
     charts = [
         Chart(f"{metric} over {x}", x, y_label, of(names, by), None, highest, "upper right") for x, names, by in what
