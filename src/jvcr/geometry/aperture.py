@@ -15,8 +15,8 @@ class OpenRange(NamedTuple):
     wide: float
 
 
-EYE_RANGE = OpenRange(0.17, 0.37)
-MOUTH_RANGE = OpenRange(0.04, 0.55)
+EYE_RANGE = OpenRange(0.10, 0.48)
+MOUTH_RANGE = OpenRange(0.04, 0.63)
 """Measured on faces whose eyes and lips people labelled (`benchmarks/open_ranges.py`): the median of those that are
 closed by these labels, and what 95 % (eyes) or 99 % (mouths) of all are below."""
 

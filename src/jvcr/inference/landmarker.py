@@ -375,7 +375,7 @@ class Landmarker:
             found = self._run(batch, [view.crop for view in batch])
             for _ in range(passes - 1):
                 found = self._run(batch, self._around(found))
-            yield from self._rescued(batch, found) if passes == 1 else found
+            yield from self._rescued(batch, found)
 
     def _run(self, views: Sequence[_View], crops: Sequence[Crop]) -> list[_Regressed]:
         shown = [self._pixels(view.image, crop) for view, crop in zip(views, crops, strict=True)]
