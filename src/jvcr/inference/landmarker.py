@@ -9,21 +9,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from jvcr.geometry.crop import Crop, CropRule, box_fault, upright_squares
-from jvcr.geometry.pose import HeadPose, head_pose, leans_deg
-from jvcr.geometry.volume import sample_volume
-from jvcr.geometry.warp import stretch_contrast, warp_crop
+from jvcr.geometry.crop import Crop, box_fault
+from jvcr.geometry.pose import HeadPose, head_pose
 from jvcr.inference.detector import Detections, Detector, detect
 from jvcr.inference.face import Face
 from jvcr.inference.image import ImageSource, read_image
 from jvcr.inference.named import default_detector
 from jvcr.inference.parallel import parallel_map
 from jvcr.inference.per_process import PerProcess
+from jvcr.inference.regressor import Regressed, View, regress
 from jvcr.inference.session import OnnxNetwork, Providers, available_cores
 from jvcr.scheme import LandmarkScheme
 
@@ -47,40 +46,11 @@ class _Job:
     error: Exception | None = None
 
 
-class _View(NamedTuple):
-    """A face to look at; where the crop is rough it may lie badly, and where no angle was given the face in it, too."""
-
-    image: NDArray[np.uint8]
-    crop: Crop
-    rough: bool
-    has_angle: bool
-
-
-@dataclass(frozen=True)
-class _Regressed:
-    """What the network gave for one crop."""
-
-    crop: Crop
-    points_px: NDArray[np.float64]
-    confidence: NDArray[np.float64]
-    volume: NDArray[np.float32]
-
-    @property
-    def mean_confidence(self) -> float:
-        return float(self.confidence.mean())
-
-
 LOW_CONFIDENCE = 0.28
 """For weights whose file does not say; docs/video.md says how it was measured."""
 
-OTHER_ANGLES_DEG = (90, 180, 270)
-"""A face in a box that says nothing of its angle may lie on its side or stand on its head."""
-
 BOX_WITH_ANGLE = 5
 """Numbers of a box that says how its face lies."""
-
-CLEARLY_MORE = 0.05
-"""How much more confident an angle must be than the one that was asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -363,63 +333,17 @@ class Landmarker:
         crop = Crop.from_detection if box_kind == "detector" else Crop.from_box
         return _Job(image, size, given, [None] * len(given), [crop(box, rule=rule) for box in given], box_kind)
 
-    def _regress(self, jobs: Sequence[_Job], passes: int) -> Iterator[_Regressed]:
+    def _regress(self, jobs: Sequence[_Job], passes: int) -> Iterator[Regressed]:
         """Runs the crops of all jobs in batches; one result for each crop, in order."""
         views = [
-            _View(job.image, crop, job.box_kind == "detector", job.boxes.shape[1] == BOX_WITH_ANGLE)
+            View(job.image, crop, job.box_kind == "detector", job.boxes.shape[1] == BOX_WITH_ANGLE)
             for job in jobs
             for crop in job.crops
         ]
         for start in range(0, len(views), self.max_batch):
-            batch = views[start : start + self.max_batch]
-            found = self._run(batch, [view.crop for view in batch])
-            for _ in range(passes - 1):
-                found = self._run(batch, self._around(found))
-            yield from self._rescued(batch, found)
+            yield from regress(self._network, views[start : start + self.max_batch], passes)
 
-    def _run(self, views: Sequence[_View], crops: Sequence[Crop]) -> list[_Regressed]:
-        shown = [self._pixels(view.image, crop) for view, crop in zip(views, crops, strict=True)]
-        coordinates, volumes = self._network.run(np.stack(shown))
-        points_px = [crop.to_image(points) for crop, points in zip(crops, coordinates, strict=True)]
-        confidence = sample_volume(volumes, coordinates).clip(0, 1)
-        return list(map(_Regressed, crops, points_px, confidence, volumes))
-
-    def _rescued(self, views: Sequence[_View], found: list[_Regressed]) -> list[_Regressed]:
-        """A second pass where a detector's box may lie badly, by the confidence, then other angles where it still may.
-
-        Upside down the network sees a face with more than a low confidence; so where nobody said how the face lies, a
-        doubtful one is enough to look again.
-        """
-        if (calibration := self._network.info.calibration) is None:  # nobody knows which of its confidences is low
-            return found
-        enough = calibration.doubtful_confidence
-        doubtful = [i for i, view in enumerate(views) if view.rough and found[i].mean_confidence < enough]
-        if not doubtful:
-            return found
-        again = self._run([views[i] for i in doubtful], self._around([found[i] for i in doubtful]))
-        for i, better in zip(doubtful, again, strict=True):
-            found[i] = better
-        limits = {i: calibration.low_confidence if views[i].has_angle else enough for i in doubtful}
-        low = [i for i, limit in limits.items() if found[i].mean_confidence < limit]
-        for turn in OTHER_ANGLES_DEG if low else ():
-            crops = [replace(c := views[i].crop, angle_deg=c.angle_deg + turn) for i in low]
-            turned = self._run([views[i] for i in low], crops)
-            turned = self._run([views[i] for i in low], self._around(turned))
-            for i, other in zip(low, turned, strict=True):
-                if other.mean_confidence > found[i].mean_confidence + CLEARLY_MORE:
-                    found[i] = other
-        return found
-
-    def _around(self, found: Sequence[_Regressed]) -> list[Crop]:
-        """The crops of the next pass, upright."""
-        return [_upright(one, self._template, self._network.info.crop) for one in found]
-
-    def _pixels(self, image: NDArray[np.uint8], crop: Crop) -> NDArray[np.uint8]:
-        """(S, S, 3) what the network is shown of a crop."""
-        pixels = warp_crop(image, crop, self._network.info.image_size)
-        return stretch_contrast(pixels) if self._network.info.stretch else pixels
-
-    def _face(self, box: NDArray[np.floating], score: float | None, regressed: _Regressed) -> Face:
+    def _face(self, box: NDArray[np.floating], score: float | None, regressed: Regressed) -> Face:
         points = regressed.points_px.copy()
         points[:, 2] -= points[:, 2].mean()
         calibration = self._network.info.calibration
@@ -444,19 +368,6 @@ def _at_least_one(name: str, value: int) -> int:
     if value < 1:
         raise ValueError(f"{name} must be at least 1, got {value}")
     return value
-
-
-def _upright(found: _Regressed, template: NDArray[np.float64] | None, rule: CropRule) -> Crop:
-    """The crop around landmarks; the one they were found in where they have no extent to crop around."""
-    points = found.points_px
-    try:
-        level = Crop.around_landmarks(points, rule=rule)
-    except ValueError:
-        return found.crop
-    if template is None or rule != "longer":
-        return replace(level, angle_deg=found.crop.angle_deg)
-    ((x, y, side, angle),) = upright_squares(points[None], leans_deg(points[None], template)).tolist()
-    return Crop((x, y, level.center[2]), side, angle)
 
 
 def _moved_in_depth(crop: Crop, points_px: NDArray[np.float64]) -> Crop:
