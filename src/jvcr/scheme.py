@@ -99,6 +99,11 @@ class LandmarkScheme:
         closed = (self.groups[name] for name in self.groups if name in self.closed_groups)
         return tuple(group for group in closed if len(group) >= 4 and len(group) % 2 == 0)
 
+    @property
+    def is_face(self) -> bool:
+        """Whether it has the eyes of a face: a face detector then finds the object."""
+        return {"left_eye", "right_eye"} <= self.groups.keys()
+
     @cached_property
     def names(self) -> tuple[str, ...]:
         """A name for each landmark: its group and the place in it."""

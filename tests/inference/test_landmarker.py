@@ -140,6 +140,18 @@ def test_a_scheme_without_a_template_has_no_angles(make_network):
     np.testing.assert_allclose(face.points[:, :2], [[93, 72]] * 3, atol=0.1)
 
 
+def test_an_object_that_is_no_face_has_no_face_detector_and_boxes_around_its_landmarks(make_network):
+    landmarker = Landmarker(make_network(scheme=LandmarkScheme("dots", 3)), threads=1)
+    image, box = spot(93, 72), [[60, 40, 110, 120]]
+    (whole,) = landmarker(image)
+    assert whole.box.tolist() == [-0.5, -0.5, WIDTH - 0.5, HEIGHT - 0.5]
+    np.testing.assert_allclose(whole.points[:, :2], [[93, 72]] * 3, atol=2)
+    default, landmarks, detector = (
+        landmarker.volumes(image, box, kind)[2][0] for kind in (None, "landmarks", "detector")
+    )
+    assert default == landmarks != detector
+
+
 def test_every_kind_of_image_gives_the_same(landmarker, tmp_path):
     image, boxes = spot(93, 72), [[60, 40, 110, 120]]
     path = tmp_path / "spot.png"

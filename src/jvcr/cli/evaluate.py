@@ -41,7 +41,7 @@ def evaluate(
         Parameter(consume_multiple=True, negative=(), show_default=False),
     ] = ("truth",),
     boxes: Path | None = None,
-    box_kind: Literal["detector", "landmarks"] = "detector",
+    box_kind: Literal["detector", "landmarks"] | None = None,
     annotation: Annotated[
         tuple[Literal["original", "reannotated"], ...],
         Parameter(consume_multiple=True, negative=(), show_default=False),
@@ -161,7 +161,7 @@ def evaluate(
             names = ", ".join(run.name for run in runs)
             raise ValueError(f"--against compares one run, and this makes {len(runs)}: {names}")
         check_same(dataset, other)
-    if landmarker is not None and "detector" in sources:
+    if landmarker is not None and "detector" in sources and (detector is not None or landmarks.is_face):
         landmarker.detector = named_detector(detector, threads=landmarker.threads, device=device, min_face=min_face)
 
     console = terminal.console(soft_wrap=True)
@@ -246,11 +246,12 @@ def _scored(given: Predictions | None, run: Run, file: Path | None) -> Predictio
 
 
 def _predict(
-    landmarker: Landmarker, run: Run, boxes: Path | None, box_kind: BoxKind, strict: bool, title: str
+    landmarker: Landmarker, run: Run, boxes: Path | None, box_kind: BoxKind | None, strict: bool, title: str
 ) -> Predictions:
     from jvcr.cli.progress import running_total
     from jvcr.evaluation.predictions import predict
 
+    box_kind = box_kind or ("detector" if run.dataset.scheme.is_face else "landmarks")
     how: dict[str, Any] = {"box_kind": box_kind} if run.box in ("dataset", "file") else {}
     boxes_of = None
     if run.box == "file" and boxes is not None:

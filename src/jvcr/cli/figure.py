@@ -18,7 +18,7 @@ def volume(
     out: Path,
     face: int = 1,
     boxes: Path | None = None,
-    box_kind: Literal["detector", "landmarks"] = "detector",
+    box_kind: Literal["detector", "landmarks"] | None = None,
     size: int = 480,
     weights: str = "compact",
     threads: int | None = None,
@@ -43,7 +43,8 @@ def volume(
     boxes
         File that says where the faces are, as for jvcr predict; without it they are found.
     box_kind
-        What those boxes surround: a face as detectors box it, forehead to chin, or the landmarks themselves.
+        What those boxes surround: a face as detectors box it, forehead to chin, which is the default for faces, or the
+        landmarks themselves.
     size
         Width and height of each of the four pictures, pixels.
     weights
@@ -72,7 +73,7 @@ def examples(
     out: Path,
     columns: int = 6,
     boxes: Path | None = None,
-    box_kind: Literal["detector", "landmarks"] = "detector",
+    box_kind: Literal["detector", "landmarks"] | None = None,
     size: int = 300,
     weights: str = "compact",
     threads: int | None = None,
@@ -98,7 +99,8 @@ def examples(
     boxes
         File that says where the faces are, as for jvcr predict; without it they are found.
     box_kind
-        What those boxes surround: a face as detectors box it, forehead to chin, or the landmarks themselves.
+        What those boxes surround: a face as detectors box it, forehead to chin, which is the default for faces, or the
+        landmarks themselves.
     size
         Width and height of each picture, pixels.
     weights
@@ -146,7 +148,7 @@ def _examples(
     images: list[Path],
     out: Path,
     boxes: Path | None,
-    box_kind: Literal["detector", "landmarks"],
+    box_kind: Literal["detector", "landmarks"] | None,
     weights: str,
     threads: int | None,
     passes: int,
@@ -164,7 +166,8 @@ def _examples(
     photos = [photo for photo in find_photos(images, out.parent / ".nothing") if photo.path.resolve() != out.resolve()]
     file = None if boxes is None else BoxFile(boxes, photos)
     landmarker = Landmarker(weights, threads=threads, passes=passes)
-    landmarker.detector = named_detector(detector, threads=landmarker.threads)
+    if detector is not None or landmarker.scheme.is_face:
+        landmarker.detector = named_detector(detector, threads=landmarker.threads)
     found: list[Example] = []
     missing: list[str] = []
     several = 0

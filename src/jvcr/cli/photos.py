@@ -117,7 +117,7 @@ def prepare_output(out: Path, results: Iterable[Path], inputs: Iterable[Path]) -
 
 
 def look_at(
-    landmarker: Landmarker, photos: Sequence[Photo], boxes: BoxFile | None, box_kind: BoxKind, details: bool
+    landmarker: Landmarker, photos: Sequence[Photo], boxes: BoxFile | None, box_kind: BoxKind | None, details: bool
 ) -> Iterator[tuple[Photo, Result, str]]:
     """Each photo, what became of it (`Landmarker.results`), and why it could not be used; "" if it could."""
     results = landmarker.results(

@@ -46,7 +46,7 @@ def predict(
     plot_size: int | None = None,
     skip_existing: _Flag = False,
     boxes: Path | None = None,
-    box_kind: Literal["detector", "landmarks"] = "detector",
+    box_kind: Literal["detector", "landmarks"] | None = None,
     weights: str = "compact",
     threads: int | None = None,
     passes: int = 1,
@@ -86,7 +86,8 @@ def predict(
         CSV file with the columns image,x0,y0,x1,y1 (pixels), or JSON file {"image": [[x0, y0, x1, y1], ...]}, that says
         where the faces are; without it they are found.
     box_kind
-        What those boxes surround: a face as detectors box it, forehead to chin, or the landmarks themselves.
+        What those boxes surround: a face as detectors box it, forehead to chin, which is the default for faces, or the
+        landmarks themselves.
     weights
         Name of shipped weights, or an .onnx file.
     threads
@@ -123,7 +124,7 @@ def predict(
     prepare_output(out, results, [photo.path for photo in photos] + ([] if boxes is None else [boxes]))
     # One face at a time: in batches, with which processors are no quicker, last digits would go by the other photos.
     landmarker = Landmarker(weights, threads, providers=providers_of(device), passes=passes, max_batch=1)
-    if boxes is None:
+    if boxes is None and (detector is not None or landmarker.scheme.is_face):
         landmarker.detector = named_detector(
             detector, detect_size, min_score, landmarker.threads, device, min_face=min_face
         )
@@ -211,7 +212,7 @@ def predict_photos(
     out: Path,
     wanted: Wanted | None = None,
     boxes: BoxFile | None = None,
-    box_kind: BoxKind = "detector",
+    box_kind: BoxKind | None = None,
 ) -> Iterator[Outcome]:
     """Works on photos; when an outcome is given, its files are written.
 

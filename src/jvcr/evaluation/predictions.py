@@ -60,7 +60,7 @@ class EvaluatedLandmarker(Protocol):
         """The faces in an image (h, w, 3) RGB: boxes (n, 4) x0, y0, x1, y1 in pixels, the best first, and scores."""
 
     def stream(
-        self, images: Iterable[Any], boxes: Iterable[Any] | None = None, box_kind: BoxKind = "detector"
+        self, images: Iterable[Any], boxes: Iterable[Any] | None = None, box_kind: BoxKind | None = None
     ) -> Iterator[list[Face]]:
         """The faces of each image, in the order of its boxes (n, 4)."""
 
@@ -184,7 +184,7 @@ def predict(
     progress: Callable[[int], object] | None = None,
     *,
     boxes_of: Sequence[ArrayLike] | None = None,
-    box_kind: BoxKind = "detector",
+    box_kind: BoxKind | None = None,
     strict: bool = False,
 ) -> Predictions:
     """Runs a landmarker over every face of a data set.
@@ -229,9 +229,12 @@ def predict(
 
     start = time.perf_counter()
     for_images, for_boxes = tee(images_and_boxes())
-    kinds: dict[str, BoxKind] = {"truth": "landmarks", "detector": "detector"}
+    usual: BoxKind = "detector" if dataset.scheme.is_face else "landmarks"
+    kinds: dict[str, BoxKind] = {"truth": "landmarks", "detector": usual}
     results = landmarker.stream(
-        (image for image, _ in for_images), (around for _, around in for_boxes), box_kind=kinds.get(box, box_kind)
+        (image for image, _ in for_images),
+        (around for _, around in for_boxes),
+        box_kind=kinds.get(box, box_kind or usual),
     )
     for number, (face,) in enumerate(results):
         i = looked_at[number]

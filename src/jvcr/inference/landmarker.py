@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from jvcr.geometry.crop import Crop, box_fault
 from jvcr.geometry.pose import HeadPose, head_pose
-from jvcr.inference.detector import Detections, Detector, detect
+from jvcr.inference.detector import Detections, Detector, WholeImage, detect
 from jvcr.inference.face import Face
 from jvcr.inference.image import ImageSource, read_image
 from jvcr.inference.named import default_detector
@@ -151,10 +151,15 @@ class Landmarker:
         return self._network.info.scheme
 
     @property
+    def box_kind(self) -> BoxKind:
+        """What boxes surround where nobody says: a face as detectors box it, or the landmarks of any other object."""
+        return "detector" if self.scheme.is_face else "landmarks"
+
+    @property
     def detector(self) -> Detector:
-        """What finds the faces where no boxes are given."""
+        """What finds the faces where no boxes are given; of an object that is no face, by default the whole image."""
         if self._detector is None:
-            self._detector = default_detector(self.threads)
+            self._detector = default_detector(self.threads) if self.scheme.is_face else WholeImage()
         return self._detector
 
     @detector.setter
@@ -180,7 +185,7 @@ class Landmarker:
         self,
         image: ImageSource,
         boxes: ArrayLike | None = None,
-        box_kind: BoxKind = "detector",
+        box_kind: BoxKind | None = None,
         passes: int | None = None,
     ) -> list[Face]:
         """The faces of one image, run as one batch.
@@ -190,7 +195,7 @@ class Landmarker:
             boxes: (n, 4) x0, y0, x1, y1 in pixels: where the faces are, in the order of the result. None finds them;
                 they come back with the most certain one first. A box may reach over the edge of the image, and have a
                 fifth number, the angle of `Detections`.
-            box_kind: what the boxes surround, see `BoxKind`.
+            box_kind: what the boxes surround, see `BoxKind`; None is `Landmarker.box_kind`.
             passes: as in the constructor, for this call.
 
         Raises:
@@ -204,7 +209,7 @@ class Landmarker:
         self,
         image: ImageSource,
         boxes: ArrayLike | None = None,
-        box_kind: BoxKind = "detector",
+        box_kind: BoxKind | None = None,
         passes: int | None = None,
     ) -> tuple[list[Face], NDArray[np.float32], list[Crop]]:
         """The faces of one image with what the network saw on the way: faces, volumes and crops as in `Result`."""
@@ -215,7 +220,7 @@ class Landmarker:
         self,
         images: Iterable[ImageSource],
         boxes: Iterable[ArrayLike | None] | None = None,
-        box_kind: BoxKind = "detector",
+        box_kind: BoxKind | None = None,
         passes: int | None = None,
     ) -> list[list[Face]]:
         """The faces of many images, run through the network together; see `stream` for more than memory holds."""
@@ -225,7 +230,7 @@ class Landmarker:
         self,
         images: Iterable[ImageSource],
         boxes: Iterable[ArrayLike | None] | None = None,
-        box_kind: BoxKind = "detector",
+        box_kind: BoxKind | None = None,
         passes: int | None = None,
     ) -> Iterator[list[Face]]:
         """The faces of any number of images, one list after the other, in bounded memory; see `results`.
@@ -239,7 +244,7 @@ class Landmarker:
         self,
         images: Iterable[ImageSource],
         boxes: Iterable[ArrayLike | None] | None = None,
-        box_kind: BoxKind = "detector",
+        box_kind: BoxKind | None = None,
         passes: int | None = None,
         details: bool = False,
         on_error: Literal["raise", "yield"] = "raise",
@@ -299,7 +304,7 @@ class Landmarker:
         return _at_least_one("passes", self.passes if passes is None else passes)
 
     def _one(
-        self, image: ImageSource, boxes: ArrayLike | None, box_kind: BoxKind, passes: int | None, details: bool
+        self, image: ImageSource, boxes: ArrayLike | None, box_kind: BoxKind | None, passes: int | None, details: bool
     ) -> Result:
         passes = self._checked_passes(passes)
         (result,) = self._finished([self._prepare(image, boxes, box_kind)], passes, details)
@@ -318,20 +323,22 @@ class Landmarker:
                 result = replace(result, volumes=np.stack([one.volume for one in own]), crops=crops)
             yield result
 
-    def _prepare(self, source: ImageSource, boxes: ArrayLike | None, box_kind: BoxKind) -> _Job:
+    def _prepare(self, source: ImageSource, boxes: ArrayLike | None, box_kind: BoxKind | None) -> _Job:
         """Reads an image and decides where its faces are."""
-        if box_kind not in ("detector", "landmarks"):
+        if box_kind not in (None, "detector", "landmarks"):
             raise ValueError(f'box_kind must be "detector" or "landmarks", got {box_kind!r}')
+        box_kind = box_kind if boxes is not None and box_kind else self.box_kind
+        crop_of = Crop.from_detection if box_kind == "detector" else Crop.from_box
         image, rule = read_image(source), self._network.info.crop
         size = image.shape[1], image.shape[0]
         if boxes is None:
             detected, scores = self.detect(image)
-            crops = [Crop.from_detection(box, rule) for box in detected]
-            return _Job(image, size, detected, scores.tolist(), crops)
+            crops = [crop_of(box, rule=rule) for box in detected]
+            return _Job(image, size, detected, scores.tolist(), crops, box_kind)
         name = f"{source}: " if isinstance(source, (str, os.PathLike)) else ""
         given = _checked_boxes(boxes, image, name)
-        crop = Crop.from_detection if box_kind == "detector" else Crop.from_box
-        return _Job(image, size, given, [None] * len(given), [crop(box, rule=rule) for box in given], box_kind)
+        crops = [crop_of(box, rule=rule) for box in given]
+        return _Job(image, size, given, [None] * len(given), crops, box_kind)
 
     def _regress(self, jobs: Sequence[_Job], passes: int) -> Iterator[Regressed]:
         """Runs the crops of all jobs in batches; one result for each crop, in order."""

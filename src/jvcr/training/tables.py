@@ -54,6 +54,10 @@ def network(value: object) -> dict[str, Any]:
     return {**base, **table}
 
 
+MOST_PARENTS = 8
+"""Of a key: more than any recipe has."""
+
+
 def apply(data: dict[str, Any], change: str) -> str:
     """Puts "key=value", its value in TOML or a bare word, into nested tables, and gives the key.
 
@@ -71,6 +75,8 @@ def apply(data: dict[str, Any], change: str) -> str:
     except ValueError as error:
         raise ValueError(f"--set {key}: {error}") from error
     *parents, last = key.split(".")
+    if len(parents) > MOST_PARENTS:
+        raise ValueError(f"--set {key[:40]}...: it is nested too deeply, no key of a recipe has so many parts")
     if parents and parents[0] == "network" and isinstance(data.get("network"), str):
         data["network"] = {"preset": data["network"]}
     for parent in parents:
