@@ -8,7 +8,7 @@ from functools import cached_property
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,6 +103,11 @@ class LandmarkScheme:
     def is_face(self) -> bool:
         """Whether it has the eyes of a face: a face detector then finds the object."""
         return {"left_eye", "right_eye"} <= self.groups.keys()
+
+    @property
+    def box_kind(self) -> Literal["detector", "landmarks"]:
+        """What boxes surround where nobody says: a face as detectors box it, or the landmarks of any other object."""
+        return "detector" if self.is_face else "landmarks"
 
     @cached_property
     def names(self) -> tuple[str, ...]:

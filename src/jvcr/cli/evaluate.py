@@ -161,8 +161,10 @@ def evaluate(
             names = ", ".join(run.name for run in runs)
             raise ValueError(f"--against compares one run, and this makes {len(runs)}: {names}")
         check_same(dataset, other)
-    if landmarker is not None and "detector" in sources and (detector is not None or landmarks.is_face):
-        landmarker.detector = named_detector(detector, threads=landmarker.threads, device=device, min_face=min_face)
+    if landmarker is not None and "detector" in sources:
+        landmarker.detector = named_detector(
+            detector, threads=landmarker.threads, device=device, min_face=min_face, is_face=landmarks.is_face
+        )
 
     console = terminal.console(soft_wrap=True)
     measured: dict[str, tuple[LandmarkDataset, Predictions]] = {}
@@ -251,7 +253,7 @@ def _predict(
     from jvcr.cli.progress import running_total
     from jvcr.evaluation.predictions import predict
 
-    box_kind = box_kind or ("detector" if run.dataset.scheme.is_face else "landmarks")
+    box_kind = box_kind or run.dataset.scheme.box_kind
     how: dict[str, Any] = {"box_kind": box_kind} if run.box in ("dataset", "file") else {}
     boxes_of = None
     if run.box == "file" and boxes is not None:

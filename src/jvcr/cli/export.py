@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jvcr.weights.header import WeightsHeader
 
 
 def export(weights: str = "compact", *, out: Path, half: bool | None = None, calibrate: Path | None = None) -> None:
@@ -47,20 +51,19 @@ def export(weights: str = "compact", *, out: Path, half: bool | None = None, cal
                 f"voxels by {c.volume:.1e} of the peak"
             )
         if calibrate is not None:
-            _calibrate(out, calibrate)
+            _calibrate(out, header, calibrate)
     else:
         raise ValueError(f"--out must end in .onnx or .safetensors, got {out}")
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
 
 
-def _calibrate(path: Path, data: Path) -> None:
+def _calibrate(path: Path, header: WeightsHeader, data: Path) -> None:
     """Measures the confidences of an ONNX file on validation faces in their true boxes, and writes that into it."""
     from jvcr.cli.progress import running_total
     from jvcr.data.readers import read_dataset
     from jvcr.evaluation.metrics import landmark_errors
     from jvcr.evaluation.predictions import predict
     from jvcr.inference import Landmarker
-    from jvcr.inference.session import OnnxNetwork
     from jvcr.weights.calibration import Calibration
     from jvcr.weights.onnx import replace_header
 
@@ -71,5 +74,5 @@ def _calibrate(path: Path, data: Path) -> None:
     known = found.detected
     errors = 100 * landmark_errors(found.points_px[known], faces.points_px[known])
     calibration = Calibration.fit(found.confidence[known], errors, landmarker.scheme.mirror)
-    replace_header(path, replace(OnnxNetwork(path).info, calibration=calibration))
+    replace_header(path, replace(header, calibration=calibration))
     print(f"calibrated on {known.sum()} faces: low is a mean confidence below {calibration.low_confidence:.2f}")

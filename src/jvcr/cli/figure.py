@@ -166,8 +166,7 @@ def _examples(
     photos = [photo for photo in find_photos(images, out.parent / ".nothing") if photo.path.resolve() != out.resolve()]
     file = None if boxes is None else BoxFile(boxes, photos)
     landmarker = Landmarker(weights, threads=threads, passes=passes)
-    if detector is not None or landmarker.scheme.is_face:
-        landmarker.detector = named_detector(detector, threads=landmarker.threads)
+    landmarker.detector = named_detector(detector, threads=landmarker.threads, is_face=landmarker.scheme.is_face)
     found: list[Example] = []
     missing: list[str] = []
     several = 0

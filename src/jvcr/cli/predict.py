@@ -124,9 +124,10 @@ def predict(
     prepare_output(out, results, [photo.path for photo in photos] + ([] if boxes is None else [boxes]))
     # One face at a time: in batches, with which processors are no quicker, last digits would go by the other photos.
     landmarker = Landmarker(weights, threads, providers=providers_of(device), passes=passes, max_batch=1)
-    if boxes is None and (detector is not None or landmarker.scheme.is_face):
+    if boxes is None:
+        is_face = landmarker.scheme.is_face
         landmarker.detector = named_detector(
-            detector, detect_size, min_score, landmarker.threads, device, min_face=min_face
+            detector, detect_size, min_score, landmarker.threads, device, min_face, is_face
         )
 
     errors, output = console(stderr=True), console()
@@ -147,7 +148,7 @@ def predict(
                 if write_row is not None:
                     write_row(outcome)
                 faces += len(outcome.faces)
-                unsure += sum(bool(face.confidence.mean() < landmarker.low_confidence) for face in outcome.faces)
+                unsure += sum(_is_unsure(face, landmarker.low_confidence) for face in outcome.faces)
                 done += 1
                 advance(1)
         except KeyboardInterrupt:
@@ -304,5 +305,10 @@ def _add_rows(table: Table, outcome: Outcome, low: float) -> None:
         # Adding 0 takes the sign off a negative zero.
         angles = ["-" if angle is None else str(round(angle, 1) + 0.0) for angle in (face.yaw, face.pitch, face.roll)]
         score = "-" if face.score is None else f"{face.score:.2f}"
-        confidence = f"{'low ' * bool(face.confidence.mean() < low)}{face.confidence.mean():.2f}"
+        confidence = f"{'low ' * _is_unsure(face, low)}{face.confidence.mean():.2f}"
         table.add_row(name if number == 1 else "", str(number), score, *angles, confidence)
+
+
+def _is_unsure(face: Face, low: float) -> bool:
+    """Whether it has the confidence of what is no face."""
+    return bool(face.confidence.mean() < low)

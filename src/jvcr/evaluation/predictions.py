@@ -229,7 +229,7 @@ def predict(
 
     start = time.perf_counter()
     for_images, for_boxes = tee(images_and_boxes())
-    usual: BoxKind = "detector" if dataset.scheme.is_face else "landmarks"
+    usual = dataset.scheme.box_kind
     kinds: dict[str, BoxKind] = {"truth": "landmarks", "detector": usual}
     results = landmarker.stream(
         (image for image, _ in for_images),

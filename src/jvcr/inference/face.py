@@ -33,8 +33,6 @@ class Face:
         box: (4,) float32 x0, y0, x1, y1 in pixels: where the face was looked for, the detector's box or the caller's.
         confidence: (N,) float32, 0 to 1: the predicted volume at each landmark, which is near 1 where volume and
             landmark agree and low for a landmark that is hidden or a guess. It is no probability.
-        expected_error: (N,) float32, distance in x and y from the truth to expect, percent of the face's size, which is
-            sqrt(width * height) of the landmarks' box, as in the NME; None where the weights were not calibrated.
         score: the detector's, 0 to 1; None where the caller gave the box, as nothing then judged it.
         yaw: degrees, positive when the nose points to the left side of the image; None, as the next two, where the
             scheme has no template to measure the pose by.
@@ -42,7 +40,8 @@ class Face:
         roll: degrees, positive when the head leans clockwise on the screen. Of the two triples of angles that describe
             a pose this is the one with a yaw of -90 to 90.
         scheme: name of the landmark scheme, which says what the N landmarks are.
-
+        expected_error: (N,) float32, distance in x and y from the truth to expect, percent of the face's size, which is
+            sqrt(width * height) of the landmarks' box, as in the NME; None where the weights were not calibrated.
         angle: degrees by which the box, and so the face, is turned clockwise about its middle.
 
     Raises:
@@ -125,6 +124,7 @@ class Face:
         """
         yaw, pitch, roll = map(_rounded_angle, (self.yaw, self.pitch, self.roll))
         rotation = _rotation(yaw, pitch, roll)
+        eyes, mouth = self.eye_open, self.mouth_open
         return {
             "points": [_rounded(p, PIXEL_DECIMALS) for p in self.points],
             "box": _rounded(self.box, PIXEL_DECIMALS),
@@ -136,8 +136,8 @@ class Face:
             "pitch": pitch,
             "roll": roll,
             "rotation": None if rotation is None else [_rounded(row, ROTATION_DECIMALS) for row in rotation],
-            "eye_open": None if self.eye_open is None else [round(v, SHARE_DECIMALS) for v in self.eye_open],
-            "mouth_open": None if self.mouth_open is None else round(self.mouth_open, SHARE_DECIMALS),
+            "eye_open": None if eyes is None else [round(v, SHARE_DECIMALS) for v in eyes],
+            "mouth_open": None if mouth is None else round(mouth, SHARE_DECIMALS),
             "scheme": self.scheme,
         }
 

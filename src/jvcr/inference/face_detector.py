@@ -130,12 +130,9 @@ class FaceDetector:
             raise ValueError(f"min_face must be a number of pixels from 0 on, got {min_face}")
         if not 0 <= min_score <= 1:
             raise ValueError(f"min_score must be from 0 to 1, got {min_score}")
-        self.long_side, self.min_score, self.settings = (
-            _checked_long_side(long_side),
-            min_score,
-            settings or DetectorSettings(),
-        )
-        self.min_face = min_face
+        self.long_side = _checked_long_side(long_side)
+        self.min_score, self.min_face = min_score, min_face
+        self.settings = settings or DetectorSettings()
         self.threads = threads or available_cores()
         where = FOLDER / "detector" if folder is None else Path(folder)
         self._networks = PerProcess(partial(_open, where, self.threads, providers))
@@ -160,9 +157,10 @@ class FaceDetector:
         """The faces of an (h, w, 3) RGB image, uint8, each once, as the squares that the next network is shown."""
         settings = self.settings
         squares, logits = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
-        long_side = min(
-            self.long_side, max(_LONG_SIDES[0], max(image.shape[:2]) * _SMALLEST / max(self.min_face, 1e-9))
-        )
+        long_side: float = self.long_side
+        if self.min_face:
+            enough = max(image.shape[:2]) * _SMALLEST / self.min_face
+            long_side = min(long_side, max(_LONG_SIDES[0], enough))
         pictures = _Pyramid(image, (*(v for v in _LONG_SIDES if v < long_side), round(long_side)))
         fill = cv2.mean(pictures[0])[:3]
         for number, places, proposed in self._proposals(pictures, fill):

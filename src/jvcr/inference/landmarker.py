@@ -151,11 +151,6 @@ class Landmarker:
         return self._network.info.scheme
 
     @property
-    def box_kind(self) -> BoxKind:
-        """What boxes surround where nobody says: a face as detectors box it, or the landmarks of any other object."""
-        return "detector" if self.scheme.is_face else "landmarks"
-
-    @property
     def detector(self) -> Detector:
         """What finds the faces where no boxes are given; of an object that is no face, by default the whole image."""
         if self._detector is None:
@@ -195,7 +190,7 @@ class Landmarker:
             boxes: (n, 4) x0, y0, x1, y1 in pixels: where the faces are, in the order of the result. None finds them;
                 they come back with the most certain one first. A box may reach over the edge of the image, and have a
                 fifth number, the angle of `Detections`.
-            box_kind: what the boxes surround, see `BoxKind`; None is `Landmarker.box_kind`.
+            box_kind: what the boxes surround, see `BoxKind`; None is `LandmarkScheme.box_kind`.
             passes: as in the constructor, for this call.
 
         Raises:
@@ -327,7 +322,7 @@ class Landmarker:
         """Reads an image and decides where its faces are."""
         if box_kind not in (None, "detector", "landmarks"):
             raise ValueError(f'box_kind must be "detector" or "landmarks", got {box_kind!r}')
-        box_kind = box_kind if boxes is not None and box_kind else self.box_kind
+        box_kind = box_kind if boxes is not None and box_kind else self.scheme.box_kind
         crop_of = Crop.from_detection if box_kind == "detector" else Crop.from_box
         image, rule = read_image(source), self._network.info.crop
         size = image.shape[1], image.shape[0]

@@ -34,24 +34,28 @@ def named_detector(
     threads: int | None = None,
     device: str = "cpu",
     min_face: float | None = None,
+    is_face: bool = True,
 ) -> Detector:
     """The detector of that name; what is None is as the detector has it by default.
 
     Args:
-        name: "jvcr" or None, `FaceDetector`; "none", every image is the box of one face; or the path of a model file of
-            yours, YuNet's (.onnx) or BlazeFace's for MediaPipe (.tflite).
+        name: "jvcr", `FaceDetector`; "none", every image is the box of one face; or the path of a model file of yours,
+            YuNet's (.onnx) or BlazeFace's for MediaPipe (.tflite). None is "jvcr" for faces, else "none".
         long_side: larger images are reduced to it, pixels.
         min_score: of which detections are kept, 0 to 1.
         threads: how many it may use; None is one for each core.
         device: of `DEVICES`; YuNet and BlazeFace run on the CPU.
         min_face: boxes smaller than this, pixels, may be passed over; for "jvcr" alone.
+        is_face: whether what is looked for is a face.
 
     Raises:
         FileNotFoundError: there is no such model file.
         ImportError: MediaPipe is not installed.
         ValueError: there is no such name, the file is no such model, or a value is out of its range.
     """
-    if name in (None, "jvcr"):
+    if name is None:
+        name = "jvcr" if is_face else "none"
+    if name == "jvcr":
         score = own.MIN_SCORE if min_score is None else min_score
         longest = own.LONG_SIDE if long_side is None else long_side
         return FaceDetector(longest, score, threads, providers_of(device), min_face=min_face or 0.0)

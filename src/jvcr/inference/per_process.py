@@ -9,6 +9,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
+import cv2
+
 Value = TypeVar("Value")
 
 _ALL: weakref.WeakSet[PerProcess[Any]] = weakref.WeakSet()
@@ -48,6 +50,9 @@ def _renew() -> None:
             # Taking an ONNX Runtime session down waits for its threads, which the child does not have: it stays.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(value._made))
         value._start()
+    # OpenCV's one pool of threads cannot be renewed, and its lock may have been copied while it was held: only a child
+    # that works without the pool never waits for it. Zero, since for one OpenCV would take that lock.
+    cv2.setNumThreads(0)
 
 
 if hasattr(os, "register_at_fork"):
