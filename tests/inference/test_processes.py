@@ -9,6 +9,7 @@ import sys
 import threading
 from functools import partial
 
+import cv2
 import numpy as np
 import pytest
 
@@ -107,6 +108,15 @@ def test_a_lock_that_was_held_is_free_in_the_child():
             os._exit(0 if lock().acquire(timeout=5) else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert lock().locked()
+
+
+@forks
+def test_opencv_has_no_threads_in_the_child():
+    """The lock of its pool may have been held when the child was made."""
+    child = os.fork()
+    if not child:
+        os._exit(cv2.getNumThreads())
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
 
 
 def test_it_is_made_once_in_a_process():
