@@ -19,6 +19,8 @@ DEBUG_VARIABLE = "JVCR_DEBUG"
 """Environment variable that lets errors show where they come from."""
 
 _EXTRAS = {
+    "annotate": {"fsspec", "pyarrow"},
+    "cluster": {"ray"},
     "serve": {"fastapi", "prometheus_client", "python_multipart", "starlette", "uvicorn", "websockets"},
     "train": {"jaxtyping", "lightning_fabric", "onnx", "onnxscript", "pydantic", "safetensors", "torch"},
     "video": {"av"},
@@ -27,6 +29,7 @@ _EXTRAS = {
 
 _COMMANDS = {
     "predict": "Find the 3D landmarks of the faces in photographs.",
+    "annotate": "Find the landmarks of any number of images, on one machine or many, as Parquet files.",
     "video": "Follow the faces of a video: their 3D landmarks in every frame, each face under a number that stays.",
     "serve": "Serve landmarks over HTTP, and a page to look at them.",
     "evaluate": "Measure the landmarks on faces whose true landmarks are known.",

@@ -1,0 +1,308 @@
+"""``jvcr annotate`` as it is called: what it writes, goes on with, refuses, and survives."""
+
+import errno
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import jvcr
+from jvcr import cli
+from jvcr.annotate.destination import MANIFEST, Destination
+from jvcr.annotate.engines import annotate as annotate_pieces
+from jvcr.annotate.sources import Source
+from jvcr.annotate.table import SCHEMA
+from jvcr.inference.detector import WholeImage
+from jvcr.inference.landmarker import Landmarker
+
+from .conftest import png
+
+
+@pytest.fixture
+def run(tiny_weights, tmp_path):
+    """Runs it in this process and returns its exit code."""
+
+    def call(*arguments):
+        common = ["--out", str(tmp_path / "out"), "--weights", str(tiny_weights)]
+        with pytest.raises(SystemExit) as leaving:
+            cli.main(["annotate", *map(str, arguments), *common])
+        return leaving.value.code
+
+    return call
+
+
+def rows(folder):
+    return pq.read_table(folder).to_pylist()
+
+
+def parts(folder):
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.parquet")}
+
+
+def test_rows_are_what_the_landmarker_finds(run, tiny_weights, examples, tmp_path, capsys):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for path in (examples / "astronaut.png", examples / "grace_hopper.jpg"):
+        (folder / path.name).symlink_to(path)
+    (folder / "black.png").write_bytes(png(0))
+    (folder / "broken.jpg").write_bytes(b"no image")
+    assert run(folder) == 0
+    assert "2 faces in 4 images" in (told := capsys.readouterr().out)
+    assert "1 without a face; 1 that cannot be used" in told
+    table = pq.read_table(tmp_path / "out")
+    assert table.schema.remove_metadata() == SCHEMA
+    found = {row["image"]: row for row in table.to_pylist()}
+    assert list(found) == ["astronaut.png", "black.png", "broken.jpg", "grace_hopper.jpg"]
+    (face,) = Landmarker(tiny_weights, max_batch=1)(examples / "astronaut.png")
+    for name, value in face.to_dict().items():
+        if name in found["astronaut.png"]:
+            expected = np.array(value, np.float32)
+            np.testing.assert_array_equal(np.array(found["astronaut.png"][name], np.float32), expected)
+    assert found["astronaut.png"]["face_index"] == 0
+    assert (found["black.png"]["width"], found["black.png"]["face_index"]) == (48, None)
+    assert "broken.jpg is not an image" in found["broken.jpg"]["error"]
+    manifest = json.loads((tmp_path / "out" / MANIFEST).read_text())
+    assert (manifest["jvcr"], manifest["source"]) == (jvcr.__version__, f"file://{folder}")
+
+
+def test_it_goes_on(run, pictures, tmp_path, capsys):
+    folder, out = pictures(20), tmp_path / "out"
+    common = (folder, "--detector", "none", "--images-per-part", 4)
+    assert run(*common, "--limit", 6) == 0
+    assert [row["image"] for row in rows(out)] == [row["image"] for row in rows(out)][:6]
+    before = parts(out)
+    assert run(*common) == 0
+    assert "16 images" in capsys.readouterr().out.splitlines()[-1]
+    after = parts(out)
+    assert {name for name in before if after[name] == before[name]} == {"part-000000-00000.parquet"}
+    everything = rows(out)
+    assert len({row["image"] for row in everything}) == len(everything) == 20
+    assert run(*common) == 0
+    assert "nothing was missing: all of 20 images" in capsys.readouterr().out
+    (out / "part-000003-00000.parquet").unlink()
+    assert run(*common) == 0
+    assert rows(out) == everything
+    (folder / "2" / "99999.png").write_bytes(png(1))  # behind all others
+    assert run(*common) == 0
+    assert rows(out)[:20] == everything
+    assert len(rows(out)) == 21
+
+
+def test_shares_make_one_whole(run, pictures, tmp_path):
+    folder = pictures(11)
+    for share in ("2/3", "3/3", "1/3"):
+        assert run(folder, "--detector", "none", "--images-per-part", 2, "--shard", share) == 0
+    shared = rows(tmp_path / "out")
+    (tmp_path / "out").rename(tmp_path / "shared")
+    assert run(folder, "--detector", "none", "--images-per-part", 2) == 0
+    assert rows(tmp_path / "out") == shared
+    assert run(folder, "--detector", "none", "--images-per-part", 2, "--shard", "99/100") == 0
+
+
+def test_a_damaged_tar_costs_only_its_own_end(run, tar, tmp_path, capsys):
+    good, path = tar("b.tar", 5), tar("a.tar", 5)
+    whole = path.read_bytes()
+    with tarfile.open(path) as archive:
+        path.write_bytes(whole[: archive.getmember("0004.png").offset_data + 9])
+    common = (good.parent, "--detector", "none", "--images-per-part", 2)
+    assert run(*common) == 1
+    captured = capsys.readouterr()
+    assert "a.tar is damaged or cut short" in captured.err
+    assert "1 file not read to the end" in captured.out
+    names = [f"a.tar/{i:04d}.png" for i in range(5)], [f"b.tar/{i:04d}.png" for i in range(5)]
+    assert [row["image"] for row in rows(tmp_path / "out")] == names[0][:4] + names[1]
+    path.write_bytes(whole)
+    assert run(*common) == 0
+    assert "1 image," in capsys.readouterr().out
+    assert [row["image"] for row in rows(tmp_path / "out")] == names[0] + names[1]
+
+
+def test_another_run_is_refused(run, pictures, tmp_path, capsys):
+    folder = pictures(6)
+    common = (folder, "--detector", "none", "--images-per-part", 2)
+    assert run(*common) == 0
+    made = rows(tmp_path / "out")
+    assert run(folder, "--detector", "none", "--images-per-part", 3, "--passes", 2) == 1
+    assert "images_per_part 2, not 3, passes 1, not 2; go on with those" in capsys.readouterr().err
+    (folder / "0" / "00000.png").unlink()
+    assert run(*common) == 1
+    assert "part-000000-00000.parquet holds annotations of other images" in capsys.readouterr().err
+    (tmp_path / "out" / "part-000000-00000.parquet").write_bytes(b"PAR1 and no more")
+    assert run(*common) == 1
+    assert "is damaged" in capsys.readouterr().err
+    (tmp_path / "out" / MANIFEST).write_text("[1")
+    assert run(*common) == 1
+    assert f"{MANIFEST} is damaged" in capsys.readouterr().err
+    (tmp_path / "out" / MANIFEST).unlink()
+    assert run(*common) == 1
+    assert "is not empty, and not of jvcr annotate" in capsys.readouterr().err
+    assert len(made) == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "there is no nowhere"),
+        (["s33://bucket/x"], "s33"),
+        ([".", "--shard", "0/2"], "--shard must be a share such as 3/8"),
+        ([".", "--shard", "3/2"], "--shard must be a share such as 3/8"),
+        ([".", "--limit", "0"], "--limit must be at least 1"),
+        ([".", "--detector", "magic"], "there is no detector 'magic'"),
+        ([".", "--device", "abacus"], "there is no device 'abacus'"),
+        (["nothing.txt"], "there is no nothing.txt"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(run, tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments) == 1
+    told = capsys.readouterr().err
+    assert message in told
+    assert told.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_columns_missing_in_parquet(run, tmp_path, capsys):
+    pq.write_table(pa.table({"photo": [png(0)]}), tmp_path / "x.parquet")
+    assert run(tmp_path / "x.parquet") == 1
+    assert "has no column 'image', only photo" in capsys.readouterr().err
+    assert run(tmp_path / "x.parquet", "--image-column", "photo") == 1
+    assert "image_column 'image', not 'photo'" in capsys.readouterr().err
+
+
+def test_a_full_disk(run, pictures, tmp_path, monkeypatch, capsys):
+    folder = pictures(9)
+    real, written = os.replace, []
+
+    def full(source, target):
+        if len(written) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written.append(target)
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    assert run(folder, "--detector", "none", "--images-per-part", 3) == 1
+    assert "no space left on device" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert len(rows(tmp_path / "out")) == 3
+    assert run(folder, "--detector", "none", "--images-per-part", 3) == 0
+    assert len({row["image"] for row in rows(tmp_path / "out")}) == 9
+
+
+def test_ctrl_c(run, pictures, monkeypatch, capsys, tmp_path):
+    real, calls = Destination.write, []
+
+    def write(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        real(*arguments)
+
+    monkeypatch.setattr(Destination, "write", write)
+    assert run(pictures(9), "--detector", "none", "--images-per-part", 3) == 130
+    assert "interrupted; the same command goes on after 3 images" in capsys.readouterr().err
+
+
+def test_elsewhere(tiny_weights):
+    import fsspec
+
+    fs = fsspec.filesystem("memory")
+    for i in range(5):
+        fs.pipe_file(f"/from/{i}.png", png(i))
+    landmarker = Landmarker(tiny_weights, threads=2, detector=WholeImage())
+    source, destination = Source("memory://from", 2), Destination("memory://to", 2)
+    destination.open({"format": 1})
+    assert sum(done.images for done in annotate_pieces(landmarker, source.pieces(), destination)) == 5
+    assert sum(done.before for done in annotate_pieces(landmarker, source.pieces(), destination)) == 5
+    assert [path for path in fs.ls("/to", detail=False) if path.endswith(".parquet")] == [
+        f"/to/part-{i:06d}-00000.parquet" for i in range(3)
+    ]
+    with pytest.raises(ValueError, match="format 1, not 2"):
+        destination.open({"format": 2})
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs SIGKILL")
+@pytest.mark.parametrize("kind", ["folder", "tars"])
+def test_killed_at_25_random_moments(kind, pictures, tar, annotate, command, tmp_path):
+    """Once for a folder and once for tars; each image is there once, and parts that were there stay untouched."""
+    if kind == "folder":
+        source = pictures(900)
+    else:
+        for i in range(10):
+            source = tar(f"{i:02d}.tar", 90).parent
+    arguments, out, chance = [str(source), "--images-per-part", "10"], tmp_path / "out", random.Random(3)
+    killed = 0
+    while killed < 25:
+        before = parts(out)
+        process = subprocess.Popen([*command, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        try:
+            _, errors = process.communicate(timeout=chance.uniform(0.3, 1.6))
+            assert process.returncode == 0, errors
+            # It was quicker than the kill: some pieces are to do again.
+            pieces = sorted({name[:11] for name in parts(out)})
+            for piece in chance.sample(pieces, len(pieces) // 3):
+                for lost in out.glob(f"{piece}*"):
+                    lost.unlink()
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            killed += 1
+            assert before.items() <= parts(out).items()
+    done = annotate(*arguments)
+    assert done.returncode == 0, done.stderr
+    found = [row["image"] for row in rows(out)]
+    assert len(found) == len(set(found)) == 900
+    assert sorted(path.suffix for path in out.iterdir() if path.name.startswith(".")) == []
+    out.rename(tmp_path / "killed")
+    assert annotate(*arguments).returncode == 0
+    assert rows(tmp_path / "killed") == rows(out)
+
+
+def ray_processes(pattern: str) -> list[int]:
+    """Numbers of the processes whose command line matches."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if re.search(pattern, path.read_bytes().replace(b"\0", b" ").decode(errors="replace")):
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for Ray's workers in /proc")
+def test_ray_makes_the_same_rows_and_survives_the_loss_of_workers(pictures, annotate, command, tmp_path):
+    pytest.importorskip("ray")
+    arguments = [str(pictures(300)), "--images-per-part", "5"]
+    local = annotate(*arguments)
+    assert local.returncode == 0, local.stderr
+    expected = rows(tmp_path / "out")
+    ray_out = (tmp_path / "out").rename(tmp_path / "local").with_name("out")
+    ray_command = [*command, *arguments, "--engine", "ray", "--workers", "2"]
+    killed, process = 0, subprocess.Popen(ray_command, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None:
+        time.sleep(0.02)
+        if killed < 2 and len(parts(ray_out)) > 10 * (killed + 1):
+            workers = ray_processes(r"^ray::\w*MapWorker")
+            if workers:
+                os.kill(workers[0], signal.SIGKILL)
+                killed += 1
+    assert process.wait() == 0, process.communicate()[1]
+    assert killed == 2
+    assert len(parts(ray_out)) == 60
+    found = rows(ray_out)
+    assert [row["image"] for row in found] == [row["image"] for row in expected]
+    difference = [np.abs(np.subtract(a["points"], b["points"])).max() for a, b in zip(found, expected, strict=True)]
+    assert max(difference) <= 1e-3
