@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "model": {"geometry"},
     "weights": {"geometry", "model"},
     "inference": {"geometry", "weights"},
+    "annotate": {"inference"},
     "viz": {"geometry", "inference"},
     "data": {"geometry"},
     "synthetic": {"data", "geometry"},
@@ -32,6 +33,7 @@ MAY_IMPORT = {
     "benchmark": {"geometry", "inference", "viz", "weights"},
     "__main__": {"cli"},
     "cli": {
+        "annotate",
         "benchmark",
         "data",
         "evaluation",

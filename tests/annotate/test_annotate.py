@@ -283,7 +283,7 @@ def ray_processes(pattern: str) -> list[int]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for Ray's workers in /proc")
-def test_ray_makes_the_same_rows_and_survives_the_loss_of_workers(pictures, annotate, command, tmp_path):
+def test_ray_makes_the_same_rows_whatever_is_killed(pictures, annotate, command, tmp_path):
     pytest.importorskip("ray")
     arguments = [str(pictures(300)), "--images-per-part", "5"]
     local = annotate(*arguments)
@@ -291,16 +291,18 @@ def test_ray_makes_the_same_rows_and_survives_the_loss_of_workers(pictures, anno
     expected = rows(tmp_path / "out")
     ray_out = (tmp_path / "out").rename(tmp_path / "local").with_name("out")
     ray_command = [*command, *arguments, "--engine", "ray", "--workers", "2"]
-    killed, process = 0, subprocess.Popen(ray_command, stderr=subprocess.PIPE, text=True)
-    while process.poll() is None:
-        time.sleep(0.02)
-        if killed < 2 and len(parts(ray_out)) > 10 * (killed + 1):
+    for driver_dies in (True, False):
+        process, killed, before = subprocess.Popen(ray_command, start_new_session=True), 0, len(parts(ray_out))
+        while process.poll() is None:
+            time.sleep(0.02)
             workers = ray_processes(r"^ray::\w*MapWorker")
-            if workers:
+            if killed < 2 and workers and len(parts(ray_out)) > before + 8 * (killed + 1):
                 os.kill(workers[0], signal.SIGKILL)
                 killed += 1
-    assert process.wait() == 0, process.communicate()[1]
-    assert killed == 2
+            if driver_dies and killed == 2 and len(parts(ray_out)) > before + 24:
+                os.killpg(process.pid, signal.SIGKILL)
+        assert process.wait() == (-signal.SIGKILL if driver_dies else 0)
+        assert killed == 2
     assert len(parts(ray_out)) == 60
     found = rows(ray_out)
     assert [row["image"] for row in found] == [row["image"] for row in expected]

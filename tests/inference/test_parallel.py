@@ -2,6 +2,7 @@
 
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -50,3 +51,11 @@ def test_items_that_fail_come_after_those_before_them(workers):
     assert [next(results) for _ in range(4)] == ["0", "1", "2", "3"]
     with pytest.raises(ValueError, match="the fifth"):
         next(results)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the system does not list threads")
+def test_its_threads_have_ended_when_it_has():
+    """A child that is forked while one ends would wait for what that one holds."""
+    for _ in range(50):
+        ids = set(parallel_map(lambda _: threading.get_native_id(), range(8), 3))
+        assert not [thread for thread in ids if Path(f"/proc/self/task/{thread}").exists()]

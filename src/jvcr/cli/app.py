@@ -29,7 +29,7 @@ _EXTRAS = {
 
 _COMMANDS = {
     "predict": "Find the 3D landmarks of the faces in photographs.",
-    "annotate": "Find the landmarks of any number of images, on one machine or many, as Parquet files.",
+    "annotate": "Find the 3D landmarks of the faces in any number of images.",
     "video": "Follow the faces of a video: their 3D landmarks in every frame, each face under a number that stays.",
     "serve": "Serve landmarks over HTTP, and a page to look at them.",
     "evaluate": "Measure the landmarks on faces whose true landmarks are known.",

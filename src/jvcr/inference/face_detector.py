@@ -136,7 +136,14 @@ class FaceDetector:
         self.threads = threads or available_cores()
         where = FOLDER / "detector" if folder is None else Path(folder)
         self._networks = PerProcess(partial(_open, where, self.threads, providers))
+        self._single = PerProcess(partial(_open, where, 1, providers))
         self._networks()
+
+    def on_one_thread(self) -> FaceDetector:
+        """The same detector for one of several threads that call it at once, each for an image of its own."""
+        other = copy.copy(self)
+        other.threads, other._networks = 1, self._single
+        return other
 
     def at(self, long_side: int) -> FaceDetector:
         """The same detector with another length of the largest picture that is looked at."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -18,6 +20,7 @@ from jvcr.geometry.crop import Crop, box_fault
 from jvcr.geometry.pose import HeadPose, head_pose
 from jvcr.inference.detector import Detections, Detector, WholeImage, detect
 from jvcr.inference.face import Face
+from jvcr.inference.face_detector import FaceDetector
 from jvcr.inference.image import ImageSource, read_image
 from jvcr.inference.named import default_detector
 from jvcr.inference.parallel import parallel_map
@@ -114,6 +117,7 @@ class Landmarker:
         self.max_batch = _at_least_one("max_batch", max_batch)
         self.max_faces: int | None = None
         self._network = OnnxNetwork(weights, threads, providers)
+        self._single = PerProcess(partial(OnnxNetwork, weights, 1, providers))
         self.threads = available_cores() if threads is None else threads
         self._detector = detector
         self._taking_turns = PerProcess(threading.Lock)
@@ -246,8 +250,9 @@ class Landmarker:
     ) -> Iterator[Result]:
         """What becomes of any number of images, one after the other, in bounded memory.
 
-        Images are taken when their turn comes, so a generator will do. They are read, and their faces found, by
-        several threads, at most twice as many images ahead; faces of several images share a batch.
+        Images are taken when their turn comes, so a generator will do, and several threads work at most twice as many
+        images ahead. On several cores each image is one thread's from file to faces, which leaves no core waiting; on
+        one core, or elsewhere than on the CPU, faces of several images share a batch.
 
         Args:
             images: each as in a single call; also an array of (images, h, w, 3).
@@ -265,17 +270,32 @@ class Landmarker:
             raise ValueError("images must be several images, such as a list of paths; for one, call the landmarker")
         passes = self._checked_passes(passes)
         nothing = np.zeros((0, 0, 3), np.uint8)
+        alone = self._on_one_thread() if self.threads > 1 and self._network.on_cpu else None
 
         def prepare(pair: tuple[ImageSource, ArrayLike | None]) -> _Job:
             try:
-                job = self._prepare(*pair, box_kind)
+                job = (alone or self)._prepare(*pair, box_kind)
             except (OSError, ValueError) as error:
                 if on_error == "raise":
                     raise
                 return _Job(nothing, (0, 0), np.zeros((0, 4)), (), (), error=error)
             return job if job.crops or details else replace(job, image=nothing)
 
-        return self._results(parallel_map(prepare, _paired(images, boxes), self.threads), passes, details)
+        paired = _paired(images, boxes)
+        if alone is None:
+            return self._results(parallel_map(prepare, paired, self.threads), passes, details)
+        whole = alone._finished
+        return parallel_map(lambda pair: next(whole([prepare(pair)], passes, details)), paired, self.threads)
+
+    def _on_one_thread(self) -> Landmarker:
+        """This landmarker as each of several threads uses it."""
+        other = copy.copy(self)
+        other.threads, other._network = 1, self._single()
+        with self._taking_turns():
+            other._detector = self.detector
+        if isinstance(other._detector, FaceDetector):
+            other._detector = other._detector.on_one_thread()
+        return other
 
     def _results(self, prepared: Iterator[_Job], passes: int, details: bool) -> Iterator[Result]:
         """The results of jobs, as many at a time as fill a batch."""

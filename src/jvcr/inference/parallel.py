@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,7 +27,8 @@ def parallel_map(function: Callable[[Item], Result], items: Iterable[Item], work
     pending: deque[Future[Result]] = deque()
     failure: Exception | None = None
     iterator = iter(items)
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="jvcr")
+    threads: list[int] = []
+    pool = ThreadPoolExecutor(workers, "jvcr", lambda: threads.append(threading.get_native_id()))
     try:
         while True:
             try:
@@ -43,3 +47,16 @@ def parallel_map(function: Callable[[Item], Result], items: Iterable[Item], work
             raise failure
     finally:
         pool.shutdown(cancel_futures=True)
+        _wait_until_gone(threads)
+
+
+def _wait_until_gone(threads: list[int], at_most: float = 1.0) -> None:
+    """Waits until these threads, which Python has joined, have really ended.
+
+    Up to Python 3.12 joining does not wait for that. As they end they hold a lock of OpenCV's, and a child that was
+    forked meanwhile would wait for its copy for ever. Where the system does not say what threads there are, nothing is
+    waited for.
+    """
+    deadline = time.monotonic() + at_most
+    while any(os.path.exists(f"/proc/self/task/{thread}") for thread in threads) and time.monotonic() < deadline:
+        time.sleep(0.0002)

@@ -68,6 +68,11 @@ class OnnxNetwork:
         """What the file says of its network."""
         return self._opened().info
 
+    @property
+    def on_cpu(self) -> bool:
+        """Whether nothing but the CPU takes part."""
+        return self._opened().session.get_providers() == ["CPUExecutionProvider"]
+
     def run(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Landmarks (n, N, 3) in the unit frame, and volumes (n, D, H, W), of crops (n, S, S, 3) RGB.
 
