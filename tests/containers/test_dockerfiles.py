@@ -88,7 +88,7 @@ def test_the_image_for_use(tmp_path, examples):
     assert json.loads(last(path, "ENTRYPOINT")) == ["jvcr"]
     data = tmp_path / "data"
     shutil.copytree(examples, data / "photos")
-    command = ["jvcr", *"predict photos --out faces --json --plot".split()]
+    command = ["jvcr", *["predict", "photos", "--out", "faces", "--json", "--plot"]]
     done = subprocess.run(command, cwd=data, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "2 faces in 2 photographs" in done.stdout
