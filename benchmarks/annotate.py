@@ -45,19 +45,22 @@ def draw(folder, count):
 def annotated(engine, workers, folder, out):
     """Images a second, seconds until the first part, and the peak of this process's memory."""
     from jvcr.annotate.destination import Destination
-    from jvcr.annotate.engines import Options, annotate, annotate_on_ray
+    from jvcr.annotate.engines import annotate_on_cores, annotate_on_ray
     from jvcr.annotate.sources import Source
+    from jvcr.annotate.work import Options
 
     began, options, done = time.perf_counter(), Options(), []
     source, destination = Source(folder, IMAGES_PER_PART), Destination(out, IMAGES_PER_PART)
     destination.open({})
-    if engine == "local":
-        work = annotate(options.landmarker(workers), source.pieces(), destination)
-    else:
-        work = annotate_on_ray(options, list(source.pieces()), destination, workers)
-    for tally in work:
+
+    def tell(tally):
         if tally.images:
             done.append((time.perf_counter() - began, tally.images))
+
+    if engine == "local":
+        annotate_on_cores(options, source.pieces(), destination, workers, tell)
+    else:
+        annotate_on_ray(options, list(source.pieces()), destination, workers, tell)
     rate = sum(images for _, images in done[1:]) / (done[-1][0] - done[0][0])
     return {"images_per_second": rate, "first_part_s": done[0][0], "peak_bytes": peak_bytes()}
 
@@ -66,7 +69,7 @@ def looped(folder):
     """Images a second of calls of the landmarker, and faces a second of the network alone, on one thread."""
     import numpy as np
 
-    from jvcr.annotate.engines import Options
+    from jvcr.annotate.work import Options
 
     landmarker, paths = Options().landmarker(1), sorted(Path(folder).iterdir())[:200]
     landmarker(paths[0])

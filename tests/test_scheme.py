@@ -8,7 +8,7 @@ from jvcr.scheme import FACE66, FACE68, LandmarkScheme, load_scheme
 TOML = """
 name = "hand"
 points = 5
-interocular = [0, 1]
+normalizer = [0, 1]
 mirror_pairs = [[0, 1], [2, 4]]
 [groups]
 palm = { landmarks = [0, 1, 2], closed = true }
@@ -24,7 +24,7 @@ def hand(tmp_path):
 
 
 def test_a_scheme_of_ones_own(hand):
-    assert (hand.name, hand.num_landmarks, hand.interocular, hand.template) == ("hand", 5, (0, 1), None)
+    assert (hand.name, hand.num_landmarks, hand.normalizer, hand.template) == ("hand", 5, (0, 1), None)
     assert hand.mirror.tolist() == [1, 0, 4, 3, 2]
     assert hand.edges == ((0, 1), (1, 2), (3, 4), (2, 0))
     assert hand.names == ("palm_0", "palm_1", "palm_2", "thumb_0", "thumb_1")
@@ -113,7 +113,7 @@ def test_what_a_base_cannot_keep_is_left_out():
         mirror_pairs=((0, 1),),
         groups={"line": (0, 1), "all": (0, 2)},
         closed_groups=frozenset({"all"}),
-        interocular=(0, 2),
+        normalizer=(0, 2),
         derived={"middle": (0, 1)},
         base="two",
     )
@@ -148,7 +148,7 @@ def test_load_scheme_takes_a_name_or_a_path(tmp_path):
         ({"num_landmarks": 10**9}, "1 to 10000, got 1000000000"),
         ({"num_landmarks": 4}, r"\[4\] are not in 0..3"),
         ({"mirror_pairs": [[0, 1], [1, 2]]}, "two mirror_pairs"),
-        ({"interocular": [0, 7]}, r"\[7\]"),
+        ({"normalizer": [0, 7]}, r"\[7\]"),
         ({"template": {"points": [[0, 0, 0]]}}, "5 points of three"),
         ({"template": {"dots": []}}, "points"),
         ({"colour": "red"}, "no colour"),

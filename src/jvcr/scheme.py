@@ -29,10 +29,14 @@ class LandmarkScheme:
         mirror_pairs: index pairs that change places when the image is mirrored.
         groups: group name -> landmark indices in drawing order.
         closed_groups: names of the groups whose last landmark is joined to the first.
-        interocular: the two landmarks whose 3D distance normalises the ground truth error (GTE, section IV-C).
+        normalizer: the two landmarks whose 3D distance normalises the ground truth error (GTE, section IV-C): of a face
+            the outer eye corners.
         template: N points (x right, y down, z away from the camera, any unit) of an average object seen from
             the front, for its pose; None where there is none, and results then carry no angles.
         derived: name -> the landmarks whose mean it is. These are the last landmarks of the scheme, in this order.
+        depth: how deep the volume is over how wide: for faces 1, a cube. Of an object that reaches further along z than
+            1.25 times the longer side of its x-y box, landmarks would lie outside: ``jvcr data check`` says which
+            depth would hold all.
         base: name of the scheme of the landmarks before them; None where none are derived. Data labelled by that
             scheme can train and measure networks of this one.
 
@@ -46,12 +50,15 @@ class LandmarkScheme:
     mirror_pairs: tuple[tuple[int, int], ...] = ()
     groups: dict[str, tuple[int, ...]] = field(default_factory=dict)
     closed_groups: frozenset[str] = frozenset()
-    interocular: tuple[int, int] | None = None
+    normalizer: tuple[int, int] | None = None
     template: tuple[tuple[float, float, float], ...] | None = None
     derived: dict[str, tuple[int, ...]] = field(default_factory=dict)
     base: str | None = None
+    depth: float = 1.0
 
     def __post_init__(self) -> None:
+        if not 0.05 <= self.depth <= 20:
+            raise ValueError(f"scheme {self.name!r}: depth must be 0.05 to 20, got {self.depth}")
         if not 1 <= self.num_landmarks <= MOST_LANDMARKS:
             raise ValueError(
                 f"scheme {self.name!r}: num_landmarks must be 1 to {MOST_LANDMARKS}, got {self.num_landmarks}"
@@ -59,7 +66,7 @@ class LandmarkScheme:
         used = [i for pair in self.mirror_pairs for i in pair]
         if len(set(used)) != len(used):
             raise ValueError(f"scheme {self.name!r}: a landmark stands in two mirror_pairs")
-        indices = used + [i for g in self.groups.values() for i in g] + list(self.interocular or ())
+        indices = used + [i for g in self.groups.values() for i in g] + list(self.normalizer or ())
         wrong = sorted({i for i in indices if not 0 <= i < self.num_landmarks})
         if wrong:
             raise ValueError(f"scheme {self.name!r}: landmarks {wrong} are not in 0..{self.num_landmarks - 1}")
@@ -161,7 +168,7 @@ class LandmarkScheme:
             mirror_pairs=tuple(pair for pair in self.mirror_pairs if max(pair) < count),
             groups=groups,
             closed_groups=frozenset(name for name in groups if name in self.closed_groups),
-            interocular=self.interocular if max(self.interocular or (0,)) < count else None,
+            normalizer=self.normalizer if max(self.normalizer or (0,)) < count else None,
             template=None if self.template is None else self.template[:count],
             derived={},
             base=None,
@@ -181,9 +188,20 @@ class LandmarkScheme:
     def from_dict(cls, data: dict[str, Any]) -> LandmarkScheme:
         """A scheme from the content of such a file; the opposite of `to_dict`."""
         data = dict(data)
-        if "points" in data:  # its name in older files
-            data["num_landmarks"] = data.pop("points")
-        known = {"name", "num_landmarks", "mirror_pairs", "groups", "interocular", "template", "derived", "base"}
+        for older, name in (("points", "num_landmarks"), ("interocular", "normalizer")):  # names in older files
+            if older in data:
+                data[name] = data.pop(older)
+        known = {
+            "name",
+            "num_landmarks",
+            "mirror_pairs",
+            "groups",
+            "normalizer",
+            "template",
+            "derived",
+            "base",
+            "depth",
+        }
         if unknown := sorted(set(data) - known):
             raise ValueError(f"a landmark scheme has no {', '.join(unknown)}; it has {', '.join(sorted(known))}")
         try:
@@ -194,12 +212,13 @@ class LandmarkScheme:
                 mirror_pairs=tuple((int(a), int(b)) for a, b in data.get("mirror_pairs", ())),
                 groups={name: tuple(int(i) for i in g["landmarks"]) for name, g in groups.items()},
                 closed_groups=frozenset(name for name, g in groups.items() if g.get("closed", False)),
-                interocular=tuple(data["interocular"]) if data.get("interocular") else None,
+                normalizer=tuple(data["normalizer"]) if data.get("normalizer") else None,
                 template=tuple(tuple(float(v) for v in p) for p in template["points"])  # type: ignore[misc]
                 if template
                 else None,
                 derived={name: tuple(int(i) for i in sources) for name, sources in data.get("derived", {}).items()},
                 base=None if data.get("base") is None else str(data["base"]),
+                depth=float(data.get("depth", 1.0)),
             )
         except KeyError as error:
             raise ValueError(f"a landmark scheme needs the key {error}") from error
@@ -213,10 +232,12 @@ class LandmarkScheme:
             "num_landmarks": self.num_landmarks,
             "mirror_pairs": [list(p) for p in self.mirror_pairs],
             "groups": {n: {"landmarks": list(g), "closed": n in self.closed_groups} for n, g in self.groups.items()},
-            "interocular": list(self.interocular) if self.interocular else None,
+            "normalizer": list(self.normalizer) if self.normalizer else None,
             "template": {"points": [list(p) for p in self.template]} if self.template else None,
         }
-        if self.derived:  # only where there are any, so that versions which know of none read all other schemes
+        if self.depth != 1:  # so that versions which know of none of these read all other schemes
+            data["depth"] = self.depth
+        if self.derived:
             data |= {"derived": {name: list(sources) for name, sources in self.derived.items()}, "base": self.base}
         return data
 

@@ -20,9 +20,10 @@ import pytest
 import jvcr
 from jvcr import cli
 from jvcr.annotate.destination import MANIFEST, Destination
-from jvcr.annotate.engines import annotate as annotate_pieces
 from jvcr.annotate.sources import Source
 from jvcr.annotate.table import SCHEMA
+from jvcr.annotate.work import Tally
+from jvcr.annotate.work import annotate as annotate_pieces
 from jvcr.inference.detector import WholeImage
 from jvcr.inference.landmarker import Landmarker
 
@@ -31,10 +32,11 @@ from .conftest import png
 
 @pytest.fixture
 def run(tiny_weights, tmp_path):
-    """Runs it in this process and returns its exit code."""
+    """Runs it in this process, unless --workers says otherwise, and returns its exit code."""
 
     def call(*arguments):
         common = ["--out", str(tmp_path / "out"), "--weights", str(tiny_weights)]
+        common += [] if "--workers" in arguments else ["--workers", "1"]
         with pytest.raises(SystemExit) as leaving:
             cli.main(["annotate", *map(str, arguments), *common])
         return leaving.value.code
@@ -47,7 +49,7 @@ def rows(folder):
 
 
 def parts(folder):
-    return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.parquet")}
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("part-*.parquet")}
 
 
 def test_rows_are_what_the_landmarker_finds(run, tiny_weights, examples, tmp_path, capsys):
@@ -65,10 +67,11 @@ def test_rows_are_what_the_landmarker_finds(run, tiny_weights, examples, tmp_pat
     found = {row["image"]: row for row in table.to_pylist()}
     assert list(found) == ["astronaut.png", "black.png", "broken.jpg", "grace_hopper.jpg"]
     (face,) = Landmarker(tiny_weights, max_batch=1)(examples / "astronaut.png")
-    for name, value in face.to_dict().items():
-        if name in found["astronaut.png"]:
-            expected = np.array(value, np.float32)
-            np.testing.assert_array_equal(np.array(found["astronaut.png"][name], np.float32), expected)
+    for name in SCHEMA.names[4:-1]:
+        value = found["astronaut.png"][name]
+        assert (value is None) == (getattr(face, name) is None)
+        if value is not None:
+            np.testing.assert_array_equal(np.array(value, np.float32), np.array(getattr(face, name), np.float32))
     assert found["astronaut.png"]["face_index"] == 0
     assert (found["black.png"]["width"], found["black.png"]["face_index"]) == (48, None)
     assert "broken.jpg is not an image" in found["broken.jpg"]["error"]
@@ -222,8 +225,10 @@ def test_elsewhere(tiny_weights):
     landmarker = Landmarker(tiny_weights, threads=2, detector=WholeImage())
     source, destination = Source("memory://from", 2), Destination("memory://to", 2)
     destination.open({"format": 1})
-    assert sum(done.images for done in annotate_pieces(landmarker, source.pieces(), destination)) == 5
-    assert sum(done.before for done in annotate_pieces(landmarker, source.pieces(), destination)) == 5
+    for expected in ((5, 0), (0, 5)):
+        done = Tally()
+        annotate_pieces(landmarker, source.pieces(), destination, done.add)
+        assert (done.images, done.before, sorted(done.done)) == (*expected, [0, 1, 2])
     assert [path for path in fs.ls("/to", detail=False) if path.endswith(".parquet")] == [
         f"/to/part-{i:06d}-00000.parquet" for i in range(3)
     ]
@@ -231,23 +236,77 @@ def test_elsewhere(tiny_weights):
         destination.open({"format": 2})
 
 
+@pytest.mark.parametrize(("workers", "images"), [(2, 23), (3, 2), (4, 5)])
+def test_several_processes_make_the_same_rows(run, pictures, tmp_path, workers, images):
+    folder = pictures(images)
+    for path in sorted(folder.rglob("*.png"))[1:2]:
+        path.write_bytes(b"no image")
+    assert run(folder, "--detector", "none", "--images-per-part", 2) == 0
+    alone = rows((tmp_path / "out").rename(tmp_path / "alone"))
+    assert run(folder, "--detector", "none", "--images-per-part", 2, "--workers", workers) == 0
+    assert rows(tmp_path / "out") == alone
+    (tmp_path / "out" / "part-000000-00000.parquet").unlink()
+    assert run(folder, "--detector", "none", "--images-per-part", 2, "--workers", workers) == 0
+    assert rows(tmp_path / "out") == alone
+
+
+def test_what_goes_wrong_in_a_process_is_said(run, pictures, tmp_path, capsys):
+    assert run(pictures(9), "--detector", "none", "--images-per-part", 2) == 0
+    (tmp_path / "pictures" / "0" / "00000.png").rename(tmp_path / "pictures" / "2" / "99999.png")
+    assert run(tmp_path / "pictures", "--detector", "none", "--images-per-part", 2, "--workers", 2) == 1
+    assert "holds annotations of other images" in capsys.readouterr().err
+
+
+def children(process: int) -> list[int]:
+    """Numbers of its child processes."""
+    return [int(number) for number in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for the workers in /proc")
+@pytest.mark.parametrize("deaths", [3, 4])
+def test_lost_workers_are_replaced(pictures, command, tmp_path, deaths):
+    arguments = [str(pictures(900)), "--images-per-part", "10", "--workers", "2"]
+    killed, process = set(), subprocess.Popen([*command, *arguments], stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and len(killed) < deaths:
+        time.sleep(0.01)
+        if len(parts(tmp_path / "out")) > 5 * len(killed):
+            workers = [
+                number
+                for number in children(process.pid)
+                if b"spawn_main" in Path(f"/proc/{number}/cmdline").read_bytes() and number not in killed
+            ]
+            if workers:
+                os.kill(workers[-1], signal.SIGKILL)
+                killed.add(workers[-1])
+    _, errors = process.communicate(timeout=120)
+    assert len(killed) == deaths
+    if deaths == 4:
+        assert process.returncode == 1
+        assert "4 processes were lost, the last with the exit code -9" in errors
+    else:
+        assert process.returncode == 0, errors
+        found = [row["image"] for row in rows(tmp_path / "out")]
+        assert len(found) == len(set(found)) == 900
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs SIGKILL")
-@pytest.mark.parametrize("kind", ["folder", "tars"])
-def test_killed_at_25_random_moments(kind, pictures, tar, annotate, command, tmp_path):
+@pytest.mark.parametrize(("kind", "workers", "longest"), [("folder", "1", 1.5), ("tars", "2", 2.6)])
+def test_killed_at_25_random_moments(kind, workers, longest, pictures, tar, annotate, command, tmp_path):
     """Once for a folder and once for tars; each image is there once, and parts that were there stay untouched."""
     if kind == "folder":
         source = pictures(900)
     else:
         for i in range(10):
             source = tar(f"{i:02d}.tar", 90).parent
-    arguments, out, chance = [str(source), "--images-per-part", "10"], tmp_path / "out", random.Random(3)
-    killed = 0
+    arguments = [str(source), "--images-per-part", "10", "--workers", workers]
+    killed, out, chance = 0, tmp_path / "out", random.Random(3)
     while killed < 25:
         before = parts(out)
         process = subprocess.Popen([*command, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         try:
-            _, errors = process.communicate(timeout=chance.uniform(0.3, 1.6))
+            _, errors = process.communicate(timeout=chance.uniform(longest / 4, longest))
             assert process.returncode == 0, errors
             # It was quicker than the kill: some pieces are to do again.
             pieces = sorted({name[:11] for name in parts(out)})

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from jvcr.annotate.destination import Destination
-from jvcr.annotate.engines import annotate
 from jvcr.annotate.sources import Source
 from jvcr.annotate.table import COLUMNS_VERSION, SCHEMA
+from jvcr.annotate.work import Tally, annotate
 from jvcr.inference.detector import WholeImage
 from jvcr.inference.landmarker import Landmarker
 
@@ -28,13 +28,14 @@ def test_the_query_runs(tiny_weights, pictures, tmp_path, monkeypatch):
     landmarker = Landmarker(tiny_weights, threads=1, detector=WholeImage())
     source, destination = Source(str(tmp_path / "pictures"), 4), Destination(str(tmp_path / "faces"), 4)
     destination.open({})
-    faces = sum(done.faces for done in annotate(landmarker, source.pieces(), destination))
+    done = Tally()
+    annotate(landmarker, source.pieces(), destination, done.add)
     (query,) = re.findall(r"```python\n(.*?)```", PAGE, re.S)
     monkeypatch.chdir(tmp_path)
     values = {}
     exec(compile(query, "annotate.md", "exec"), values)
     assert [image for image, _ in values["unused"].fetchall()] == ["0/broken.png"]
     rows = duckdb.sql("SELECT image, yaw, points[31], list_avg(confidence) FROM 'faces/*.parquet'").fetchall()
-    assert sum(points is not None for _, _, points, _ in rows) == faces == 9
+    assert sum(points is not None for _, _, points, _ in rows) == done.faces == 9
     kept = [(image, points[0]) for image, yaw, points, mean in rows if points and abs(yaw) > 30 and mean > 0.4]
     assert [(row[0], row[3]) for row in values["turned"].fetchall()] == sorted(kept)

@@ -1,166 +1,147 @@
-"""What does the work: the cores of this machine, or a Ray cluster. Both write the same rows."""
+"""Many workers: processes of this machine, or actors of a Ray cluster. Both write the same rows."""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import logging
+import multiprocessing
 import os
 import pickle
+import signal
+import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from jvcr.annotate.destination import Destination
-from jvcr.annotate.sources import Item, Piece, SourceError
-from jvcr.annotate.table import rows_of, table_of
-from jvcr.inference.landmarker import Landmarker, Result
-from jvcr.inference.named import named_detector, providers_of
+from jvcr.annotate.sources import Piece
+from jvcr.annotate.work import Options, Tally, annotate
+
+MOST_DEATHS = 3
+"""Of workers, each of which is replaced; after one more the run ends."""
 
 
-@dataclass(frozen=True)
-class Options:
-    """How faces are found and landmarks made; the same on every machine of a run. See ``jvcr annotate``."""
+def annotate_on_cores(
+    options: Options,
+    pieces: Iterable[Piece],
+    destination: Destination,
+    workers: int,
+    tell: Callable[[Tally], object],
+) -> None:
+    """As `annotate`, by processes that take one piece after the other; where these are few, by threads in them, too.
 
-    weights: str = "compact"
-    detector: str | None = None
-    device: str = "cpu"
-    passes: int = 1
-    min_score: float | None = None
-    detect_size: int | None = None
-    min_face: float | None = None
+    The threads of one process would wait for each other wherever Python itself is at work. A process that is lost, as
+    for memory, is replaced, and the other takes its pieces.
 
-    def landmarker(self, threads: int | None = None) -> Landmarker:
-        """What does all that.
-
-        Raises:
-            FileNotFoundError, ImportError, ValueError: as `Landmarker` and `named_detector`.
-        """
-        # One face at a time: in batches, with which processors are no quicker, last digits go by the other images.
-        batch = 1 if self.device == "cpu" else 64
-        landmarker = Landmarker(
-            self.weights, threads, providers=providers_of(self.device), passes=self.passes, max_batch=batch
-        )
-        landmarker.detector = named_detector(
-            self.detector,
-            self.detect_size,
-            self.min_score,
-            landmarker.threads,
-            self.device,
-            self.min_face,
-            landmarker.scheme.is_face,
-        )
-        return landmarker
-
-
-@dataclass
-class Tally:
-    """What was done.
-
-    Attributes:
-        images: that were looked at, those with errors included.
-        before: images that another run has done.
-        faces: in those that were looked at.
-        empty: images without a face.
-        errors: images that cannot be used.
-        broken: what is wrong with files of many images that could not be read to their end.
-    """
-
-    images: int = 0
-    before: int = 0
-    faces: int = 0
-    empty: int = 0
-    errors: int = 0
-    broken: list[str] = field(default_factory=list)
-
-    def add(self, other: Tally) -> None:
-        """Adds another's."""
-        self.images += other.images
-        self.before += other.before
-        self.faces += other.faces
-        self.empty += other.empty
-        self.errors += other.errors
-        self.broken += other.broken
-
-
-@dataclass
-class _Part:
-    """A part that is being made: its images come ahead of their rows."""
-
-    piece: Piece
-    first: int
-    images: list[Item] = field(default_factory=list)
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    tally: Tally = field(default_factory=Tally)
-    closed: bool = False
-    complete: bool = False
-    broken: bool = False
-
-    def add(self, result: Result) -> None:
-        item = self.images[self.tally.images]
-        rows = rows_of(item.image, result, item.error)
-        failed = bool(rows[0].get("error"))
-        self.rows += rows
-        self.tally.images += 1
-        self.tally.errors += failed
-        self.tally.faces += len(result.faces)
-        self.tally.empty += not (failed or result.faces)
-
-
-def annotate(landmarker: Landmarker, pieces: Iterable[Piece], destination: Destination) -> Iterator[Tally]:
-    """Annotates what the destination lacks of the pieces, in bounded memory; says after each part what was done.
-
-    Images are read, and their faces found, by as many threads as the landmarker has, see `Landmarker.results`. A file
-    of many images that cannot be read any further is told of in ``broken``; its whole parts stay, and the next pieces
-    go on.
+    Args:
+        options: how.
+        pieces: the images.
+        destination: where to.
+        workers: how many images are worked on at once.
+        tell: is told after each part what was done.
 
     Raises:
-        OSError: a part cannot be written. Those before it stay.
-        ValueError: as `Destination.annotated`.
+        ChildProcessError: processes are lost again and again.
+        Exception: what a process raises; see `annotate`.
     """
-    begun: deque[_Part] = deque()
-    told: deque[Tally] = deque()
-
-    def contents() -> Iterator[Any]:
-        for piece in pieces:
-            first, ended = destination.annotated(piece)
-            told.append(Tally(before=first))
-            if ended:
-                continue
-            part = _Part(piece, first)
-            begun.append(part)
-            try:
-                for item in piece.read(first):
-                    if len(part.images) == destination.images_per_part:
-                        part.closed = True
-                        part = _Part(piece, part.first + len(part.images))
-                        begun.append(part)
-                    part.images.append(item)
-                    yield item.content
-                    if not isinstance(item.content, bytes):
+    first = list(itertools.islice(pieces, workers))
+    pieces, processes = itertools.chain(first, pieces), min(workers, len(first))
+    if processes <= 1 or options.device != "cpu":
+        annotate(options.landmarker(workers), pieces, destination, tell)
+        return
+    deaths, again = 0, deque[Piece]()
+    team = [_Worker.start(options, workers // processes, destination) for _ in range(processes)]
+    try:
+        while team:
+            for worker in team:
+                worker.feed(again, pieces)
+            for ready in wait([worker.connection for worker in team]):
+                worker = next(w for w in team if w.connection is ready)
+                try:
+                    message = worker.connection.recv()
+                except (EOFError, ConnectionError):
+                    team.remove(worker)
+                    if worker.end() == 0:
                         continue
-                    part.images[-1] = Item(item.image, b"", item.error)  # its bytes are not needed any more
-            except SourceError as error:
-                told.append(Tally(broken=[str(error)]))
-                part.broken = len(part.images) < destination.images_per_part
-            else:
-                part.complete = piece.most is None or part.first + len(part.images) < piece.most
-            part.closed = True
+                    deaths += 1
+                    if deaths > MOST_DEATHS:
+                        raise ChildProcessError(
+                            f"{deaths} processes were lost, the last with the exit code {worker.end()} (-9: killed, as "
+                            "for memory); the same command goes on, perhaps with fewer --workers"
+                        ) from None
+                    again += worker.pieces.values()
+                    team.append(_Worker.start(options, workers // processes, destination))
+                    continue
+                if isinstance(message, Exception):
+                    raise message
+                for number in message.done:
+                    del worker.pieces[number]
+                tell(message)
+    finally:
+        for worker in team:
+            worker.process.kill()
 
-    def finished() -> Iterator[Tally]:
-        while begun and begun[0].closed and begun[0].tally.images == len(begun[0].images):
-            part = begun.popleft()
-            if not part.broken:
-                names = [item.image for item in part.images]
-                destination.write(part.piece, part.first, names, table_of(part.rows), part.complete)
-                told.append(part.tally)
-        while told:
-            yield told.popleft()
 
-    for result in landmarker.results(contents(), on_error="yield"):
-        current = next(part for part in begun if part.tally.images < len(part.images))
-        current.add(result)
-        yield from finished()
-    yield from finished()
+@dataclass
+class _Worker:
+    """A process of this machine.
+
+    Attributes:
+        process: it.
+        connection: takes pieces to it, and brings what it has done.
+        pieces: those that it has and has not done, by their number.
+        full: whether it has been told that there are no more.
+    """
+
+    process: Any
+    connection: Connection
+    pieces: dict[int, Piece] = field(default_factory=dict)
+    full: bool = False
+
+    @classmethod
+    def start(cls, options: Options, threads: int, destination: Destination) -> _Worker:
+        """A new one."""
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_work, args=(options, threads, destination, theirs), daemon=True)
+        process.start()
+        theirs.close()
+        return cls(process, ours)
+
+    def feed(self, again: deque[Piece], pieces: Iterator[Piece]) -> None:
+        """Gives it two pieces: it asks for the second before it says that the first is done."""
+        with contextlib.suppress(ConnectionError):  # it has ended, and its end of the connection says so
+            while not self.full and len(self.pieces) < 2:
+                piece = again.popleft() if again else next(pieces, None)
+                if piece is None:
+                    self.full = True
+                else:
+                    self.pieces[piece.number] = piece
+                self.connection.send(piece)
+
+    def end(self) -> int | None:
+        """The exit code of a process that has closed its connection."""
+        self.process.join(10)
+        return self.process.exitcode
+
+
+def _work(options: Options, threads: int, destination: Destination, connection: Connection) -> None:
+    """The life of such a process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        annotate(options.landmarker(threads), iter(connection.recv, None), destination, connection.send)
+    except Exception as error:
+        connection.send(error)
+
+
+def _end_with_parent() -> None:
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os._exit(1)
 
 
 _RAY_ENVIRONMENT = {
@@ -181,14 +162,17 @@ class _Actor:
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         tally = Tally()
         for pickled in batch["piece"]:
-            for done in annotate(self.landmarker, [pickle.loads(pickled)], self.destination):
-                tally.add(done)
+            annotate(self.landmarker, [pickle.loads(pickled)], self.destination, tally.add)
         return {"tally": [pickle.dumps(asdict(tally))]}
 
 
 def annotate_on_ray(
-    options: Options, pieces: Sequence[Piece], destination: Destination, workers: int | None = None
-) -> Iterator[Tally]:
+    options: Options,
+    pieces: Sequence[Piece],
+    destination: Destination,
+    workers: int | None,
+    tell: Callable[[Tally], object],
+) -> None:
     """As `annotate`, on the Ray cluster that ``RAY_ADDRESS`` names, or on one of this machine's cores.
 
     Each worker is an actor that takes a piece at a time; Ray starts another where one is lost, and gives it that piece.
@@ -198,6 +182,7 @@ def annotate_on_ray(
         pieces: the images.
         destination: a folder that all machines see under this name.
         workers: how many; None is one for each core of the cluster (for each GPU, where they run on one).
+        tell: is told after each piece what was done.
 
     Raises:
         ImportError: Ray is not installed.
@@ -227,7 +212,7 @@ def annotate_on_ray(
             num_gpus=1 if device == "GPU" else None,
         )
         for row in dataset.iter_rows():
-            yield Tally(**pickle.loads(row["tally"]))
+            tell(Tally(**pickle.loads(row["tally"])))
     finally:
         if ours:
             ray.shutdown()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
+from jvcr.inference.face import Face
 from jvcr.inference.landmarker import Result
 
 COLUMNS_VERSION = 1
@@ -33,7 +36,7 @@ SCHEMA = pa.schema(
         pa.field("error", pa.string()),
     ]
 )
-"""The columns. Those from ``box`` on hold what `jvcr.Face.to_dict` gives, and docs/annotate.md says what they mean.
+"""The columns. Those from ``box`` on are `jvcr.Face`'s, and docs/annotate.md says what they mean.
 
 ``face_index`` counts the faces of an image from 0, the most certain first. An image without a face has one row with
 null there, and so has one that cannot be used, whose ``error`` says why.
@@ -42,26 +45,59 @@ null there, and so has one that cannot be used, whose ``error`` says why.
 _OF_A_FACE = [name for name in SCHEMA.names if name not in ("image", "width", "height", "face_index", "error")]
 
 
-def rows_of(image: str, result: Result, error: str = "") -> list[dict[str, Any]]:
-    """The rows of an image.
+@dataclass
+class Rows:
+    """The rows of some images, in their order."""
 
-    Args:
-        image: what it is called.
-        result: what became of it.
-        error: why there was no image to look at; empty if there was.
-    """
-    error = error or ("" if result.error is None else str(result.error))
-    if error:
-        return [{"image": image, "error": error}]
-    width, height = result.size
-    whole = {"image": image, "width": width, "height": height}
-    rows = []
-    for index, face in enumerate(result.faces):
-        values = face.to_dict()
-        rows.append({**whole, "face_index": index, **{name: values.get(name) for name in _OF_A_FACE}})
-    return rows or [whole]
+    images: list[str] = field(default_factory=list)
+    sizes: list[tuple[int, int] | None] = field(default_factory=list)
+    faces: list[tuple[int, Face] | None] = field(default_factory=list)
+    errors: list[str | None] = field(default_factory=list)
+
+    def add(self, image: str, result: Result, error: str = "") -> bool:
+        """Adds an image's.
+
+        Args:
+            image: what it is called.
+            result: what became of it.
+            error: why there was no image to look at; empty if there was.
+
+        Returns:
+            Whether it could be used.
+        """
+        error = error or ("" if result.error is None else str(result.error))
+        found: list[tuple[int, Face] | None] = [] if error else [*enumerate(result.faces)]
+        for face in found or [None]:
+            self.images.append(image)
+            self.sizes.append(None if error else result.size)
+            self.faces.append(face)
+            self.errors.append(error or None)
+        return not error
+
+    def table(self) -> pa.Table:
+        """The rows as a table of `SCHEMA`."""
+        columns: dict[str, Any] = {
+            "image": self.images,
+            "width": [None if size is None else size[0] for size in self.sizes],
+            "height": [None if size is None else size[1] for size in self.sizes],
+            "face_index": [None if face is None else face[0] for face in self.faces],
+            "error": self.errors,
+        }
+        for name in _OF_A_FACE:
+            columns[name] = [None if face is None else getattr(face[1], name) for face in self.faces]
+        return pa.table([_column(columns[name], SCHEMA.field(name).type) for name in SCHEMA.names], schema=SCHEMA)
 
 
-def table_of(rows: list[dict[str, Any]]) -> pa.Table:
-    """The rows as a table; what they lack is null."""
-    return pa.Table.from_pylist(rows, SCHEMA)
+def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
+    """Values of a type: of lists the numbers of all rows at once, which takes a tenth of the time of one by one."""
+    if not pa.types.is_list(kind):
+        return pa.array(values, kind)
+    known = [np.asarray(value, np.float32) for value in values if value is not None]
+    numbers = np.concatenate([value.ravel() for value in known] or [np.zeros(0, np.float32)])
+    inner = pa.array(numbers, pa.float32())
+    if pa.types.is_list(kind.value_type):
+        inner = pa.ListArray.from_arrays(np.arange(0, len(numbers) + 1, 3, dtype=np.int32), inner)
+    rows = iter(known)
+    lengths = [0 if value is None else len(next(rows)) for value in values]
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    return pa.ListArray.from_arrays(offsets, inner, mask=pa.array([value is None for value in values], pa.bool_()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,8 +15,8 @@ from jvcr.cli.progress import count, counting
 
 if TYPE_CHECKING:
     from jvcr.annotate.destination import Destination
-    from jvcr.annotate.engines import Options, Tally
     from jvcr.annotate.sources import Source
+    from jvcr.annotate.work import Options, Tally
 
 
 def annotate(
@@ -83,8 +83,8 @@ def annotate(
         Larger images are reduced to this longer side, in pixels, to look for faces: 2560 by default, from 320 on.
     """
     from jvcr.annotate.destination import Destination
-    from jvcr.annotate.engines import Options, Tally
     from jvcr.annotate.sources import Source, total
+    from jvcr.annotate.work import Options, Tally
     from jvcr.cli.terminal import console, printable
 
     share = _shard(shard)
@@ -96,22 +96,25 @@ def annotate(
     destination = Destination(out, images_per_part)
 
     errors, began, done = console(stderr=True), time.monotonic(), Tally()
-    work = _work(engine, options, images, share, limit, workers, destination)
     with counting("images", lambda: total(images.pieces(share, limit)), True, errors, speed=True) as advance:
+
+        def tell(tally: Tally) -> None:
+            done.add(tally)
+            advance(tally.images + tally.before)
+            for fault in tally.broken:
+                errors.print(f"jvcr: {printable(fault, kept='')}", soft_wrap=True)
+
         try:
-            for part in work:
-                done.add(part)
-                advance(part.images + part.before)
-                for fault in part.broken:
-                    errors.print(f"jvcr: {printable(fault, kept='')}", soft_wrap=True)
+            _run(engine, options, images, share, limit, workers, destination, tell)
         except KeyboardInterrupt:
-            errors.print(f"jvcr: interrupted; the same command goes on after {_before(done)}", soft_wrap=True)
+            after = count(done.images + done.before, "image")
+            errors.print(f"jvcr: interrupted; the same command goes on after {after}", soft_wrap=True)
             return 130
     print(_summary(done, time.monotonic() - began, out))
     return 1 if done.broken else 0
 
 
-def _work(
+def _run(
     engine: str,
     options: Options,
     images: Source,
@@ -119,18 +122,20 @@ def _work(
     limit: int | None,
     workers: int | None,
     destination: Destination,
-) -> Iterator[Tally]:
-    from jvcr.annotate.engines import annotate, annotate_on_ray
+    tell: Callable[[Tally], object],
+) -> None:
+    from jvcr.annotate.engines import annotate_on_cores, annotate_on_ray
+    from jvcr.inference.session import available_cores
 
-    # Made here for either engine, so that what is wrong with the options is said before anything is written.
-    landmarker = options.landmarker(workers if engine == "local" else 1)
+    options.landmarker(1)  # what is wrong with the options is said before anything is written
     first = next(images.pieces(share, limit), None)
     destination.open(_manifest(options, images, destination))
     if first is None:
-        return iter(())
+        return
     if engine == "local":
-        return annotate(landmarker, images.pieces(share, limit), destination)
-    return annotate_on_ray(options, list(images.pieces(share, limit)), destination, workers)
+        annotate_on_cores(options, images.pieces(share, limit), destination, workers or available_cores(), tell)
+    else:
+        annotate_on_ray(options, list(images.pieces(share, limit)), destination, workers, tell)
 
 
 def _manifest(options: Options, images: Source, destination: Destination) -> dict[str, Any]:
@@ -163,10 +168,6 @@ def _shard(text: str) -> tuple[int, int]:
     if not 1 <= number <= of:
         raise ValueError(f"--shard must be a share such as 3/8, from 1/8 to 8/8, got {text}")
     return number - 1, of
-
-
-def _before(done: Tally) -> str:
-    return count(done.images + done.before, "image")
 
 
 def _summary(done: Tally, seconds: float, out: str) -> str:

@@ -117,6 +117,9 @@ def describe(folder: Path, report: DatasetCheck) -> list[str]:
         f"  {band:>8} {count:>7,} {'#' * round(40 * count / widest)}".rstrip() for band, count in report.yaw.items()
     ]
     lines.append(f"landmarks outside of the image: {report.outside:,} faces have at least one")
+    if report.beyond_depth:
+        remedy = f"with depth = {report.depth_needed:g} in the scheme none would"
+        lines.append(f"in front of or behind the volume: {report.beyond_depth:,} faces have a landmark; {remedy}")
     lines += report.notes
     if report.problems:
         lines.append(f"left out: {len(report.problems):,}")

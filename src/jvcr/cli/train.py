@@ -155,6 +155,6 @@ def validation_metrics(scheme: LandmarkScheme) -> Metrics:
     from jvcr.evaluation.metrics import gte, nme_2d
 
     metrics: dict[str, Any] = {"nme": lambda predicted, truth: 100 * nme_2d(predicted, truth)}
-    if (corners := scheme.interocular) is not None:
+    if (corners := scheme.normalizer) is not None:
         metrics["gte"] = lambda predicted, truth: 100 * gte(predicted, truth, corners)
     return metrics

@@ -89,7 +89,7 @@ def make_example(
         The crop (size, size, 3) uint8 RGB; and in its unit frame the landmarks (N, 3) float32 and the labels by hand
         (N, 2) float32, NaN where there are none.
     """
-    crop = Crop.around_landmarks(points_px, rule=rule)
+    crop = Crop.around_landmarks(points_px, rule=rule, depth=scheme.depth)
     if settings is not None:
         crop = augmented_crop(crop, settings, rng)
     points = crop.to_unit(points_px).astype(np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jvcr.data.dataset import LandmarkDataset
+from jvcr.geometry.crop import TRAINING_MARGIN
 from jvcr.geometry.pose import rotations_and_scales
 
 YAW_EDGES = (0, 15, 30, 45, 60, 75, 90)
@@ -50,6 +52,8 @@ class DatasetCheck:
     face_sizes: tuple[float, ...]  # 0, 5, 50, 95, 100 % quantiles of the square root of the landmarks' box, pixels
     yaw: dict[str, int]  # band of |yaw|, or "unknown" -> faces
     outside: int  # faces with a landmark outside of their image
+    beyond_depth: int  # faces with a landmark in front of or behind the volume
+    depth_needed: float  # smallest depth of the scheme with which no face has one
     findings: tuple[Finding, ...]
     problems: tuple[str, ...]  # what the reader left out
     notes: tuple[str, ...]
@@ -101,6 +105,7 @@ def check_dataset(dataset: LandmarkDataset, advance: Callable[[int], object] | N
     for i, text in _odd_shapes(dataset.points_px):
         add(i, "odd shape", text)
     box = np.ptp(dataset.points_px[..., :2].astype(np.float64), axis=1)
+    depths = np.ptp(dataset.points_px[..., 2].astype(np.float64), axis=1) / (TRAINING_MARGIN * box.max(axis=1))
     quantiles = np.quantile(np.sqrt(box[:, 0] * box[:, 1]), (0, 0.05, 0.5, 0.95, 1))
     return DatasetCheck(
         faces=len(dataset),
@@ -113,6 +118,8 @@ def check_dataset(dataset: LandmarkDataset, advance: Callable[[int], object] | N
         face_sizes=tuple(round(float(q), 2) for q in quantiles),
         yaw=_yaw_histogram(dataset.yaw_deg),
         outside=outside,
+        beyond_depth=int((depths > dataset.scheme.depth).sum()),
+        depth_needed=math.ceil(100 * float(depths.max())) / 100,
         findings=tuple(findings),
         problems=dataset.problems,
         notes=dataset.notes,

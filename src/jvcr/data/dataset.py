@@ -114,8 +114,8 @@ class LandmarkDataset:
         flat = np.ptp(points[..., :2], axis=1).min(axis=1) <= 0
         for i in np.flatnonzero(flat & finite).tolist():
             wrong[i] = "landmarks without extent: all in one row, column or spot"
-        if self.scheme.interocular is not None:
-            a, b = self.scheme.interocular
+        if self.scheme.normalizer is not None:
+            a, b = self.scheme.normalizer
             same = (points[:, a] == points[:, b]).all(axis=1)
             for i in np.flatnonzero(same & finite & ~flat).tolist():
                 wrong[i] = f"the eye corners, landmarks {a} and {b}, lie on one spot"

@@ -54,6 +54,19 @@ class GroundTruthError:
 
 
 @dataclass(frozen=True)
+class CorrectKeypoints:
+    """Share of all landmarks, 0 to 1, that are off by at most so much of sqrt(width * height) of the true box.
+
+    All landmarks of objects that were not detected count as wrong. Keys are percent: `pck`.
+    """
+
+    image: dict[str, float]
+    """By the distance in x and y."""
+    space: dict[str, float] | None
+    """By the distance in three dimensions, mean depth aligned; None where the annotation has no depth of its own."""
+
+
+@dataclass(frozen=True)
 class CrossViewError:
     """The prediction moved by the best similarity onto the truth of another view of the same face (Table II)."""
 
@@ -162,6 +175,10 @@ class Summary:
     without eye corners in the scheme."""
     gte: GroundTruthError
     """Ground truth error: `gte` and `gte_similarity`."""
+    mpjpe: float | None
+    """Mean 3D distance, mean depth aligned, pixels: `mpjpe`. None where the annotation has no depth of its own."""
+    pck: CorrectKeypoints
+    """Percentage of correct keypoints, as shares: the measure of body and hand pose."""
     cvgtce: CrossViewError | None
     """Cross view ground truth consistency error: `cvgtce`. None where the data set names no views."""
     percentiles: ErrorPercentiles

@@ -5,7 +5,7 @@ the camera. Where nothing else is said,
 
 - ``pred`` and ``truth`` are (F, N, 3), or (F, N, 2) for errors in the image plane, landmarks of one shape;
 - the result is (F,) errors, NaN where the prediction is NaN;
-- ``interocular`` are the landmarks of the outer eye corners;
+- ``normalizer`` are the two landmarks whose distance normalises: of a face the outer eye corners;
 - a ValueError says that the shapes differ or are none of these, or of which faces the length that normalises is 0.
 """
 
@@ -56,23 +56,55 @@ def nme_3d(pred: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
     return np.linalg.norm(_z_aligned(p - t), axis=-1).mean(axis=1) / box_size(t)
 
 
-def nme_interocular(pred: ArrayLike, truth: ArrayLike, interocular: tuple[int, int] = (36, 45)) -> NDArray[np.float64]:
+def mpjpe(pred: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
+    """Mean per joint position error of each object: the mean 3D distance, mean z moved to the truth's, in pixels.
+
+    The measure of human and hand pose (Ionescu et al., 2014), there in millimetres and with one joint at the origin.
+
+    Example:
+        >>> truth = np.array([[[0, 0, 0], [6, 0, 8]]])
+        >>> mpjpe(truth + [3, 4, 7], truth)
+        array([5.])
+    """
+    p, t = _faces(pred, truth, (3,))
+    return np.linalg.norm(_z_aligned(p - t), axis=-1).mean(axis=1)
+
+
+def pck(pred: ArrayLike, truth: ArrayLike, threshold: float) -> NDArray[np.float64]:
+    """Share of each object's landmarks that are off by at most a share of its size: correct keypoints.
+
+    Distance in x and y for landmarks (F, N, 2), in three dimensions with mean z aligned for (F, N, 3); the size is
+    sqrt(width * height) of the true landmarks' box, as in the NME (Yang and Ramanan, 2013, take the longer side). NaN
+    where the prediction is NaN.
+
+    Example:
+        >>> square = np.array([[[0, 0], [10, 0], [10, 10], [0, 10]]])
+        >>> pck(square + [[0, 0.5], [0, 0], [3, 4], [0, 1]], square, 0.1)
+        array([0.75])
+    """
+    p, t = _faces(pred, truth, (2, 3))
+    error = _z_aligned(p - t) if t.shape[-1] == 3 else p - t
+    errors = np.linalg.norm(error, axis=-1) / box_size(t)[:, None]
+    return np.where(np.isfinite(errors).all(axis=1), (errors <= threshold).mean(axis=1), np.nan)
+
+
+def nme_interocular(pred: ArrayLike, truth: ArrayLike, normalizer: tuple[int, int] = (36, 45)) -> NDArray[np.float64]:
     """2D normalised mean error, over the outer eye corners' distance in the image (300-W); of little use in profiles.
 
     Example:
         >>> truth = np.array([[[0, 0, 5], [6, 8, 90]]])
-        >>> nme_interocular(truth + [3, 4, 7], truth, interocular=(0, 1))
+        >>> nme_interocular(truth + [3, 4, 7], truth, normalizer=(0, 1))
         array([0.5])
     """
     p, t = _faces(pred, truth, (2, 3))
-    a, b = interocular
+    a, b = normalizer
     scale = np.linalg.norm(t[:, a, :2] - t[:, b, :2], axis=-1)
     _refuse_zero(scale, f"the true landmarks {a} and {b} lie on one spot of the image, and their distance normalises")
     return np.linalg.norm(p[..., :2] - t[..., :2], axis=-1).mean(axis=1) / scale
 
 
 def gte(
-    pred: ArrayLike, truth: ArrayLike, interocular: tuple[int, int] = (36, 45), align_z: bool = True
+    pred: ArrayLike, truth: ArrayLike, normalizer: tuple[int, int] = (36, 45), align_z: bool = True
 ) -> NDArray[np.float64]:
     """Ground truth error of each face in three dimensions (section IV-C, the measure of the 3DFAW challenge).
 
@@ -81,11 +113,11 @@ def gte(
 
     Example:
         >>> truth = np.array([[[0, 0, 0], [6, 0, 8]]])
-        >>> gte(truth + [0, 1, 7], truth, interocular=(0, 1))
+        >>> gte(truth + [0, 1, 7], truth, normalizer=(0, 1))
         array([0.1])
     """
     p, t = _faces(pred, truth, (3,))
-    a, b = interocular
+    a, b = normalizer
     scale = np.linalg.norm(t[:, a] - t[:, b], axis=-1)
     _refuse_zero(scale, f"the true landmarks {a} and {b}, whose distance normalises the error, lie on one spot")
     error = _z_aligned(p - t) if align_z else p - t
@@ -106,9 +138,9 @@ def similarity_aligned(source: ArrayLike, target: ArrayLike) -> NDArray[np.float
     return scale[:, None, None] * (da @ rotation.swapaxes(1, 2)) + mean_b
 
 
-def gte_similarity(pred: ArrayLike, truth: ArrayLike, interocular: tuple[int, int] = (36, 45)) -> NDArray[np.float64]:
+def gte_similarity(pred: ArrayLike, truth: ArrayLike, normalizer: tuple[int, int] = (36, 45)) -> NDArray[np.float64]:
     """`gte` after each prediction was moved onto the truth by the best similarity: the error of shape alone."""
-    return gte(similarity_aligned(pred, truth), truth, interocular, align_z=False)
+    return gte(similarity_aligned(pred, truth), truth, normalizer, align_z=False)
 
 
 def view_pairs(subjects: ArrayLike) -> NDArray[np.intp]:
@@ -131,7 +163,7 @@ def view_pairs(subjects: ArrayLike) -> NDArray[np.intp]:
 
 
 def cvgtce(
-    pred: ArrayLike, truth: ArrayLike, pairs: ArrayLike, interocular: tuple[int, int] = (36, 45)
+    pred: ArrayLike, truth: ArrayLike, pairs: ArrayLike, normalizer: tuple[int, int] = (36, 45)
 ) -> NDArray[np.float64]:
     """(P,) cross view ground truth consistency error of pairs of views (section IV-C, the 3DFAW challenge's).
 
@@ -145,7 +177,7 @@ def cvgtce(
     if views.ndim != 2 or views.shape[1] != 2:
         raise ValueError(f"pairs must have the shape (P, 2), a prediction's and a truth's index, got {views.shape}")
     views = views.astype(np.intp)
-    return gte_similarity(p[views[:, 0]], t[views[:, 1]], interocular)
+    return gte_similarity(p[views[:, 0]], t[views[:, 1]], normalizer)
 
 
 def ced_curve(errors: ArrayLike, at: ArrayLike) -> NDArray[np.float64]:

@@ -87,7 +87,7 @@ def figures_table(summary: Summary) -> Table:
 
 def figure_rows(summary: Summary) -> list[list[Row]]:
     """The rows of `figures_table` by subject; figures that are not known are left out."""
-    of = (_nme_rows, _gte_rows, _pose_rows, _confidence_rows, _aperture_rows, _hand_rows)
+    of = (_nme_rows, _gte_rows, _keypoint_rows, _pose_rows, _confidence_rows, _aperture_rows, _hand_rows)
     return [rows for make in of if (rows := make(summary))]
 
 
@@ -118,7 +118,7 @@ def _gte_rows(summary: Summary) -> list[Row]:
     gte, cross = summary.gte, summary.cvgtce
     rows: list[Row] = []
     if gte.aligned_z is not None:
-        how = "x, y and z, mean z aligned, over the outer eye corners' 3D distance; [95 % interval]"
+        how = "x, y and z, mean z aligned, over the 3D distance of the scheme's normalizer; [95 % interval]"
         rows.append(("GTE", f"{with_interval(gte.aligned_z, gte.interval)} %", how))
         both = f"{figure(gte.raw)} / {figure(gte.similarity)} %"
         rows.append(("GTE, unaligned / similarity", both, "z as it stands; after the best scale, rotation and shift"))
@@ -126,6 +126,20 @@ def _gte_rows(summary: Summary) -> list[Row]:
         how = f"best similarity onto the truth of another view ({cross.pairs} pairs)"
         rows.append(("CVGTCE", f"{cross.mean:.2f} %", how))
     return rows + _distribution_rows("GTE", summary.percentiles.gte, summary.ced.gte)
+
+
+def _keypoint_rows(summary: Summary) -> list[Row]:
+    def shown(shares: dict[str, float]) -> str:
+        return " / ".join(f"{100 * shares[at]:.1f}" for at in ("5", "10")) + " %"
+
+    if not summary.detected:
+        return []
+    rows = [("PCK at 5 / 10 %", shown(summary.pck.image), "landmarks off by at most so much of the box, in x and y")]
+    if summary.pck.space is not None:
+        rows.append(("PCK in 3D at 5 / 10 %", shown(summary.pck.space), "the same in x, y and z, mean z aligned"))
+    if summary.mpjpe is not None:
+        rows.append(("MPJPE", f"{summary.mpjpe:.2f} px", "x, y and z, mean z aligned, pixels of the images"))
+    return rows
 
 
 def _pose_rows(summary: Summary) -> list[Row]:

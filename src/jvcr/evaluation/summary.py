@@ -13,6 +13,7 @@ from jvcr.evaluation.figures import (
     AllDetectionCounts,
     BandedError,
     Confidence,
+    CorrectKeypoints,
     CrossViewError,
     DetectionCount,
     DetectionCounts,
@@ -39,9 +40,11 @@ from jvcr.evaluation.metrics import (
     gte_similarity,
     head_pose_mae,
     landmark_errors,
+    mpjpe,
     nme_2d,
     nme_3d,
     nme_interocular,
+    pck,
     view_pairs,
     yaw_bins,
 )
@@ -57,6 +60,9 @@ Metric: TypeAlias = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray
 THRESHOLDS = {"nme": (7.0,), "nme_interocular": (8.0, 10.0), "gte": (10.0,)}
 """Where failure rate and area under the CED curve are taken, percent: the customary ones, and for the GTE, which has
 none, a third more than the published mean of Table III."""
+
+PCK_PERCENT = (2.5, 5, 10, 20)
+"""Of the size of an object, where correct keypoints are counted."""
 
 CED_STEPS = 50
 """Steps of the CED curves in a summary, from 0 to the threshold that is largest."""
@@ -88,6 +94,8 @@ def summarise(dataset: LandmarkDataset, predictions: Predictions) -> Summary:
         nme_3d=banded(face_errors(dataset, predictions, nme_3d)) if dataset.has_depth else None,
         nme_interocular=None if interocular is None else banded(interocular),
         gte=_ground_truth_error(dataset, predictions, gte_aligned, units),
+        mpjpe=_mean(face_errors(dataset, predictions, mpjpe)) if dataset.has_depth else None,
+        pck=_correct_keypoints(dataset, predictions),
         cvgtce=_cross_view_error(dataset, predictions),
         percentiles=ErrorPercentiles(_percentiles(nme), _percentiles(gte_aligned)),
         ced=Distributions(
@@ -137,7 +145,7 @@ def each_landmark(dataset: LandmarkDataset, predictions: Predictions) -> NDArray
 
 def gte_errors(dataset: LandmarkDataset, predictions: Predictions) -> NDArray[np.float64] | None:
     """(F,) `gte` of each face, mean depth aligned; None without eye corners in the scheme or depth in the labels."""
-    corners = dataset.scheme.interocular
+    corners = dataset.scheme.normalizer
     if corners is None or not dataset.has_depth:
         return None
     return face_errors(dataset, predictions, lambda p, t: gte(p, t, corners))
@@ -204,7 +212,7 @@ def _count(detected: NDArray[np.bool_]) -> DetectionCount:
 def _ground_truth_error(
     dataset: LandmarkDataset, predictions: Predictions, aligned: NDArray[np.float64] | None, units: Names
 ) -> GroundTruthError:
-    detected, corners = predictions.detected, dataset.scheme.interocular
+    detected, corners = predictions.detected, dataset.scheme.normalizer
     if aligned is None or corners is None or not detected.any():
         return GroundTruthError(None, None, None, None)
     pred, truth = predictions.points_px[detected], dataset.points_px[detected]
@@ -218,7 +226,7 @@ def _ground_truth_error(
 
 
 def _cross_view_error(dataset: LandmarkDataset, predictions: Predictions) -> CrossViewError | None:
-    if dataset.subjects is None or dataset.scheme.interocular is None or not dataset.has_depth:
+    if dataset.subjects is None or dataset.scheme.normalizer is None or not dataset.has_depth:
         return None
     pairs = view_pairs(dataset.subjects)
     pairs = pairs[predictions.detected[pairs[:, 0]]]
@@ -226,16 +234,29 @@ def _cross_view_error(dataset: LandmarkDataset, predictions: Predictions) -> Cro
         return None
     # In blocks: a subject of many views has very many pairs.
     sums = [
-        cvgtce(predictions.points_px, dataset.points_px, block, dataset.scheme.interocular).sum()
+        cvgtce(predictions.points_px, dataset.points_px, block, dataset.scheme.normalizer).sum()
         for block in np.array_split(pairs, len(pairs) // _PAIRS_AT_ONCE + 1)
     ]
     return CrossViewError(float(100 * np.sum(sums) / len(pairs)), len(pairs))
 
 
+def _mean(errors: NDArray[np.float64]) -> float | None:
+    return float(np.nanmean(errors)) if np.isfinite(errors).any() else None
+
+
+def _correct_keypoints(dataset: LandmarkDataset, predictions: Predictions) -> CorrectKeypoints:
+    def shares(axes: int) -> dict[str, float]:
+        truth, found = dataset.points_px[..., :axes], predictions.points_px[..., :axes]
+        of = {f"{at:g}": pck(found, truth, at / 100) for at in PCK_PERCENT}
+        return {at: float(np.nan_to_num(each).mean()) if len(each) else 0.0 for at, each in of.items()}
+
+    return CorrectKeypoints(shares(2), shares(3) if dataset.has_depth else None)
+
+
 def _interocular_errors(dataset: LandmarkDataset, predictions: Predictions) -> NDArray[np.float64] | None:
     """(F,) `nme_interocular`; None for a scheme without eye corners, or if those of a face lie one behind the other."""
-    corners = dataset.scheme.interocular
-    if corners is None:
+    corners = dataset.scheme.normalizer
+    if corners is None or not dataset.scheme.is_face:
         return None
     a, b = (dataset.points_px[:, i, :2] for i in corners)
     if not (a != b).any(axis=1).all():

@@ -55,23 +55,32 @@ class Crop:
         side: edge length of the cube, pixels of the image; positive.
         angle_deg: in-plane turn of the cube, degrees; positive turns its x axis towards its y axis, which is
             clockwise as seen on a screen. A face that leans clockwise by this angle stands upright in the crop.
+        mirror: whether x is reflected.
+        depth: edge length along z over ``side``: `jvcr.LandmarkScheme.depth`. Other than 1 it makes the cube a cuboid.
     """
 
     center: tuple[float, float, float]
     side: float
     angle_deg: float = 0.0
     mirror: bool = False
+    depth: float = 1.0
 
     def __post_init__(self) -> None:
-        values = (*self.center, self.side, self.angle_deg)
-        if len(self.center) != 3 or not all(math.isfinite(v) for v in values) or self.side <= 0:
+        values = (*self.center, self.side, self.angle_deg, self.depth)
+        if len(self.center) != 3 or not all(map(math.isfinite, values)) or min(self.side, self.depth) <= 0:
             raise ValueError(
-                "Crop needs a centre of three finite numbers, a finite angle and a side > 0, "
-                f"got center={self.center}, side={self.side}, angle_deg={self.angle_deg}"
+                "Crop needs a centre of three finite numbers, a finite angle, and side > 0 and depth > 0, "
+                f"got center={self.center}, side={self.side}, angle_deg={self.angle_deg}, depth={self.depth}"
             )
 
     @classmethod
-    def around_landmarks(cls, points_px: ArrayLike, margin: float = TRAINING_MARGIN, rule: CropRule = "longer") -> Crop:
+    def around_landmarks(
+        cls,
+        points_px: ArrayLike,
+        margin: float = TRAINING_MARGIN,
+        rule: CropRule = "longer",
+        depth: float = 1.0,
+    ) -> Crop:
         """The cube the networks are trained on, around (N, 3) landmarks in the image frame, or (N, 2) of depth 0.
 
         Its side is ``margin`` times the longer side of the landmarks' x-y box, its centre that box's centre and,
@@ -97,10 +106,10 @@ class Crop:
         if extent <= 0:
             where = "spot" if max(width, height) <= 0 else "vertical line"
             raise ValueError(f"points_px all lie on one {where}: a crop around them has no size")
-        depth = 0.0
+        z = 0.0
         if points.shape[1] == 3:
-            depth = float(middle[2] if rule == "longer" else points[:, 2].mean())
-        return cls((float(middle[0]), float(middle[1]), depth), margin * extent)
+            z = float(middle[2] if rule == "longer" else points[:, 2].mean())
+        return cls((float(middle[0]), float(middle[1]), z), margin * extent, depth=depth)
 
     @classmethod
     def from_box(cls, box_xyxy: ArrayLike, margin: float = TRAINING_MARGIN, rule: CropRule = "longer") -> Crop:
@@ -162,7 +171,8 @@ class Crop:
         """(3, 3): columns are the cube's axes in the image frame, for one unit, in pixels."""
         a = math.radians(self.angle_deg)
         flip = -1.0 if self.mirror else 1.0
-        axes = np.array([[flip * math.cos(a), -math.sin(a), 0], [flip * math.sin(a), math.cos(a), 0], [0, 0, 1]])
+        cos, sin = math.cos(a), math.sin(a)
+        axes = np.array([[flip * cos, -sin, 0], [flip * sin, cos, 0], [0, 0, self.depth]])
         return axes * (self.side / 2)
 
     def to_image(self, points_unit: ArrayLike) -> NDArray[np.float64]:
@@ -172,7 +182,8 @@ class Crop:
     def to_unit(self, points_px: ArrayLike) -> NDArray[np.float64]:
         """Maps points (..., 3) of the image frame, pixels, to the unit frame."""
         axes = self._axes()
-        return (np.asarray(points_px, dtype=np.float64) - np.asarray(self.center)) @ axes * (2 / self.side) ** 2
+        points = (np.asarray(points_px, dtype=np.float64) - np.asarray(self.center)) @ axes * (2 / self.side) ** 2
+        return points / [1, 1, self.depth**2]
 
     def crop_to_image_matrix(self, size: int) -> NDArray[np.float64]:
         """(2, 3) affine matrix from pixels of a crop of ``size`` x ``size`` to those of the image."""

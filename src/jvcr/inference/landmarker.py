@@ -344,15 +344,15 @@ class Landmarker:
             raise ValueError(f'box_kind must be "detector" or "landmarks", got {box_kind!r}')
         box_kind = box_kind if boxes is not None and box_kind else self.scheme.box_kind
         crop_of = Crop.from_detection if box_kind == "detector" else Crop.from_box
-        image, rule = read_image(source), self._network.info.crop
+        image, rule, depth = read_image(source), self._network.info.crop, self.scheme.depth
         size = image.shape[1], image.shape[0]
         if boxes is None:
             detected, scores = self.detect(image)
-            crops = [crop_of(box, rule=rule) for box in detected]
+            crops = [replace(crop_of(box, rule=rule), depth=depth) for box in detected]
             return _Job(image, size, detected, scores.tolist(), crops, box_kind)
         name = f"{source}: " if isinstance(source, (str, os.PathLike)) else ""
         given = _checked_boxes(boxes, image, name)
-        crops = [crop_of(box, rule=rule) for box in given]
+        crops = [replace(crop_of(box, rule=rule), depth=depth) for box in given]
         return _Job(image, size, given, [None] * len(given), crops, box_kind)
 
     def _regress(self, jobs: Sequence[_Job], passes: int) -> Iterator[Regressed]:

@@ -98,11 +98,11 @@ def _upright(network: OnnxNetwork, found: Regressed) -> Crop:
     """The crop around landmarks; the one they were found in where they have no extent to crop around."""
     points, rule, template = found.points_px, network.info.crop, network.info.scheme.template
     try:
-        level = Crop.around_landmarks(points, rule=rule)
+        level = Crop.around_landmarks(points, rule=rule, depth=network.info.scheme.depth)
     except ValueError:
         return found.crop
     if template is None or rule != "longer":
         return replace(level, angle_deg=found.crop.angle_deg)
     lean = leans_deg(points[None], np.array(template))
     ((x, y, side, angle),) = upright_squares(points[None], lean).tolist()
-    return Crop((x, y, level.center[2]), side, angle)
+    return replace(level, center=(x, y, level.center[2]), side=side, angle_deg=angle)
