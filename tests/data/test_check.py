@@ -9,6 +9,7 @@ import pytest
 from jvcr.data.check import check_dataset
 from jvcr.data.dataset import LandmarkDataset
 from jvcr.data.readers.folder import read_folder
+from jvcr.geometry.crop import Crop
 from jvcr.scheme import FACE68
 
 
@@ -60,6 +61,17 @@ def test_a_damaged_image(many_faces):
     assert kinds(check_dataset(many_faces)) == [(3, "damaged")]
     (many_faces.root / "03.png").unlink()
     assert kinds(check_dataset(many_faces)) == [(3, "damaged")]
+
+
+def test_landmarks_in_front_of_and_behind_the_volume(many_faces):
+    assert check_dataset(many_faces).beyond_depth == 0
+    deep = many_faces.points_px[3] * [1, 1, 3]
+    report = check_dataset(with_points(many_faces, 3, deep))
+    assert report.beyond_depth == 1
+    scheme = replace(many_faces.scheme, depth=report.depth_needed)
+    assert check_dataset(replace(with_points(many_faces, 3, deep), scheme=scheme)).beyond_depth == 0
+    crop = Crop.around_landmarks(deep, depth=report.depth_needed)
+    assert 0.98 < np.abs(crop.to_unit(deep)[:, 2]).max() <= 1
 
 
 def test_landmarks_outside(many_faces):

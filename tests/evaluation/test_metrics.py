@@ -15,9 +15,11 @@ from jvcr.evaluation.metrics import (
     gte_similarity,
     head_pose_mae,
     landmark_errors,
+    mpjpe,
     nme_2d,
     nme_3d,
     nme_interocular,
+    pck,
     similarity_aligned,
     view_pairs,
     yaw_bins,
@@ -54,6 +56,22 @@ def test_gte_with_and_without_z_alignment():
     # raw: 9, 9, 4. Aligned: z off by 3, 3, -6; the last is then (0, 4, -6) off, sqrt(52).
     np.testing.assert_allclose(gte(pred, truth, (0, 1), align_z=False), [(9 + 9 + 4) / 3 / 10])
     np.testing.assert_allclose(gte(pred, truth, (0, 1)), [(3 + 3 + np.sqrt(52)) / 3 / 10])
+
+
+def test_mpjpe_is_in_pixels_with_the_mean_depth_aligned():
+    truth = TRIANGLE[None]
+    pred = truth + np.array([[[0, 0, 9], [0, 0, 9], [0, 4, 0]]])
+    np.testing.assert_allclose(mpjpe(pred, truth), [(3 + 3 + np.sqrt(52)) / 3])
+
+
+def test_correct_keypoints_are_those_within_a_share_of_the_box():
+    truth = np.stack([TRIANGLE, TRIANGLE, TRIANGLE])
+    pred = truth + np.array([[[0.3, 0.2, 0], [0.5, 0, 0], [0, 0, 9]]])
+    pred[1] = np.nan
+    pred[2] = truth[2] + [0, 0, 50]
+    np.testing.assert_allclose(pck(pred[..., :2], truth[..., :2], 0.1), [2 / 3, np.nan, 1])  # 0.4 pixels and less
+    np.testing.assert_allclose(pck(pred, truth, 0.1), [0, np.nan, 1])  # z is off by -3, -3 and 6 once aligned
+    np.testing.assert_allclose(pck(pred, truth, 0.8), [2 / 3, np.nan, 1])
 
 
 def test_gte_of_a_pure_depth_shift_is_nothing_once_aligned():

@@ -10,6 +10,7 @@ from jvcr.evaluation.figures import (
     AllDetectionCounts,
     BandedError,
     Confidence,
+    CorrectKeypoints,
     CrossViewError,
     DetectionCount,
     Distributions,
@@ -45,6 +46,7 @@ def summary(images=2000, detected=None, **changes):
     figures = {
         "nme": banded((3.0, 4.0, 5.0)),
         "gte": GroundTruthError(7.0, None, None, None),
+        "pck": CorrectKeypoints({}, None),
         "images": images,
         "detected": images if detected is None else detected,
         "counts": counted(1312, 383, 305),

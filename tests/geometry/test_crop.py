@@ -60,6 +60,17 @@ def test_depth_has_the_scale_of_the_plane():
     assert np.linalg.norm(b - a) == pytest.approx(1.3 * 25)
 
 
+def test_a_cuboid_is_deeper_than_wide():
+    points = np.array([[10, 20, -90], [50, 40, 110]], float)
+    crop = Crop.around_landmarks(points, depth=4.0)
+    assert (crop.side, crop.depth, crop.center) == (50, 4, (30, 30, 10))
+    turned = crop.jittered(angle_deg=30.0, mirror=True, scale=1.5)
+    np.testing.assert_allclose(crop.to_unit(points), [[-0.8, -0.4, -1], [0.8, 0.4, 1]])
+    np.testing.assert_allclose(turned.to_unit(points)[:, 2], [-1 / 1.5, 1 / 1.5])
+    for one in (crop, turned):
+        np.testing.assert_allclose(one.to_image(one.to_unit(points)), points)
+
+
 def test_around_landmarks_is_centred_on_box_and_mid_range():
     crop = Crop.around_landmarks([[10, 100, -5], [30, 110, 7], [12, 104, 1]])
     assert crop == Crop((20.0, 105.0, 1.0), 25.0)

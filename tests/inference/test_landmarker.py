@@ -130,6 +130,15 @@ def test_landmarks_on_one_spot_are_not_cropped_around_again(make_network):
     assert landmarker(image, boxes, passes=2) == landmarker(image, boxes, passes=1)
 
 
+def test_a_deep_object_gets_a_deep_volume(make_network):
+    landmarker = Landmarker(make_network(scheme=LandmarkScheme("dots", 3, depth=2.5)), threads=1)
+    for passes in (1, 2):
+        for boxes in (None, [[60, 40, 110, 120]]):
+            (crop,) = landmarker.volumes(spot(93, 72), boxes, passes=passes)[2]
+            assert crop.depth == 2.5
+            assert crop.to_image([0, 0, 1])[2] - crop.center[2] == pytest.approx(2.5 * crop.side / 2)
+
+
 def test_a_scheme_without_a_template_has_no_angles(make_network):
     scheme = LandmarkScheme("dots", 3)
     landmarker = Landmarker(make_network(scheme=scheme), threads=1)
