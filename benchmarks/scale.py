@@ -44,14 +44,14 @@ def measured(faces=200):
 
     from jvcr.data.readers import read_dataset
     from jvcr.data.sampler import Examples
-    from jvcr.synthetic.dataset import write_dataset
+    from jvcr.synthetic.dataset import make_synthetic
     from jvcr.training.recipe import Recipe
 
     cv2.setNumThreads(1)
     recipe = Recipe.load(Path(__file__).parents[1] / "recipes" / "paper.toml")
     with tempfile.TemporaryDirectory() as folder:
-        write_dataset(Path(folder), faces, size=450)
-        examples = Examples(read_dataset(folder), recipe.network.voxel.image_size, recipe.augmentation, 0, False)
+        out = make_synthetic(Path(folder) / "faces", faces, size=450)
+        examples = Examples(read_dataset(out), recipe.network.voxel.image_size, recipe.augmentation, 0, False)
         seconds = []
         for number in range(3):
             began = time.perf_counter()

@@ -46,6 +46,24 @@ def test_workers_and_the_first_step_do_not_change_the_examples(faces):
         assert all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(batch, batch_2, strict=True))
 
 
+def test_images_are_kept_where_they_fit(faces, monkeypatch):
+    read = []
+    real = type(faces).read_image
+    monkeypatch.setattr(type(faces), "read_image", lambda self, i: read.append(i) or real(self, i))
+    bytes_of_all = float(sum(real(faces, i).nbytes for i in range(len(faces))))
+    for in_memory, most_bytes, kept in (
+        (None, bytes_of_all, True),
+        (None, bytes_of_all - 1, False),
+        (True, 1.0, True),
+        (False, 1e12, False),
+    ):
+        examples = Examples(faces, 32, None, seed=5, in_memory=in_memory)
+        examples.load(most_bytes=most_bytes)
+        read.clear()
+        examples[1, 0]
+        assert (read == []) is kept
+
+
 def test_a_batch_of_faces(faces):
     examples = Examples(faces, 32, None, seed=5, in_memory=False)
     sampler = StepSampler(faces.sources, {}, 6, 0)

@@ -111,11 +111,12 @@ def describe(folder: Path, report: DatasetCheck) -> list[str]:
     lines.append(
         f"face sizes: median {middle:.0f} pixels, 90 % of them {small:.0f} to {large:.0f}, {low:.0f} to {high:.0f}"
     )
-    widest = max(report.yaw.values()) or 1
-    lines.append("|yaw|, degrees:")
-    lines += [
-        f"  {band:>8} {count:>7,} {'#' * round(40 * count / widest)}".rstrip() for band, count in report.yaw.items()
-    ]
+    if report.yaw.get("unknown") != report.faces:
+        widest = max(report.yaw.values()) or 1
+        lines.append("|yaw|, degrees:")
+        lines += [
+            f"  {band:>8} {count:>7,} {'#' * round(40 * count / widest)}".rstrip() for band, count in report.yaw.items()
+        ]
     lines.append(f"landmarks outside of the image: {report.outside:,} faces have at least one")
     if report.beyond_depth:
         remedy = f"with depth = {report.depth_needed:g} in the scheme none would"

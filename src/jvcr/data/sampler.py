@@ -5,7 +5,9 @@ A step's faces follow from the recipe's seed and the step's number alone, so tha
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import math
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -124,6 +126,10 @@ class Batch(NamedTuple):
     hand_unit: Any
 
 
+_SAMPLED = 32
+"""Images that are looked at to know what all of them take."""
+
+
 class Examples(Dataset):
     """The crops of a data set by (face, number of the drawing), which seeds augmentation; without it, plain crops."""
 
@@ -133,7 +139,7 @@ class Examples(Dataset):
         size: int,
         augmentation: Augmentation | None,
         seed: int,
-        in_memory: bool,
+        in_memory: bool | None,
         rule: CropRule = "longer",
         stretch: bool = False,
     ) -> None:
@@ -143,9 +149,12 @@ class Examples(Dataset):
         self._images: list[NDArray[np.uint8]] | None = None
         self._in_memory = in_memory
 
-    def load(self, progress: Callable[[int], None] | None = None) -> None:
-        """Reads every image into memory, if that was asked for, so that damaged ones are found before the training."""
-        if not self._in_memory:
+    def load(self, progress: Callable[[int], None] | None = None, most_bytes: float = math.inf) -> None:
+        """Reads every image into memory, so that damaged ones are found before the training.
+
+        Not if ``in_memory`` is False, nor if it is None and the images would take more than ``most_bytes``.
+        """
+        if self._in_memory is False or (self._in_memory is None and self._decoded_bytes() > most_bytes):
             return
         images = []
         with ThreadPoolExecutor(4) as pool:
@@ -154,6 +163,14 @@ class Examples(Dataset):
                 if progress is not None and len(images) % 256 == 0:
                     progress(len(images))
         self._images = images
+
+    def _decoded_bytes(self) -> float:
+        """What the images take once decoded, by a few of them; those that cannot be read are left to the reader."""
+        sizes = []
+        for face in np.unique(np.linspace(0, len(self) - 1, _SAMPLED).astype(int)).tolist():
+            with contextlib.suppress(OSError, ValueError):
+                sizes.append(self.dataset.read_image(face).nbytes)
+        return float(np.mean(sizes)) * len(self) if sizes else 0.0
 
     def __len__(self) -> int:
         return len(self.dataset)

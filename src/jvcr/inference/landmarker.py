@@ -144,10 +144,12 @@ class Landmarker:
     def low_confidence(self) -> float:
         """Mean confidence of a face below which its landmarks are not to be trusted.
 
-        Measured for these weights; `LOW_CONFIDENCE` where they were not calibrated.
+        Measured for these weights; where they were not calibrated, `LOW_CONFIDENCE` for faces, and 0 for any other
+        object, of which nobody knows what is low.
         """
-        calibration = self._network.info.calibration
-        return LOW_CONFIDENCE if calibration is None else calibration.low_confidence
+        if (calibration := self._network.info.calibration) is not None:
+            return calibration.low_confidence
+        return LOW_CONFIDENCE if self.scheme.is_face else 0.0
 
     @property
     def scheme(self) -> LandmarkScheme:

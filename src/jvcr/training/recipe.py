@@ -35,7 +35,8 @@ class DataRecipe:
         rare_share: share of each batch, from 0 to below 1, drawn from faces with rare apertures, eyes shut or wide,
             lips apart or pressed (`jvcr.training.aperture_loss.rare_apertures`): a network that sees few of them tends
             to the usual face. 0 draws all alike.
-        in_memory: keep the decoded images in memory, in each process; False reads each when it is its turn.
+        in_memory: keep the decoded images in memory, in each process; False reads each when it is its turn. Where it is
+            not given they are kept if they take at most a quarter of the machine's memory, all processes together.
         hold_out: of 300W-LP: the parts that make up the split "val", such as IBUG; the others are "train".
         leave_out: of 300W-LP: parts not to read.
         flips: of 300W-LP: read the mirrored images too. `augmentation.flip` mirrors any.
@@ -48,7 +49,7 @@ class DataRecipe:
     val_split: str = "val"
     source_shares: dict[str, float] = field(default_factory=dict)
     rare_share: float = 0.0
-    in_memory: bool = True
+    in_memory: bool | None = None
     hold_out: tuple[str, ...] = ()
     leave_out: tuple[str, ...] = ()
     flips: bool = False

@@ -29,6 +29,7 @@ from jvcr.training.checkpoint import (
 from jvcr.training.distributed import Ranks
 from jvcr.training.interrupt import Interrupt
 from jvcr.training.learner import Learner
+from jvcr.training.limits import memory_bytes
 from jvcr.training.optim import Schedule
 from jvcr.training.processes import Processes, precision
 from jvcr.training.progress import Progress
@@ -163,7 +164,7 @@ class Trainer:
         for examples, what in ((self.examples, "training"), (validated, "validation")):
             if examples is not None:
                 with self.ranks.together(), progress.reading(what, len(examples)) as advance:
-                    examples.load(advance)
+                    examples.load(advance, memory_bytes(on_gpu=False) / 4 / self.ranks.total)
 
     def _loader(self) -> Iterable[Batch]:
         first, last, workers = self.state.step, self.schedule.total_steps, self.recipe.workers
