@@ -55,9 +55,6 @@ SOURCE_WEIGHT = {
 }
 """How often a photograph of each source is taken, relative to the others."""
 
-PROFILE_DEG, PROFILE_TIMES = 60, 3
-"""Faces turned by at least so much are pasted so many times as often as the others."""
-
 PROPOSAL_WEIGHTS = (1.0, 0.5, 1.0, 0.5)
 LOOK_WEIGHTS = (1.0, 6.0, 3.0, 1.0)
 """Of the losses of score, centre, size and angle."""
@@ -77,19 +74,14 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
 
 
 def load_crops(folder: Path, limit: int, pool: ThreadPoolExecutor) -> list[FaceCrop]:
-    """The training crops of a folder like faces3d; profiles, which are missed most, stand there three times."""
+    """The training crops of a folder like faces3d."""
     labels = np.load(folder / "landmarks.npz")
     chosen = np.flatnonzero(labels["split"] == "train")
     chosen = chosen[:: max(1, len(chosen) // limit)] if limit else chosen
     points = labels["points"][chosen]
     faces = upright_squares(points, leans_deg(points, FACE68.template)).astype(np.float32)
     images = pool.map(lambda name: read_rgb(folder / name), labels["image"][chosen])
-    times = np.where(np.abs(labels["yaw_deg"][chosen]) >= PROFILE_DEG, PROFILE_TIMES, 1)
-    return [
-        crop
-        for pixels, face, count in zip(images, faces, times, strict=True)
-        for crop in [FaceCrop(pixels, face)] * int(count)
-    ]
+    return [FaceCrop(pixels, face) for pixels, face in zip(images, faces, strict=True)]
 
 
 def load_photos(folder: Path, labels: Path, pool: ThreadPoolExecutor) -> tuple[list[Photo], NDArray[np.float64]]:
