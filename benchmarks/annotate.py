@@ -11,6 +11,7 @@ peak, of 2,000 and of 20,000 photographs.
 import argparse
 import json
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -43,7 +44,7 @@ def draw(folder, count):
 
 
 def annotated(engine, workers, folder, out):
-    """Images a second, seconds until the first part, and the peak of this process's memory."""
+    """Images a second, seconds until the first part, and the peaks of memory."""
     from jvcr.annotate.destination import Destination
     from jvcr.annotate.engines import annotate_on_cores, annotate_on_ray
     from jvcr.annotate.sources import Source
@@ -62,7 +63,8 @@ def annotated(engine, workers, folder, out):
     else:
         annotate_on_ray(options, list(source.pieces()), destination, workers, tell)
     rate = sum(images for _, images in done[1:]) / (done[-1][0] - done[0][0])
-    return {"images_per_second": rate, "first_part_s": done[0][0], "peak_bytes": peak_bytes()}
+    peaks = {"driver": peak_bytes(), "largest worker": 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss}
+    return {"images_per_second": rate, "first_part_s": done[0][0], "peak_bytes": peaks}
 
 
 def looped(folder):
@@ -157,8 +159,8 @@ def main():
         print(
             f"{engine}: 2 workers are {ratio:.2f} times 1; 1 worker is {rates[f'{engine}, 1'] / calls:.2f} of the loop"
         )
-    for count, peak in peaks.items():
-        print(f"memory of {count:,} images              {peak / 2**20:6.0f} MiB")
+    for count, of in peaks.items():
+        print(f"memory of {count:,} images: " + ", ".join(f"{who} {peak / 2**20:.0f} MiB" for who, peak in of.items()))
     if options.json:
         figures = {
             "command": " ".join(["python", "benchmarks/annotate.py", *sys.argv[1:]]),

@@ -26,7 +26,7 @@ OPERATIONS_OF_A_FACE = 115e9
 WEIGHTS = 32.47e6
 """Of recipes/paper.toml, by benchmarks/paper_budget.py."""
 
-PREPARED_PER_SECOND = 0.0
+PREPARED_PER_SECOND = 530
 """Faces that one core prepares in a second, by --measure here: 450-pixel JPEG files, the paper's augmentation."""
 
 LINKS = {
@@ -68,15 +68,14 @@ def rows(head, lines):
 
 def annotation(options, figures):
     """The table of annotation, and what holds it up."""
-    rate, efficiency = figures["images_per_second"]["local, 1"], figures["two_workers_over_one"]["local"] / 2
+    rate, efficiency = figures["images_per_second"]["local, 1"], min(1.0, figures["two_workers_over_one"]["local"] / 2)
     machine = rate * efficiency * options.cores
     lines, core_hours = [], options.images / (rate * efficiency) / 3600
     for machines in (1, 4, 16, 64):
-        hours, read = options.images / (machine * machines) / 3600, machine * machines * options.bytes
+        together = min(machine * machines, options.store / options.bytes)
+        hours, read = options.images / together / 3600, together * options.bytes
         share = read / options.store
-        lines.append(
-            [f"{machines}", f"{hours:,.1f}", f"{machine * machines:,.0f}", f"{read / 1e6:,.0f}", f"{share:.0%}"]
-        )
+        lines.append([f"{machines}", f"{hours:,.2f}", f"{together:,.0f}", f"{read / 1e6:,.0f}", f"{share:.0%}"])
     head = ["machines", "hours", "images a second", "MB a second read", "of the store"]
     most = math.floor(options.store / (machine * options.bytes))
     network = machine * options.bytes / options.network

@@ -1,6 +1,8 @@
 """What docs/annotate.md says is so."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,8 @@ from jvcr.annotate.work import Tally, annotate
 from jvcr.inference.detector import WholeImage
 from jvcr.inference.landmarker import Landmarker
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "annotate.md").read_text(encoding="utf-8")
+PAGES = Path(__file__).resolve().parents[2] / "docs"
+PAGE = (PAGES / "annotate.md").read_text(encoding="utf-8")
 
 
 def test_the_table_has_every_column():
@@ -20,6 +23,13 @@ def test_the_table_has_every_column():
     named = [name for row in re.findall(r"^\| (`.*?) \|", table, re.M) for name in re.findall(r"`(\w+)`", row)]
     assert named == SCHEMA.names
     assert f"Columns, version {COLUMNS_VERSION}:" in PAGE
+
+
+def test_the_tables_of_scale_are_what_the_script_computes():
+    script, page = PAGES.parent / "benchmarks" / "scale.py", (PAGES / "scale.md").read_text(encoding="utf-8")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() in page
 
 
 def test_the_query_runs(tiny_weights, pictures, tmp_path, monkeypatch):

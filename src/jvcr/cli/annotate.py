@@ -28,7 +28,7 @@ def annotate(
     workers: int | None = None,
     shard: str = "1/1",
     limit: int | None = None,
-    images_per_part: int = 1000,
+    images_per_part: int = 500,
     image_column: str = "image",
     id_column: str | None = None,
     weights: str = "compact",
