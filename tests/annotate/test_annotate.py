@@ -35,7 +35,8 @@ def run(tiny_weights, tmp_path):
     """Runs it in this process, unless --workers says otherwise, and returns its exit code."""
 
     def call(*arguments):
-        common = ["--out", str(tmp_path / "out"), "--weights", str(tiny_weights)]
+        common = ["--weights", str(tiny_weights)]
+        common += [] if "--out" in arguments else ["--out", str(tmp_path / "out")]
         common += [] if "--workers" in arguments else ["--workers", "1"]
         with pytest.raises(SystemExit) as leaving:
             cli.main(["annotate", *map(str, arguments), *common])
@@ -100,6 +101,13 @@ def test_it_goes_on(run, pictures, tmp_path, capsys):
     assert run(*common) == 0
     assert rows(out)[:20] == everything
     assert len(rows(out)) == 21
+
+
+def test_results_may_lie_in_the_source(run, pictures, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(pictures(6))
+    for _ in range(2):
+        assert run(".", "--detector", "none", "--out", "found") == 0
+    assert "nothing was missing: all of 6 images" in capsys.readouterr().out
 
 
 def test_shares_make_one_whole(run, pictures, tmp_path):

@@ -7,6 +7,7 @@ piece is what one worker takes: a run of a folder's or a list's images, or a who
 from __future__ import annotations
 
 import itertools
+import os
 import posixpath
 import tarfile
 from abc import ABC, abstractmethod
@@ -325,7 +326,8 @@ class Source:
         if root.endswith(LIST_SUFFIXES):
             yield from self._runs(url, _listed(fs, root))
             return
-        files = _found(fs, root, self.without)
+        without = fsspec.core.url_to_fs(self.without)[1] if self.without else ""
+        files = _found(fs, root, without)
         first = next(files, None)
         if first is None:
             return
@@ -388,15 +390,21 @@ def _found(fs: AbstractFileSystem, root: str, without: str) -> Iterator[tuple[st
 
 
 def _walk(fs: AbstractFileSystem, folder: str, without: str) -> Iterator[str]:
-    entries = sorted(fs.ls(folder, detail=True), key=lambda entry: entry["name"])
-    for entry in entries:
-        name = entry["name"].rstrip("/")
+    for name, is_folder in _entries(fs, folder):
         if posixpath.basename(name).startswith(".") or name in (folder, without):
             continue
-        if entry["type"] == "directory":
+        if is_folder:
             yield from _walk(fs, name, without)
         elif _kind(name) is not None:
             yield name
+
+
+def _entries(fs: AbstractFileSystem, folder: str) -> list[tuple[str, bool]]:
+    """What is in a folder, sorted, and whether it is a folder: no more, as there may be millions of files."""
+    if isinstance(fs, LocalFileSystem):
+        with os.scandir(folder) as entries:
+            return sorted((f"{folder}/{entry.name}", entry.is_dir()) for entry in entries)
+    return sorted((e["name"].rstrip("/"), e["type"] == "directory") for e in fs.ls(folder, detail=True))
 
 
 def _listed(fs: AbstractFileSystem, path: str) -> Iterator[tuple[str, str]]:
