@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
 
 SMALLER = {
-    "python": ["--count", "20"],
-    "jvcr train": ["--threads", "1", "--set", "stages.separate=1", "--set", "stages.joint=2", "--set", "workers=0"],
+    "python": ["--count", "100"],
+    "jvcr train": ["--threads", "1", "--set", "stages.separate=0.4", "--set", "stages.joint=0.4", "--set", "workers=0"],
 }
 """What is put behind commands, so that they take seconds."""
 
