@@ -300,7 +300,7 @@ def test_lost_workers_are_replaced(pictures, command, tmp_path, deaths):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs SIGKILL")
-@pytest.mark.parametrize(("kind", "workers", "kills", "longest"), [("folder", "1", 35, 1.4), ("tars", "2", 15, 2.4)])
+@pytest.mark.parametrize(("kind", "workers", "kills", "longest"), [("folder", "1", 35, 1.1), ("tars", "2", 15, 2.0)])
 def test_killed_at_random_moments(kind, workers, kills, longest, pictures, tar, annotate, command, tmp_path):
     """50 times in all; each image is there once, and parts that were there stay untouched."""
     if kind == "folder":
