@@ -52,8 +52,7 @@ def nme_3d(pred: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
 
     "3D NME" has no common definition: compare it only with figures that say these two things.
     """
-    p, t = _faces(pred, truth, (3,))
-    return np.linalg.norm(_z_aligned(p - t), axis=-1).mean(axis=1) / box_size(t)
+    return mpjpe(pred, truth) / box_size(np.asarray(truth, dtype=np.float64))
 
 
 def mpjpe(pred: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
