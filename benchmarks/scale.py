@@ -42,8 +42,8 @@ def measured(faces=200):
 
     import cv2
 
+    from jvcr.data.loader import Examples
     from jvcr.data.readers import read_dataset
-    from jvcr.data.sampler import Examples
     from jvcr.synthetic.dataset import make_synthetic
     from jvcr.training.recipe import Recipe
 

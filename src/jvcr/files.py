@@ -6,8 +6,10 @@ import contextlib
 import errno
 import functools
 import hashlib
+import itertools
 import json
 import os
+import shutil
 import tempfile
 import tomllib
 import zipfile
@@ -44,8 +46,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "a folder, where a file is to be written", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(path.parent.resolve())
-    with naming(path), _temporary(path) as name:
+    remove_leftovers(path.parent.resolve())
+    with naming(path), temporary(path) as name:
         yield Path(name)
         os.chmod(name, 0o666 & ~_umask())  # mkstemp makes files private to the user
         with open(name, "rb+") as file:
@@ -66,7 +68,7 @@ def naming(path: str | Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _temporary(path: Path) -> Iterator[str]:
+def temporary(path: Path) -> Iterator[str]:
     """A new file's name beside ``path``, locked; the file is removed if it still has that name after an error."""
     while True:
         handle, name = tempfile.mkstemp(suffix=path.suffix, prefix=PREFIX, dir=path.parent)
@@ -90,7 +92,8 @@ def _temporary(path: Path) -> Iterator[str]:
 
 
 @functools.cache
-def _remove_leftovers(folder: Path) -> None:
+def remove_leftovers(folder: Path) -> None:
+    """Removes what killed processes have left in a folder, the first time that a process asks for it."""
     if fcntl is None:
         return
     for path in folder.glob(f"{PREFIX}*"):
@@ -106,6 +109,33 @@ def _flush_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+@contextlib.contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """Gives a folder beside ``out`` that becomes ``out`` if the block succeeds, and goes away if not.
+
+    Raises:
+        ValueError: ``out`` is a file, or a folder with something in it.
+    """
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file: give the name of a folder that is not there yet")
+    if out.is_dir() and any(out.iterdir()):
+        raise ValueError(f"{out} exists and is not empty: choose another folder, or remove it first")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count():
+        folder = out.parent / f".jvcr-{out.name}-{number}"
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            break
+    try:
+        yield folder
+        if out.is_dir():
+            out.rmdir()
+        folder.rename(out)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def parse(text: str, read: Callable[[str], Any] = json.loads) -> Any:

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from jvcr.data.augment import Augmentation
-from jvcr.data.sampler import Examples, StepSampler, to_input, training_batches
+from jvcr.data.loader import Examples, to_input, training_batches
+from jvcr.data.sampler import StepSampler
 
 
 def test_every_face_once_an_epoch():

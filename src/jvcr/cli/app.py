@@ -41,6 +41,7 @@ _COMMANDS = {
     "figure volume": "Draw a face's landmarks and its volume in 3D: Figure 2 of the paper, from one photograph.",
     "figure examples": "Draw photographs, volumes and landmarks of several faces, as Figures 4 and 5 of the paper do.",
     "data check": "Look a data set over: what is in it, and which faces deserve a look.",
+    "data pack": "Write a data set as shards: tars with images and labels, for training on millions of faces.",
     "data basis": "Recover the Basel face model at the 68 landmarks from AFLW2000-3D, for reading 300W-LP.",
     "data synthetic": "Draw a set of synthetic faces with exact 3D landmarks, to try and to test everything without a "
     "download.",

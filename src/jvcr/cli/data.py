@@ -1,4 +1,4 @@
-"""``jvcr data``: check, basis, synthetic."""
+"""``jvcr data``: check, pack, basis, synthetic."""
 
 from __future__ import annotations
 
@@ -168,6 +168,60 @@ def contact_sheet(dataset: LandmarkDataset, report: DatasetCheck):  # type: igno
         except (OSError, ValueError):
             tiles.append(blank_tile(caption, _SHEET_TILE))
     return tile_sheet(tiles, _SHEET_COLUMNS)
+
+
+def pack(
+    folder: Path,
+    /,
+    *,
+    out: Path,
+    faces_per_shard: int = 1000,
+    scheme: str = "face68",
+    basis: Path | None = None,
+    flips: bool = False,
+    strict: bool = False,
+) -> int:
+    """Write a data set as shards: tars with images and labels, for training on millions of faces.
+
+    jvcr train reads them as it goes: nothing is held in memory but where each face lies. The tars are called
+    SPLIT-NUMBER.tar and are those of WebDataset, 000000123.jpg beside 000000123.json; sets that were written as such by
+    other programs are read as well. Faces are written in a random order, images as they are.
+
+        jvcr data pack faces3d --out faces3d-shards
+        jvcr train recipes/large.toml --data faces3d-shards --set 'data.source_shares={}' --set data.rare_share=0
+
+    Parameters
+    ----------
+    folder
+        The data set, of any layout that jvcr data check reads.
+    out
+        Folder for the shards; it must not be there yet, or be empty.
+    faces_per_shard
+        Faces in each tar.
+    scheme
+        The landmarks: face68, face66, or a TOML file.
+    basis
+        The face model that 300W-LP needs; basis.npz in its folder or beside it by default.
+    flips
+        Read the mirrored folders of 300W-LP too; training mirrors by itself.
+    strict
+        Stop at faces that cannot be used.
+    """
+    from jvcr.cli import terminal
+    from jvcr.data import pack as packing
+    from jvcr.data.readers import read_dataset
+    from jvcr.data.skipped import summary
+    from jvcr.scheme import load_scheme
+
+    with counting("reading labels") as advance:
+        dataset = read_dataset(folder, load_scheme(scheme), basis=basis, flips=flips, strict=strict, advance=advance)
+    with counting("packing faces", len(dataset)) as advance:
+        packing.pack(dataset, out, faces_per_shard, advance=advance)
+    if dataset.problems:
+        errors = terminal.console(stderr=True, soft_wrap=True)
+        errors.print(f"jvcr: left out {len(dataset.problems)}: {summary(dataset.problems)}")
+    print(f"{len(dataset):,} faces in {len(list(out.glob('*.tar'))):,} shards in {out}")
+    return 0
 
 
 def basis(folder: Path, /, *, out: Path) -> int:

@@ -14,6 +14,7 @@ from jvcr.cli.progress import counting
 
 if TYPE_CHECKING:
     from jvcr.data.dataset import LandmarkDataset
+    from jvcr.data.shards import ShardedDataset
     from jvcr.scheme import LandmarkScheme
     from jvcr.training.recipe import Recipe
     from jvcr.training.validation import Metrics
@@ -56,7 +57,8 @@ def train(
     recipe
         TOML file that says what to do; recipes/ has commented ones.
     data
-        Folder with images and landmarks.npz or landmarks.csv, 300W-LP, or another layout that the readers know.
+        Folder with images and landmarks.npz or landmarks.csv, shards (jvcr data pack), 300W-LP, or another layout that
+        the readers know.
     basis
         300W-LP: the face model that makes 3D points of its parameters; by default basis.npz in its folder or beside it.
         jvcr data basis makes it.
@@ -98,21 +100,18 @@ def train(
     if threads is not None and threads < 1:
         raise ValueError(f"--threads must be at least 1, got {threads}")
     check_machine(settings, processes, threads, available_cores())
-    chosen = settings.data
     first = all(os.environ.get(rank, "0") == "0" for rank in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
-    dataset = read_faces(settings, data, basis, show=first)
-    train_faces = dataset.split(chosen.train_split)
-    val_faces = dataset.split(chosen.val_split) if chosen.val_split else None
+    train_faces, val_faces, problems = training_faces(settings, data, basis, show=first)
     out.mkdir(parents=True, exist_ok=True)
     keep_freed_memory()
 
     fabric = processes.fabric(precision(settings.precision))
     fabric.launch()
-    if dataset.problems and fabric.is_global_zero:
-        left_out = f"{len(dataset.problems)} of {len(dataset) + len(dataset.problems)} faces"
-        print(f"jvcr: left out {left_out}: {summary(dataset.problems)}", file=sys.stderr)
+    if problems and fabric.is_global_zero:
+        read = len(problems) + len(train_faces) + (len(val_faces) if val_faces else 0)
+        print(f"jvcr: left out {len(problems)} of {read} faces: {summary(problems)}", file=sys.stderr)
     torch.set_num_threads(threads or processes.threads(available_cores(), os.environ))
-    trainer = Trainer(settings, train_faces, val_faces, validation_metrics(dataset.scheme), out, fabric)
+    trainer = Trainer(settings, train_faces, val_faces, validation_metrics(train_faces.scheme), out, fabric)
     try:
         if resume:
             trainer.resume()
@@ -129,6 +128,30 @@ def train(
         print(f"weights: {outcome.weights}")
         print(f"next:    jvcr export {outcome.weights} --out {outcome.weights.with_suffix('.onnx')}")
     return 0 if outcome.finished else 130
+
+
+def training_faces(
+    recipe: Recipe, data: Path, basis: Path | None, show: bool = True
+) -> tuple[LandmarkDataset | ShardedDataset, LandmarkDataset | None, tuple[str, ...]]:
+    """The faces to train on, those to validate on, and what was left out: of shards the former are read as it goes."""
+    from jvcr.data.readers import find_layout
+    from jvcr.data.readers.shards import read_shards
+    from jvcr.data.shards import ShardedDataset
+    from jvcr.scheme import load_scheme
+
+    chosen = recipe.data
+    if not data.is_dir() or find_layout(data) != "shards":
+        dataset = read_faces(recipe, data, basis, show)
+        val = dataset.split(chosen.val_split) if chosen.val_split else None
+        return dataset.split(chosen.train_split), val, dataset.problems
+    scheme = load_scheme(recipe.scheme)
+    with counting("looking through shards", enabled=show) as advance:
+        train = ShardedDataset.open(data, chosen.train_split, scheme, chosen.strict, advance)
+    if not chosen.val_split:
+        return train, None, train.problems
+    with counting("reading validation labels", enabled=show) as advance:
+        labelled = read_shards(data, scheme, chosen.strict, advance, chosen.val_split)
+    return train, labelled, (*train.problems, *labelled.problems)
 
 
 def read_faces(recipe: Recipe, data: Path, basis: Path | None, show: bool = True) -> LandmarkDataset:

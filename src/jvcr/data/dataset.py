@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -103,7 +104,7 @@ class LandmarkDataset:
     def unusable(self) -> dict[int, str]:
         """Index -> what is wrong with that face, for those that cannot be trained or measured on.
 
-        Landmarks not finite or without extent, eye corners (whose distance divides errors) on one spot, unprintable
+        Landmarks not finite or without extent, the two of `LandmarkScheme.normalizer` on one spot, unprintable
         image names.
         """
         wrong: dict[int, str] = {}
@@ -118,7 +119,7 @@ class LandmarkDataset:
             a, b = self.scheme.normalizer
             same = (points[:, a] == points[:, b]).all(axis=1)
             for i in np.flatnonzero(same & finite & ~flat).tolist():
-                wrong[i] = f"the eye corners, landmarks {a} and {b}, lie on one spot"
+                wrong[i] = f"landmarks {a} and {b}, whose distance normalises errors, lie on one spot"
         for i, image in enumerate(self.images.tolist()):
             if not _is_text(image):
                 wrong[i] = "the name of the image is not UTF-8"
@@ -154,9 +155,7 @@ class LandmarkDataset:
 
     def seen_by_hand(self) -> NDArray[np.float32] | None:
         """(F, N, 2) labels by hand of landmarks not known to be hidden, NaN elsewhere; None without any."""
-        if self.hand_px is None or self.occlusion is None:
-            return self.hand_px
-        return np.where(self.occlusion[..., None] > 0, np.float32(np.nan), self.hand_px)
+        return None if self.hand_px is None else _seen(self.hand_px, self.occlusion)
 
     def split(self, name: str) -> LandmarkDataset:
         """The faces of one split; a ValueError that lists the splits if there is no such one."""
@@ -175,15 +174,40 @@ class LandmarkDataset:
 
         A FileNotFoundError if the file is missing, a ValueError if it cannot be decoded.
         """
-        path = self.root / str(self.images[index])
-        data = np.fromfile(path, dtype=np.uint8)
-        try:
-            image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if data.size else None
-        except cv2.error as error:  # a header that names more pixels than OpenCV takes
-            raise ValueError(f"{path} cannot be decoded: {error}") from error
-        if image is None:
-            raise ValueError(f"{path} is not an image, or damaged: {data.size} bytes could not be decoded")
-        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+        return decode_image(self.image_file(index), self.root / str(self.images[index]))
+
+    def image_file(self, index: int) -> NDArray[np.uint8]:
+        """The bytes of a face's image file."""
+        return np.fromfile(self.root / str(self.images[index]), dtype=np.uint8)
+
+    def face(
+        self, index: int, image: NDArray[np.uint8] | None = None
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32] | None]:
+        """What training takes of a face: its image, read unless it is given; its landmarks; `seen_by_hand` of it."""
+        hand, occlusion = self.hand_px, self.occlusion
+        seen = None if hand is None else _seen(hand[index], None if occlusion is None else occlusion[index])
+        return self.read_image(index) if image is None else image, self.points_px[index], seen
+
+    def fingerprint(self) -> str:
+        """Tells these faces, their landmarks and their order from any others."""
+        digest = hashlib.sha256("\n".join(self.images.tolist()).encode())
+        digest.update(np.ascontiguousarray(self.points_px).tobytes())
+        return digest.hexdigest()
+
+
+def decode_image(data: NDArray[np.uint8], path: Path) -> NDArray[np.uint8]:
+    """The image of a file's bytes, (height, width, 3) uint8 RGB as stored; a ValueError that names ``path`` if none."""
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if data.size else None
+    except cv2.error as error:  # a header that names more pixels than OpenCV takes
+        raise ValueError(f"{path} cannot be decoded: {error}") from error
+    if image is None:
+        raise ValueError(f"{path} is not an image, or damaged: {data.size} bytes could not be decoded")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _seen(hand_px: NDArray[np.float32], occlusion: NDArray[np.int8] | None) -> NDArray[np.float32]:
+    return hand_px if occlusion is None else np.where(occlusion[..., None] > 0, np.float32(np.nan), hand_px)
 
 
 def _is_text(name: str) -> bool:

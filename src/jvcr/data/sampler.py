@@ -1,35 +1,42 @@
-"""Feeding the loop: which faces make up a step, and the processes that prepare them ahead of time.
+"""Which faces make up a step.
 
-A step's faces follow from the recipe's seed and the step's number alone, so that a resumed run sees the same examples.
+They follow from the recipe's seed and the step's number alone, so that a resumed run sees the same examples.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import math
-import signal
-import sys
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
-import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from jvcr.data.augment import Augmentation, make_example
-from jvcr.data.dataset import LandmarkDataset, Names
-from jvcr.geometry.crop import CropRule
+from jvcr.data.dataset import Names
+
+SHUFFLED = 16_384
+"""Faces of shards that are shuffled with each other: those of as many shards as hold so many."""
+
+
+class Sampler(ABC):
+    """Says which faces each step of ``batch_size`` takes."""
+
+    batch_size: int
+
+    @abstractmethod
+    def step(self, number: int) -> NDArray[np.intp]:
+        """(batch_size,) faces of a step, counted from 0."""
+
+    def examples(self, number: int, rank: int = 0, ranks: int = 1) -> list[tuple[int, int]]:
+        """A rank's part of a step: each face, and the number of its drawing, which no other example of the run has."""
+        start = number * self.batch_size
+        return [(int(face), start + i) for i, face in enumerate(self.step(number))][rank::ranks]
 
 
 @dataclass(frozen=True)
-class StepSampler:
+class StepSampler(Sampler):
     """Draws the faces of every step: each source is shuffled anew whenever all its faces have been seen.
 
     Attributes:
@@ -98,10 +105,65 @@ class StepSampler:
             faces += [orders[r][p] for r, p in zip(rounds.tolist(), places, strict=True)]
         return np.array(faces)
 
-    def examples(self, number: int, rank: int = 0, ranks: int = 1) -> list[tuple[int, int]]:
-        """A rank's part of a step: each face, and the number of its drawing, which no other example of the run has."""
-        start = number * self.batch_size
-        return [(int(face), start + i) for i, face in enumerate(self.step(number))][rank::ranks]
+
+@dataclass(frozen=True)
+class ShardSampler(Sampler):
+    """Draws the faces of every step: shards in an order of their own in each epoch, faces shuffled among some shards.
+
+    So all that is read for a while lies in a few shards; and where a step's faces lie follows from its number alone.
+
+    Attributes:
+        counts: faces of each shard.
+        batch_size: faces of a step.
+        seed: of the order.
+    """
+
+    counts: tuple[int, ...]
+    batch_size: int
+    seed: int
+    _known: dict[tuple[int, ...], Any] = field(default_factory=dict, repr=False)
+
+    def step(self, number: int) -> NDArray[np.intp]:
+        """(batch_size,) faces of a step, counted from 0."""
+        total, parts, missing = sum(self.counts), [], self.batch_size
+        while missing:
+            epoch, place = divmod((number + 1) * self.batch_size - missing, total)
+            shards, begins = self._epoch(epoch)
+            group = int(np.searchsorted(begins, place, side="right")) - 1
+            parts.append(self._shuffled(epoch, group, shards[group])[place - begins[group] :][:missing])
+            missing -= len(parts[-1])
+        return np.concatenate(parts)
+
+    def _epoch(self, epoch: int) -> tuple[list[NDArray[np.intp]], NDArray[np.intp]]:
+        """The groups of shards whose faces are shuffled together, and the place in the epoch at which each begins."""
+        return self._remembered((epoch,), lambda: self._grouped(np.random.default_rng([self.seed, epoch])))
+
+    def _grouped(self, rng: np.random.Generator) -> tuple[list[NDArray[np.intp]], NDArray[np.intp]]:
+        order = rng.permutation(len(self.counts))
+        ends = np.cumsum(np.array(self.counts)[order])
+        # A shard belongs to the group in which its last face falls, if all had SHUFFLED faces.
+        cuts = np.flatnonzero(np.diff((ends - 1) // SHUFFLED)) + 1
+        return np.split(order, cuts), np.concatenate([[0], ends[cuts - 1]]).astype(np.intp)
+
+    def _shuffled(self, epoch: int, group: int, shards: NDArray[np.intp]) -> NDArray[np.intp]:
+        def shuffle() -> NDArray[np.intp]:
+            faces = np.concatenate([np.arange(self._firsts[s], self._firsts[s + 1]) for s in shards])
+            return np.random.default_rng([self.seed, epoch, group]).permutation(faces)
+
+        return self._remembered((epoch, group), shuffle)
+
+    @cached_property
+    def _firsts(self) -> NDArray[np.intp]:
+        return np.concatenate([[0], np.cumsum(self.counts)])
+
+    def _remembered(self, key: tuple[int, ...], make: Callable[[], Any]) -> Any:
+        """What ``make`` gives, kept until three others of its kind have been asked for."""
+        if key not in self._known:
+            same = [k for k in self._known if len(k) == len(key)]
+            if len(same) > 2:
+                del self._known[same[0]]
+            self._known[key] = make()
+        return self._known[key]
 
 
 def check_sources(key: str, named: Iterable[str], sources: Names, remedy: str) -> None:
@@ -110,123 +172,3 @@ def check_sources(key: str, named: Iterable[str], sources: Names, remedy: str) -
     if unknown := sorted(set(named) - set(known)):
         parts = ", ".join(filter(None, known)) or "no parts"
         raise ValueError(f"{key} names {', '.join(unknown)}, but the data has {parts}: {remedy}")
-
-
-class Batch(NamedTuple):
-    """Faces as the loss takes them: tensors, a row for each; or one face, in NumPy and without the first axis.
-
-    Attributes:
-        pixels: (b, size, size, 3) uint8 RGB.
-        points_unit: (b, N, 3) float32 landmarks in the unit frame.
-        hand_unit: (b, N, 2) float32 labels by hand, in the unit frame, of landmarks that could be seen; NaN elsewhere.
-    """
-
-    pixels: Any
-    points_unit: Any
-    hand_unit: Any
-
-
-_SAMPLED = 32
-"""Images that are looked at to know what all of them take."""
-
-
-class Examples(Dataset):
-    """The crops of a data set by (face, number of the drawing), which seeds augmentation; without it, plain crops."""
-
-    def __init__(
-        self,
-        dataset: LandmarkDataset,
-        size: int,
-        augmentation: Augmentation | None,
-        seed: int,
-        in_memory: bool | None,
-        rule: CropRule = "longer",
-        stretch: bool = False,
-    ) -> None:
-        self.dataset, self.size, self.augmentation, self.seed = dataset, size, augmentation, seed
-        self.rule, self.stretch = rule, stretch
-        self.hand_px = dataset.seen_by_hand()
-        self._images: list[NDArray[np.uint8]] | None = None
-        self._in_memory = in_memory
-
-    def load(self, progress: Callable[[int], None] | None = None, most_bytes: float = math.inf) -> None:
-        """Reads every image into memory, so that damaged ones are found before the training.
-
-        Not if ``in_memory`` is False, nor if it is None and the images would take more than ``most_bytes``.
-        """
-        if self._in_memory is False or (self._in_memory is None and self._decoded_bytes() > most_bytes):
-            return
-        images = []
-        with ThreadPoolExecutor(4) as pool:
-            for image in pool.map(self.dataset.read_image, range(len(self.dataset))):
-                images.append(image)
-                if progress is not None and len(images) % 256 == 0:
-                    progress(len(images))
-        self._images = images
-
-    def _decoded_bytes(self) -> float:
-        """What the images take once decoded, by a few of them; those that cannot be read are left to the reader."""
-        sizes = []
-        for face in np.unique(np.linspace(0, len(self) - 1, _SAMPLED).astype(int)).tolist():
-            with contextlib.suppress(OSError, ValueError):
-                sizes.append(self.dataset.read_image(face).nbytes)
-        return float(np.mean(sizes)) * len(self) if sizes else 0.0
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, key: tuple[int, int]) -> Batch:
-        face, drawing = key
-        image = self._images[face] if self._images is not None else self.dataset.read_image(face)
-        rng = np.random.default_rng([self.seed, 7, drawing])
-        points, hand = self.dataset.points_px[face], None if self.hand_px is None else self.hand_px[face]
-        how = (self.size, self.dataset.scheme, self.augmentation, rng, self.rule, self.stretch)
-        return Batch(*make_example(image, points, *how, hand))
-
-
-def collate(faces: Sequence[Batch]) -> Batch:
-    """Single faces as one batch of tensors."""
-    return Batch(*(torch.from_numpy(np.stack(part)) for part in zip(*faces, strict=True)))
-
-
-def training_batches(
-    examples: Examples,
-    sampler: StepSampler,
-    first: int,
-    last: int,
-    workers: int,
-    rank: int = 0,
-    ranks: int = 1,
-    pinned: bool = False,
-) -> DataLoader:
-    """A loader of the `Batch` of each step from ``first`` to ``last`` (excluded), of this rank's faces.
-
-    ``pinned`` puts them where a GPU can fetch them while it computes. With workers, OpenCV is limited to one thread in
-    this process too: a forked worker would wait for ever for the threads that it did not inherit.
-    """
-    if workers:
-        cv2.setNumThreads(1)
-    return DataLoader(
-        examples,
-        batch_sampler=(sampler.examples(step, rank, ranks) for step in range(first, last)),
-        num_workers=workers,
-        collate_fn=collate,
-        prefetch_factor=8 if workers else None,
-        pin_memory=pinned,
-        worker_init_fn=_end_with_the_loop,
-        # Forked ones share the images in memory; Linux's default is another from Python 3.14 on.
-        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
-    )
-
-
-def _end_with_the_loop(_: int) -> None:
-    """Signals are the loop's to answer; a worker ends with the loop, on Linux at once even if that was killed."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-
-
-def to_input(pixels: Tensor) -> Tensor:
-    """Pixels (b, size, size, 3) uint8 as the networks take them: (b, 3, size, size) float in [0, 1], channels last."""
-    return pixels.permute(0, 3, 1, 2).float().div_(255)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import io
 import itertools
 import math
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +18,7 @@ from numpy.typing import NDArray
 from jvcr.data.readers.basel import BASIS, head_pose_of, pose_deg, projection, to_image
 from jvcr.data.readers.folder import MANIFEST
 from jvcr.data.readers.w300lp import FLIP, PARTS
-from jvcr.files import replacing
+from jvcr.files import replacing, whole_folder
 from jvcr.geometry.pose import HeadPose
 from jvcr.synthetic.head import HeadModel, head_model
 from jvcr.synthetic.look import Look, in_random_light, random_background, random_person
@@ -229,7 +227,7 @@ def make_synthetic(
     write = {"folder": _write_folder, "300w-lp": _write_300w_lp, "aflw2000": _write_aflw2000}[layout]
     if layout != "folder":
         _savemat()
-    with _whole_folder(out) as folder:
+    with whole_folder(out) as folder:
         write(folder, _drawn(faces, seed, size, views, advance), views)
         if layout != "folder":
             with replacing(folder / BASIS) as path:
@@ -253,29 +251,6 @@ software and for testing it. What is measured on them says nothing about photogr
 _README_BASIS = """
 The parameters in the .mat files belong to the model in basis.npz, and to no other: not to the Basel model either.
 """
-
-
-@contextlib.contextmanager
-def _whole_folder(out: Path) -> Iterator[Path]:
-    """Gives a folder beside ``out`` that becomes ``out`` if the block succeeds, and goes away if not."""
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} is a file: give the name of a folder that is not there yet")
-    if out.is_dir() and any(out.iterdir()):
-        raise ValueError(f"{out} exists and is not empty: choose another folder, or remove it first")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    for number in itertools.count():
-        folder = out.parent / f".jvcr-{out.name}-{number}"
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir()
-            break
-    try:
-        yield folder
-        if out.is_dir():
-            out.rmdir()
-        folder.rename(out)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 _Drawn: TypeAlias = tuple[SyntheticFace, NDArray[np.uint8], NDArray[np.int8]]

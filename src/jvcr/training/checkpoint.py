@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from jvcr.data.dataset import LandmarkDataset
 from jvcr.files import naming, replacing, sha256
 from jvcr.model.config import NetworkConfig
 from jvcr.model.method import Method, build
@@ -58,7 +55,7 @@ def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
 
 
 def read_checkpoint(path: Path, recipe: Recipe, faces: str, precision: str) -> dict[str, Any]:
-    """The content of a checkpoint with which a run of this recipe, `fingerprint` of faces and precision can go on.
+    """The content of a checkpoint with which a run of this recipe and precision on faces of this fingerprint can go on.
 
     Raises:
         FileNotFoundError: there is none.
@@ -102,13 +99,6 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> d
     """The keys, flat and with a prefix, in which two recipes or networks differ, each with both values."""
     a, b = flat(old, prefix), flat(new, prefix)
     return {k: (a.get(k), b.get(k)) for k in [*a, *(k for k in b if k not in a)] if a.get(k) != b.get(k)}
-
-
-def fingerprint(dataset: LandmarkDataset) -> str:
-    """Tells the faces of a data set, their landmarks and their order from any others."""
-    digest = hashlib.sha256("\n".join(dataset.images.tolist()).encode())
-    digest.update(np.ascontiguousarray(dataset.points_px).tobytes())
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

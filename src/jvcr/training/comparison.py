@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from jvcr.data.sampler import Batch, collate
+from jvcr.data.loader import Batch, collate
 from jvcr.files import read_toml
 from jvcr.model.config import STRICT
 from jvcr.scheme import LandmarkScheme

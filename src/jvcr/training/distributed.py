@@ -22,11 +22,24 @@ class Ranks:
 
     def __init__(self, fabric: Fabric) -> None:
         self.rank, self.total, self._device = fabric.global_rank, fabric.world_size, fabric.device
+        self._rank_here = fabric.local_rank
 
     @property
     def is_first(self) -> bool:
         """The first process writes the files and says how it goes."""
         return self.rank == 0
+
+    @property
+    def is_first_here(self) -> bool:
+        """The first process of each machine reads what all on it share."""
+        return self._rank_here == 0
+
+    def of_first_here(self, value: str) -> str:
+        """The value that the first process of this machine gives. All have to ask."""
+        values: list[str] = [value] * self.total
+        if self.total > 1:
+            dist.all_gather_object(values, value)
+        return values[self.rank - self._rank_here]
 
     def summed(self, value: Tensor) -> Tensor:
         """The sum over all processes."""

@@ -9,7 +9,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from jvcr.data.sampler import Batch, to_input
+from jvcr.data.loader import Batch, to_input
 from jvcr.model.method import Method, build
 from jvcr.scheme import LandmarkScheme
 from jvcr.training.aperture_loss import ApertureLoss

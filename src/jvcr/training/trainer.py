@@ -9,10 +9,10 @@ from pathlib import Path
 
 from lightning_fabric import Fabric
 
-from jvcr.data.augment import Augmentation
 from jvcr.data.dataset import LandmarkDataset
-from jvcr.data.sampler import Batch, Examples, StepSampler, training_batches
-from jvcr.training.aperture_loss import ApertureLoss, rare_apertures
+from jvcr.data.loader import Batch, training_batches
+from jvcr.data.shards import ShardedDataset
+from jvcr.training.aperture_loss import ApertureLoss
 from jvcr.training.checkpoint import (
     CHECKPOINT,
     LOG,
@@ -20,16 +20,15 @@ from jvcr.training.checkpoint import (
     RunLog,
     RunState,
     damaged,
-    fingerprint,
     load_pretrained,
     read_checkpoint,
     weights_header,
     write_checkpoint,
 )
 from jvcr.training.distributed import Ranks
+from jvcr.training.faces import check_landmarks, known_labels, load_images, make_examples, make_sampler
 from jvcr.training.interrupt import Interrupt
 from jvcr.training.learner import Learner
-from jvcr.training.limits import memory_bytes
 from jvcr.training.optim import Schedule
 from jvcr.training.processes import Processes, precision
 from jvcr.training.progress import Progress
@@ -78,25 +77,28 @@ class Trainer:
     def __init__(
         self,
         recipe: Recipe,
-        train: LandmarkDataset,
+        train: LandmarkDataset | ShardedDataset,
         val: LandmarkDataset | None,
         metrics: Metrics,
         out: Path,
         fabric: Fabric | None = None,
     ) -> None:
-        _check_landmarks(recipe, train, val)
+        check_landmarks(recipe, train, val)
         self.recipe, self.scheme, self.out = recipe, train.scheme, out
         self.precision = precision(recipe.precision)
         fabric = fabric or Processes().fabric(self.precision)
         self.ranks = Ranks(fabric)
         Processes(self.ranks.total).check_batch(recipe.batch_size)
         fabric.seed_everything(recipe.seed, verbose=False)
-        counts = bool(recipe.loss.aperture_weight and self.scheme.contours)
-        self.schedule, self.sampler = Schedule(recipe, len(train)), _sampler(recipe, train)
-        self.examples = _examples(recipe, train, recipe.augmentation)
-        self.validation = None if val is None else Validation(_examples(recipe, val), metrics, self.ranks)
-        hand = self.examples.hand_px
-        apertures = ApertureLoss(self.scheme, recipe.loss, train.points_px, hand) if counts else None
+        self.schedule, self.sampler = Schedule(recipe, len(train)), make_sampler(recipe, train)
+        self.examples = make_examples(recipe, train, augmented=True)
+        self.validation = None
+        if val is not None:
+            self.validation = Validation(make_examples(recipe, val, augmented=False), val.sources, metrics, self.ranks)
+        apertures = None
+        if recipe.loss.aperture_weight and self.scheme.contours:
+            known = known_labels(train)
+            apertures = ApertureLoss(self.scheme, recipe.loss, known.points_px, known.seen_by_hand())
         self.learner = Learner(recipe, self.scheme, apertures, fabric)
         self.log, self.state = RunLog(out / LOG), RunState()
         self._has_checkpoint = False
@@ -163,8 +165,8 @@ class Trainer:
         validated = None if self.validation is None else self.validation.examples
         for examples, what in ((self.examples, "training"), (validated, "validation")):
             if examples is not None:
-                with self.ranks.together(), progress.reading(what, len(examples)) as advance:
-                    examples.load(advance, memory_bytes(on_gpu=False) / 4 / self.ranks.total)
+                with progress.reading(what, len(examples)) as advance:
+                    load_images(examples, self.ranks, advance)
 
     def _loader(self) -> Iterable[Batch]:
         first, last, workers = self.state.step, self.schedule.total_steps, self.recipe.workers
@@ -215,7 +217,7 @@ class Trainer:
                     "recipe": self.recipe.to_dict(),
                     "precision": self.precision,
                     "state": vars(self.state),
-                    "faces": fingerprint(self.examples.dataset),
+                    "faces": self.examples.dataset.fingerprint(),
                     **self.learner.state_dict(),
                 }
                 write_checkpoint(self.out / CHECKPOINT, content)
@@ -226,7 +228,7 @@ class Trainer:
 
         Raises as `read_checkpoint`, or StoppedByAnother.
         """
-        path, faces = self.out / CHECKPOINT, fingerprint(self.examples.dataset)
+        path, faces = self.out / CHECKPOINT, self.examples.dataset.fingerprint()
         with self.ranks.together():
             content = read_checkpoint(path, self.recipe, faces, self.precision)
             try:
@@ -248,33 +250,3 @@ def _timed(batches: Iterable[Batch]) -> Iterator[tuple[Batch | None, float, Exce
         except Exception as failed:
             error = failed
         yield batch, time.monotonic() - asked, error
-
-
-def _check_landmarks(recipe: Recipe, train: LandmarkDataset, val: LandmarkDataset | None) -> None:
-    scheme = train.scheme
-    if recipe.network.num_landmarks != scheme.num_landmarks:
-        raise ValueError(
-            f"the network has {recipe.network.num_landmarks} landmarks, the scheme {scheme.name} "
-            f"{scheme.num_landmarks}: set network.num_landmarks"
-        )
-    if val is not None and val.scheme != scheme:
-        raise ValueError(f"trained on landmarks of {scheme.name}, validated on {val.scheme.name}")
-
-
-def _sampler(recipe: Recipe, train: LandmarkDataset) -> StepSampler:
-    share = recipe.data.rare_share
-    rare = rare_apertures(train.points_px, train.scheme, train.seen_by_hand()) if share else None
-    return StepSampler(train.sources, recipe.data.source_shares, recipe.batch_size, recipe.seed, rare, share)
-
-
-def _examples(recipe: Recipe, faces: LandmarkDataset, augmentation: Augmentation | None = None) -> Examples:
-    network = recipe.network
-    return Examples(
-        faces,
-        network.voxel.image_size,
-        augmentation,
-        recipe.seed,
-        recipe.data.in_memory,
-        network.crop,
-        network.stretch,
-    )

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from jvcr.data.sampler import Examples, collate, to_input
+from jvcr.data.dataset import Names
+from jvcr.data.loader import Examples, collate, to_input
 from jvcr.model.method import Method
 from jvcr.training.distributed import Ranks
 
@@ -21,18 +22,18 @@ percent. By the mean of the first the best weights are chosen."""
 class Validation:
     """The validation faces with true boxes; each process measures its part, and no face counts twice."""
 
-    def __init__(self, examples: Examples, metrics: Metrics, ranks: Ranks) -> None:
+    def __init__(self, examples: Examples, sources: Names, metrics: Metrics, ranks: Ranks) -> None:
         if not metrics:
             raise ValueError("validation needs a metric to choose the best weights by")
-        self.examples, self.metrics, self.ranks = examples, metrics, ranks
+        self.examples, self.sources, self.metrics, self.ranks = examples, sources, metrics, ranks
 
     def __call__(self, network: Method) -> dict[str, float]:
         """Means of all metrics over all faces, and of the first over those of each source that has a name."""
         errors = self.errors(network)
         figures = {name: float(errors[:, i].mean()) for i, name in enumerate(self.metrics)}
-        sources, (first, *_) = self.examples.dataset.sources, self.metrics
-        for source in sorted(set(sources.tolist()) - {""}):
-            figures[f"{first}_{source}"] = float(errors[sources == source, 0].mean())
+        first = next(iter(self.metrics))
+        for source in sorted(set(self.sources.tolist()) - {""}):
+            figures[f"{first}_{source}"] = float(errors[self.sources == source, 0].mean())
         return figures
 
     @torch.inference_mode()

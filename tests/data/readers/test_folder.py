@@ -263,7 +263,7 @@ def test_an_image_with_more_pixels_than_can_be_decoded(landmark_folder):
         (lambda p: p * (1, 0, 1), "landmarks without extent"),
         (
             lambda p: np.where(np.arange(68)[:, None] == 45, p[36], p),
-            "the eye corners, landmarks 36 and 45, lie on one spot",
+            "landmarks 36 and 45, whose distance normalises errors, lie on one spot",
         ),
         (lambda p: p * 1e300, "NaN or infinite"),
     ],

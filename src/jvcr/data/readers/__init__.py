@@ -10,6 +10,7 @@ from jvcr.data.readers.aflw2000 import REANNOTATION, Annotation, read_aflw2000
 from jvcr.data.readers.basel import BASIS, LandmarkModel
 from jvcr.data.readers.folder import MANIFEST, TABLE, read_folder
 from jvcr.data.readers.matfile import POINTS, SHAPE, find_pairs, has_array
+from jvcr.data.readers.shards import read_shards
 from jvcr.data.readers.threedfaw import IMAGES, SPLITS, read_3dfaw
 from jvcr.data.readers.w300lp import PARTS, find_parts, read_300wlp
 from jvcr.scheme import FACE66, FACE68, LandmarkScheme
@@ -65,6 +66,8 @@ def read_dataset(
         raise ValueError(f"{root} is {what}, which has one annotation; only AFLW2000-3D has several")
     if layout == "folder":
         return read_folder(root, scheme, strict)
+    if layout == "shards":
+        return read_shards(root, scheme, strict, advance)
     own = FACE66 if layout == "3DFAW" else FACE68
     if scheme != own and not scheme.extends(own):
         raise ValueError(
@@ -81,9 +84,11 @@ def read_dataset(
 
 
 def find_layout(root: Path) -> str:
-    """A folder's layout, "folder" (the package's own), "AFLW2000-3D", "300W-LP" or "3DFAW", else a ValueError."""
+    """A folder's layout, "folder" (the package's own), "shards", "AFLW2000-3D", "300W-LP", "3DFAW"; or a ValueError."""
     if (root / MANIFEST).is_file() or (root / TABLE).is_file():
         return "folder"
+    if any(root.glob("*.tar")):
+        return "shards"
     if find_parts(root):
         return "300W-LP"
     if any(len(files) == 2 for files in find_pairs(root).values()):
@@ -93,6 +98,7 @@ def find_layout(root: Path) -> str:
     raise ValueError(
         f"{root} is no data set of a known layout: looked for\n"
         f"  {MANIFEST} or {TABLE}, which names images and landmarks (the package's own layout),\n"
+        f"  shards such as train-000000.tar (images and landmarks, as jvcr data pack writes them),\n"
         f"  pairs such as image00002.jpg and image00002.mat (AFLW2000-3D; {REANNOTATION} beside them),\n"
         f"  the folders {', '.join(PARTS)} (300W-LP), or\n"
         f"  the folders {', '.join(name + IMAGES for name in SPLITS)} (3DFAW)"
