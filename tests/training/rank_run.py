@@ -53,6 +53,9 @@ def told(run, outcome):
         "best": outcome.best,
         "losses": run.noted,
         "part": run.part,
+        "mapped": [line for line in Path("/proc/self/maps").read_text().splitlines() if "/.jvcr-" in line]
+        if sys.platform == "linux"
+        else None,
         "average": {k: v.double().flatten().tolist() for k, v in run.learner.averaged_network.state_dict().items()},
     }
 

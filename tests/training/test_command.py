@@ -269,3 +269,32 @@ def test_faces_that_cannot_be_used_are_left_out_and_told(recipe, face_folder, tm
     assert "cannot be used: entry" in told
     assert run(*train) == 0
     assert f"left out 1 of {len(columns['image'])} faces: entry" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_compiled_network_learns_the_same(recipe, face_folder, tmp_path):
+    if shutil.which("g++") is None:
+        pytest.skip("torch.compile needs a C++ compiler")
+    best = []
+    for more in ([], ["--compile"]):
+        out = tmp_path / f"run{len(best)}"
+        # Another process: what checks types in the tests cannot be compiled.
+        command = [sys.executable, "-m", "jvcr", "train", recipe(), "--data", face_folder, "--out", out, *more]
+        command += ["--set", "stages.separate=0"]
+        subprocess.run(command, check=True, capture_output=True, timeout=500)
+        best.append(read_header(out / "best.safetensors").training["val"])
+    assert best[0].keys() == best[1].keys()
+    for name, value in best[0].items():
+        assert best[1][name] == pytest.approx(value, rel=1e-3)
+
+
+def test_data_packed_and_trained_on_with_tensorboard(recipe, face_folder, tmp_path, capsys):
+    pytest.importorskip("tensorboard")
+    shards, out = tmp_path / "shards", tmp_path / "run"
+    assert run("data", "pack", face_folder, "--out", shards, "--faces-per-shard", 4) == 0
+    assert "16 faces in 4 shards" in capsys.readouterr().out
+    assert run("train", recipe(), "--data", shards, "--out", out, "--accelerator", "cpu", "--tensorboard") == 0
+    assert read_header(out / "best.safetensors").training["val"]
+    assert list((out / "tensorboard").glob("events.*"))
+    assert run("train", recipe(), "--data", shards, "--out", tmp_path / "b", "--set", "data.rare_share=0.1") == 1
+    assert "data.rare_share=0" in capsys.readouterr().err

@@ -16,7 +16,7 @@ from jvcr.cli.train import validation_metrics
 from jvcr.data import read_folder
 from jvcr.training.checkpoint import CHECKPOINT, LOG
 from jvcr.training.distributed import SynchronisedBatchNorm, synchronise_batch_norms
-from jvcr.training.processes import Processes
+from jvcr.training.processes import Processes, precision
 from jvcr.training.recipe import Recipe
 from jvcr.training.trainer import Trainer
 
@@ -90,6 +90,21 @@ def test_a_batch_that_cannot_be_shared():
         ValueError, match=r"batch_size is 10, which 4 processes cannot share equally: .* --set batch_size=8"
     ):
         Processes(2, 2).check_batch(10)
+
+
+def test_an_accelerator_that_is_not_there():
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(ValueError, match=r"there is no cuda here that torch knows, but .*cpu"):
+        Processes(accelerator="cuda").fabric("32-true")
+    assert Processes(accelerator="cpu").fabric("32-true").device.type == "cpu"
+
+
+def test_precision_of_older_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
+    assert precision("auto", "cuda") == "16-mixed"
+    assert precision("auto", "mps") == "32-true"
+    assert precision("64-true", "cuda") == "64-true"
 
 
 def test_alone_a_synchronised_batch_norm_is_an_ordinary_one():
@@ -251,3 +266,12 @@ def test_processes_that_cannot_share_a_batch_are_not_started(tiny_table, face_fo
     assert leaving.value.code == 1
     assert "batch_size is 4, which 3 processes cannot share" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_processes_of_a_machine_share_one_copy_of_the_images(together):
+    if sys.platform != "linux":
+        pytest.skip("what a process maps is read from /proc")
+    maps = [line.split() for told in together[1] for line in told["64-true"]["mapped"]]
+    inodes = [fields[4] for fields in maps]
+    assert inodes and all(inodes.count(inode) == 2 for inode in inodes), "each file is mapped by both"
+    assert all(fields[-1] == "(deleted)" for fields in maps), "nothing is left when both are gone"

@@ -14,6 +14,9 @@ import pytest
 import torch
 
 from jvcr.cli.train import validation_metrics
+from jvcr.data.pack import pack
+from jvcr.data.readers.shards import read_shards
+from jvcr.data.shards import ShardedDataset
 from jvcr.model import RefinementConfig
 from jvcr.scheme import FACE66, FACE68, LandmarkScheme
 from jvcr.training import trainer as loop
@@ -269,10 +272,10 @@ def test_a_damaged_image_is_named_before_training(tiny_recipe, faces, tmp_path):
 def test_resume_in_another_precision_is_asked_for(tiny_recipe, faces, tmp_path, monkeypatch):
     """Where "auto" is another precision, as on another machine, going on would change the arithmetic unasked."""
     auto = changed(tiny_recipe, precision="auto")
-    monkeypatch.setattr(loop, "precision", lambda name: "32-true" if name == "auto" else name)
+    monkeypatch.setattr(loop, "precision", lambda name, *_: "32-true" if name == "auto" else name)
     trainer(auto, faces, tmp_path / "run").save()
     trainer(auto, faces, tmp_path / "run").resume()
-    monkeypatch.setattr(loop, "precision", lambda name: "bf16-mixed" if name == "auto" else name)
+    monkeypatch.setattr(loop, "precision", lambda name, *_: "bf16-mixed" if name == "auto" else name)
     with pytest.raises(ValueError, match=r"made in 32-true, .* is bf16-mixed on this machine: .* precision=32-true"):
         trainer(auto, faces, tmp_path / "run").resume()
     trainer(tiny_recipe, faces, tmp_path / "run").resume()
@@ -505,3 +508,80 @@ def test_mixed_precision_leaves_labels_as_they_are():
     seen(labels)
     assert torch.equal(seen.module.x, labels)
     assert seen.module.y.dtype == torch.bfloat16
+
+
+def events_of(folder):
+    """What TensorBoard shows: name -> steps."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    shown = accumulator.EventAccumulator(str(folder))
+    shown.Reload()
+    return {name: [event.step for event in shown.Scalars(name)] for name in shown.Tags()["scalars"]}
+
+
+def test_tensorboard_shows_what_the_log_has_and_nothing_twice(tiny_recipe, faces, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "LOG_STEPS", 1)
+
+    def begin():
+        tmp_path.joinpath("run").mkdir(exist_ok=True)
+        how = {"tensorboard": True, "out": tmp_path / "run", "metrics": validation_metrics(faces.scheme)}
+        return Trainer(tiny_recipe, faces.split("train"), faces.split("val"), **how)
+
+    first = begin()
+    step = first.learner.step
+
+    def failing(batch, number, *how):
+        if number == 4:
+            raise OSError("the machine is gone")
+        return step(batch, number, *how)
+
+    first.learner.step = failing
+    with pytest.raises(OSError, match="gone"):
+        first.run()  # its checkpoint is that of the first line of the log
+    second = begin()
+    second.resume()
+    second.run()
+    lines = [json.loads(line) for line in (tmp_path / "run" / LOG).read_text().splitlines()]
+    shown = events_of(tmp_path / "run" / "tensorboard")
+    for group in ("train", "val"):
+        steps = [line["step"] for line in lines if group in line]
+        names = next(line for line in lines if group in line)[group]
+        assert steps and all(shown[f"{group}/{name}"] == steps for name in names)
+
+
+def test_streamed_training_goes_on_as_if_never_stopped(tiny_recipe, faces, tmp_path):
+    packed = pack(faces, tmp_path / "shards", faces_per_shard=3)
+
+    def begin(out):
+        out.mkdir(exist_ok=True)
+        train, val = ShardedDataset.open(packed, "train"), read_shards(packed, split="val")
+        return Trainer(changed(tiny_recipe, workers=1), train, val, validation_metrics(faces.scheme), out)
+
+    whole = begin(tmp_path / "whole")
+    expected = losses_of(whole)
+    best = whole.run().best
+    first = begin(tmp_path / "parts")
+    before = losses_of(first)
+    interrupt_at(first, 4)
+    assert first.run().steps == 4
+    second = begin(tmp_path / "parts")
+    after = losses_of(second)
+    second.resume()
+    assert second.run().best == best
+    assert before + after == expected
+    other = pack(faces.select(np.arange(0, len(faces), 2)), tmp_path / "other")
+    stranger = Trainer(
+        changed(tiny_recipe, workers=1),
+        ShardedDataset.open(other, "train"),
+        None,
+        validation_metrics(faces.scheme),
+        tmp_path / "parts",
+    )
+    with pytest.raises(ValueError, match="other training faces"):
+        stranger.resume()
+
+
+def test_faces_of_shards_are_drawn_alike(tiny_recipe, faces, tmp_path):
+    train = ShardedDataset.open(pack(faces, tmp_path / "shards"), "train")
+    for wish in ({"rare_share": 0.5}, {"source_shares": {"a": 1.0}}):
+        with pytest.raises(ValueError, match=r"drawn all alike.*source_shares"):
+            Trainer(changed(tiny_recipe, data=wish), train, None, validation_metrics(faces.scheme), tmp_path)

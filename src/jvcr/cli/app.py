@@ -22,6 +22,7 @@ _EXTRAS = {
     "annotate": {"fsspec", "pyarrow"},
     "cluster": {"ray"},
     "serve": {"fastapi", "prometheus_client", "python_multipart", "starlette", "uvicorn", "websockets"},
+    "tensorboard": {"tensorboard"},
     "train": {"jaxtyping", "lightning_fabric", "onnx", "onnxscript", "pydantic", "safetensors", "torch"},
     "video": {"av"},
 }

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -32,6 +32,9 @@ def train(
     devices: int | None = None,
     nodes: int | None = None,
     threads: int | None = None,
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    compile: bool = False,
+    tensorboard: bool = False,
 ) -> int:
     """Train a network by a recipe: the volume and the coordinates each for itself, then both jointly.
 
@@ -44,7 +47,7 @@ def train(
         jvcr train recipes/compact.toml --data faces3d --resume
         jvcr train recipes/compact.toml --data faces3d --out runs/l2 --set loss.coordinate=l2
         jvcr train recipes/compact.toml --data mine --out runs/mine --pretrained compact --set stages.separate=0
-        jvcr train recipes/paper.toml --data 300W-LP --devices 4
+        jvcr train recipes/paper.toml --data 300W-LP --devices 4 --tensorboard
 
     If the data lacks the sources that a recipe names, add --set 'data.source_shares={}'.
 
@@ -77,6 +80,13 @@ def train(
         Machines; 1 by default, or as many as torchrun or srun use.
     threads
         Processor threads for each process; by default the processes of a machine share all that are available.
+    accelerator
+        What computes: the processor, NVIDIA's or AMD's GPUs (cuda), Apple's (mps); by default a GPU where there is one.
+    compile
+        Let torch.compile make the network quicker. It needs a C++ compiler, and minutes before the first step; results
+        are the same up to rounding.
+    tensorboard
+        Write the figures of metrics.jsonl for TensorBoard too: tensorboard --logdir runs.
     """
     import torch
 
@@ -90,8 +100,10 @@ def train(
     from jvcr.training.trainer import Trainer
 
     settings = Recipe.load(recipe, set_ if pretrained is None else (*set_, f"pretrained={json.dumps(pretrained)}"))
-    processes = Processes.find(os.environ, devices, nodes)
+    processes = Processes.find(os.environ, devices, nodes, accelerator)
     processes.check_batch(settings.batch_size)
+    if tensorboard:
+        import torch.utils.tensorboard
     out = out or Path("runs") / settings.name
     if not resume and (out / CHECKPOINT).exists():
         raise ValueError(f"{out} holds a run already: add --resume to go on with it, or choose another --out")
@@ -105,13 +117,14 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     keep_freed_memory()
 
-    fabric = processes.fabric(precision(settings.precision))
+    fabric = processes.fabric(precision(settings.precision, processes.device))
     fabric.launch()
     if problems and fabric.is_global_zero:
         read = len(problems) + len(train_faces) + (len(val_faces) if val_faces else 0)
         print(f"jvcr: left out {len(problems)} of {read} faces: {summary(problems)}", file=sys.stderr)
     torch.set_num_threads(threads or processes.threads(available_cores(), os.environ))
-    trainer = Trainer(settings, train_faces, val_faces, validation_metrics(train_faces.scheme), out, fabric)
+    metrics = validation_metrics(train_faces.scheme)
+    trainer = Trainer(settings, train_faces, val_faces, metrics, out, fabric, compile, tensorboard)
     try:
         if resume:
             trainer.resume()

@@ -6,7 +6,7 @@ import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -20,9 +20,13 @@ from jvcr.training.tables import flat
 from jvcr.weights.header import WeightsHeader, find_weights
 from jvcr.weights.safetensors import load_network, read_header
 
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
 CHECKPOINT = "last.pt"
 WEIGHTS = "best.safetensors"
 LOG = "metrics.jsonl"
+TENSORBOARD = "tensorboard"
 
 FREE_TO_CHANGE = {"stages.joint", "stages.minutes", "optimizer.decay_epochs", "precision"}
 FREE_TO_CHANGE |= {"workers", "validate_epochs", "checkpoint_minutes"}
@@ -101,16 +105,32 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> d
     return {k: (a.get(k), b.get(k)) for k in [*a, *(k for k in b if k not in a)] if a.get(k) != b.get(k)}
 
 
-@dataclass(frozen=True)
 class RunLog:
-    """A file with one line of JSON for each validation, and for the losses now and then."""
+    """A file with one line of JSON for each validation, and for the losses now and then.
 
-    path: Path
+    Args:
+        path: of the file.
+        tensorboard: folder in which TensorBoard finds the same figures; None for none.
+    """
+
+    def __init__(self, path: Path, tensorboard: Path | None = None) -> None:
+        self.path, self.tensorboard = path, tensorboard
+        self._writer: SummaryWriter | None = None
 
     def append(self, entry: dict[str, Any]) -> None:
         """Adds a line."""
         with naming(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
+        if self.tensorboard is not None:
+            if self._writer is None:
+                from torch.utils.tensorboard import SummaryWriter
+
+                # What a run had shown after its last checkpoint is hidden: it is done again.
+                self._writer = SummaryWriter(str(self.tensorboard), purge_step=entry["step"])
+            for group, figures in entry.items():
+                for name, value in figures.items() if isinstance(figures, dict) else ():
+                    self._writer.add_scalar(f"{group}/{name}", value, entry["step"])
+            self._writer.flush()
 
     def forget_after(self, step: int) -> None:
         """Drops what a stopped run logged after its last checkpoint: it will be done and logged again."""

@@ -17,6 +17,7 @@ from jvcr.training.distributed import Ranks, StoppedByAnother, synchronise_batch
 from jvcr.training.ema import RunningAverage
 from jvcr.training.loss import JVCRLoss, Losses, Stage, outline
 from jvcr.training.optim import make_optimizer
+from jvcr.training.processes import precision
 from jvcr.training.recipe import Recipe
 
 STEPS_AHEAD = 25
@@ -66,9 +67,17 @@ class Learner:
         scheme: what its landmarks are.
         apertures: the error across apertures, where the loss counts it.
         fabric: where it learns, launched.
+        compiled: let torch.compile make the network quicker.
     """
 
-    def __init__(self, recipe: Recipe, scheme: LandmarkScheme, apertures: ApertureLoss | None, fabric: Fabric) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        scheme: LandmarkScheme,
+        apertures: ApertureLoss | None,
+        fabric: Fabric,
+        compiled: bool = False,
+    ) -> None:
         self.recipe, self.fabric, self.ranks = recipe, fabric, Ranks(fabric)
         self.on_gpu = fabric.device.type == "cuda"
         self.network = network = build(recipe.network)
@@ -86,10 +95,12 @@ class Learner:
             part.requires_grad_(False)
         loss = JVCRLoss(network, recipe.loss, apertures, outline(scheme))
         # Fused ones scale float16's gradients back by themselves, too late for them to be clipped before.
-        fused = self.on_gpu and recipe.precision != "16-mixed"
+        fused = self.on_gpu and precision(recipe.precision, fabric.device.type) != "16-mixed"
         self.loss, self.optimizer = fabric.setup(loss, make_optimizer(network, recipe.optimizer, fused))
         decay = recipe.optimizer.ema_decay
         self.average = RunningAverage(network, decay) if decay else None
+        if compiled:
+            network.compile()  # the average, which only validates, stays as it is
         self.report = LossReport(self.ranks, STEPS_AHEAD if self.on_gpu else 1)
 
     @property

@@ -40,7 +40,7 @@ def check_machine(recipe: Recipe, processes: Processes, threads: int | None, cor
                 f"{name} times processes: {processes.devices * each} are too many for {cores} cores: "
                 f"at most {PER_CORE} a core, {PER_CORE * cores}"
             )
-    on_gpu = torch.cuda.is_available()
+    on_gpu = processes.device == "cuda"
     needed = needed_bytes(recipe, recipe.batch_size // processes.total) * (1 if on_gpu else processes.devices)
     if needed > (there := memory_bytes(on_gpu)):
         raise ValueError(

@@ -27,6 +27,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 Launcher = Literal["jvcr", "torchrun", "srun"]
 
+Accelerator = Literal["auto", "cpu", "cuda", "mps"]
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -35,20 +37,33 @@ class Processes:
     devices: int = 1  # processes on each machine
     nodes: int = 1  # machines
     launcher: Launcher = "jvcr"
+    accelerator: Accelerator = "auto"  # what computes; "auto" is the GPU, or Apple's, where there is one
 
     @property
     def total(self) -> int:
         """Processes on all machines."""
         return self.devices * self.nodes
 
+    @property
+    def device(self) -> str:
+        """The kind of device that computes, by torch's name."""
+        return _accelerators()[0] if self.accelerator == "auto" else self.accelerator
+
     @classmethod
-    def find(cls, environment: Mapping[str, str], devices: int | None = None, nodes: int | None = None) -> Processes:
+    def find(
+        cls,
+        environment: Mapping[str, str],
+        devices: int | None = None,
+        nodes: int | None = None,
+        accelerator: Accelerator = "auto",
+    ) -> Processes:
         """What torchrun or srun have set up, if one of them has started this process, else what is asked for.
 
         Args:
             environment: this process's variables.
             devices: processes on each machine; None for what was set up, 1 if nothing was.
             nodes: machines; None likewise.
+            accelerator: what computes.
 
         Raises:
             ValueError: less than one of either, not what was set up, or several machines and nobody to start the
@@ -73,8 +88,8 @@ class Processes:
                     f"--nodes {nodes} needs jvcr to be started on every machine: do so with torchrun or srun, or by "
                     f"hand with MASTER_ADDR, MASTER_PORT and NODE_RANK set"
                 )
-            return cls(devices or 1, nodes or 1)
-        found = cls(each, max(1, total // each), launcher)
+            return cls(devices or 1, nodes or 1, accelerator=accelerator)
+        found = cls(each, max(1, total // each), launcher, accelerator)
         if found.total != total:
             raise ValueError(f"{launcher} has started {total} processes, which are not {each} on each machine")
         if (devices or found.devices, nodes or found.nodes) != (found.devices, found.nodes):
@@ -106,19 +121,21 @@ class Processes:
         """Where a training runs; its ``launch()`` starts the other processes, or joins those that have been started.
 
         Raises:
-            ValueError: there are fewer GPUs than processes.
+            ValueError: there is no such accelerator, or there are fewer GPUs than processes.
         """
-        gpus = torch.cuda.device_count()
+        gpus = torch.cuda.device_count() if self.device == "cuda" else 0
+        if self.accelerator != "auto" and self.accelerator not in (there := _accelerators()):
+            raise ValueError(f"there is no {self.accelerator} here that torch knows, but {', '.join(there)}")
         if gpus and self.devices > gpus:
             raise ValueError(
                 f"{self.devices} processes need as many GPUs, this machine has {gpus}: ask for fewer (--devices), or "
-                f'hide the GPUs to compute on the processor (CUDA_VISIBLE_DEVICES="")'
+                f"compute on the processor (--accelerator cpu)"
             )
         arithmetic: dict[str, Any] = {"precision": precision, "plugins": []}
         if precision in ("bf16-mixed", "16-mixed"):
-            arithmetic = {"plugins": [ExactLabels(precision, "cuda" if gpus else "cpu")]}  # type: ignore[arg-type]
+            arithmetic = {"plugins": [ExactLabels(precision, self.device)]}  # type: ignore[arg-type]
         if self.total == 1:
-            return Fabric(accelerator="auto", devices=1, **arithmetic)
+            return Fabric(accelerator=self.device, devices=1, **arithmetic)
         environments: dict[Launcher, type[ClusterEnvironment]] = {
             "jvcr": LightningEnvironment,
             "torchrun": TorchElasticEnvironment,
@@ -132,7 +149,8 @@ class Processes:
         options: dict[str, Any] = {sending: False}
         strategy = DDPStrategy(**options)
         arithmetic["plugins"].append(environments[self.launcher]())
-        return Fabric(accelerator="auto", devices=self.devices, num_nodes=self.nodes, strategy=strategy, **arithmetic)
+        where: dict[str, Any] = {"accelerator": self.device, "devices": self.devices, "num_nodes": self.nodes}
+        return Fabric(strategy=strategy, **where, **arithmetic)
 
 
 class ExactLabels(MixedPrecision):
@@ -147,12 +165,24 @@ class ExactLabels(MixedPrecision):
         return data
 
 
-def precision(name: str) -> str:
-    """Fabric's name for "auto": bfloat16 where the processor or accelerator computes in it, else float32."""
+def _accelerators() -> list[str]:
+    """What torch can compute on here, the quickest first."""
+    gpu = ["cuda"] if torch.cuda.is_available() else []
+    return [*gpu, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
+
+
+def precision(name: str, device: str = "") -> str:
+    """Fabric's name for "auto" on a kind of device, by default the quickest that there is.
+
+    bfloat16 where it computes in it, float16 on GPUs that do not, else float32.
+    """
+    device = device or _accelerators()[0]
     if name != "auto":
         return name
-    if torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    if device == "cuda":  # older ones imitate bfloat16, slowly
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+    if device != "cpu":
+        return "32-true"
     native = (
         getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
         or getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()

@@ -16,6 +16,7 @@ from jvcr.training.aperture_loss import ApertureLoss
 from jvcr.training.checkpoint import (
     CHECKPOINT,
     LOG,
+    TENSORBOARD,
     WEIGHTS,
     RunLog,
     RunState,
@@ -69,6 +70,8 @@ class Trainer:
         metrics: what is measured on them.
         out: the run's folder: checkpoint, best weights and log. The first process writes them, all read them to resume.
         fabric: where it runs, launched; None for one process on this machine's processor or accelerator.
+        compiled: let torch.compile make the network quicker.
+        tensorboard: write what the log gets for TensorBoard, too, into the folder ``tensorboard``.
 
     Raises:
         ValueError: recipe and faces do not fit each other, or the processes cannot share a batch.
@@ -82,11 +85,13 @@ class Trainer:
         metrics: Metrics,
         out: Path,
         fabric: Fabric | None = None,
+        compiled: bool = False,
+        tensorboard: bool = False,
     ) -> None:
         check_landmarks(recipe, train, val)
         self.recipe, self.scheme, self.out = recipe, train.scheme, out
-        self.precision = precision(recipe.precision)
-        fabric = fabric or Processes().fabric(self.precision)
+        fabric = fabric or Processes().fabric(precision(recipe.precision))
+        self.precision = precision(recipe.precision, fabric.device.type)
         self.ranks = Ranks(fabric)
         Processes(self.ranks.total).check_batch(recipe.batch_size)
         fabric.seed_everything(recipe.seed, verbose=False)
@@ -99,8 +104,8 @@ class Trainer:
         if recipe.loss.aperture_weight and self.scheme.contours:
             known = known_labels(train)
             apertures = ApertureLoss(self.scheme, recipe.loss, known.points_px, known.seen_by_hand())
-        self.learner = Learner(recipe, self.scheme, apertures, fabric)
-        self.log, self.state = RunLog(out / LOG), RunState()
+        self.learner = Learner(recipe, self.scheme, apertures, fabric, compiled)
+        self.log, self.state = RunLog(out / LOG, out / TENSORBOARD if tensorboard else None), RunState()
         self._has_checkpoint = False
 
     def run(self) -> Outcome:
