@@ -54,7 +54,7 @@ def main():
     if arguments.count:
         keep = [members[:: max(1, len(members) // arguments.count)][: arguments.count] for members in keep]
     faces = faces.select(np.concatenate(keep))
-    scheme = load_scheme(Path(__file__).with_name("face98.toml"))
+    scheme = load_scheme(str(Path(__file__).with_name("face98.toml")))
     points = to_98(faces.points_px)
     assert points.shape[1] == scheme.num_landmarks
     arguments.out.mkdir(parents=True)

@@ -61,20 +61,25 @@ def pack(
             for number, start in enumerate(range(0, len(faces), faces_per_shard)):
                 with replacing(folder / f"{split}-{number:06d}.tar") as path, tarfile.open(path, "w") as archive:
                     for face in faces[start : start + faces_per_shard].tolist():
-                        _add(archive, dataset, face)
+                        suffix = Path(str(dataset.images[face])).suffix.lower()
+                        image, labels = dataset.image_file(face).tobytes(), _labels(dataset, face)
+                        add_face(archive, f"{face:09d}", suffix, image, labels)
                         if advance is not None:
                             advance(1)
     return Path(out)
 
 
-def _add(archive: tarfile.TarFile, dataset: LandmarkDataset, face: int) -> None:
-    name = str(dataset.images[face])
-    suffix = Path(name).suffix.lower()
+def add_face(archive: tarfile.TarFile, key: str, suffix: str, image: bytes, labels: dict[str, Any]) -> None:
+    """Adds a face to a shard: the bytes of its image file and its labels, plain data, under a name of its own.
+
+    Raises:
+        ValueError: the suffix is of no format that shards hold, or a label is no finite number, text or null.
+    """
     if suffix not in IMAGE_SUFFIXES:
-        raise ValueError(f"{dataset.root / name}: shards hold {', '.join(IMAGE_SUFFIXES)}")
-    labels = json.dumps(_labels(dataset, face), allow_nan=False).encode()
-    for ending, content in ((suffix, dataset.image_file(face).tobytes()), (LABELS_SUFFIX, labels)):
-        member = tarfile.TarInfo(f"{face:09d}{ending}")
+        raise ValueError(f"{key}{suffix}: shards hold {', '.join(IMAGE_SUFFIXES)}")
+    text = json.dumps(labels, allow_nan=False).encode()
+    for ending, content in ((suffix, image), (LABELS_SUFFIX, text)):
+        member = tarfile.TarInfo(f"{key}{ending}")
         member.size = len(content)
         archive.addfile(member, io.BytesIO(content))
 
