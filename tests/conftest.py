@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import cv2
 import numpy as np
@@ -306,3 +308,38 @@ def faces(face_folder):
     from jvcr.data import read_folder
 
     return read_folder(face_folder)
+
+
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+]
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Chromium, driven by Playwright, whose camera sees a photograph."""
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="Playwright is not installed: pip install 'jvcr[dev]'"
+    )
+    names = ("chromium", "chromium-browser", "google-chrome")
+    program = next(filter(None, map(shutil.which, names)), None)
+    if program is None:
+        pytest.skip(f"no browser: none of {', '.join(names)} is installed (Debian's package is chromium)")
+    video = tmp_path_factory.mktemp("camera") / "camera.mjpeg"
+    frame = np.full((480, 640, 3), 90, np.uint8)
+    frame[:, 64:576] = cv2.imread(str(Path(__file__).parents[1] / "examples" / "astronaut.png"))[:480]
+    encoded = cv2.imencode(".jpg", frame)[1].tobytes()
+    video.write_bytes(encoded * 10)  # one JPEG file after the other
+    with playwright.sync_playwright() as started:
+        arguments = [*CHROMIUM_ARGUMENTS, f"--use-file-for-fake-video-capture={video}"]
+        browser = started.chromium.launch(executable_path=program, args=arguments)
+        yield browser
+        browser.close()

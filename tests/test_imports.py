@@ -29,7 +29,8 @@ MAY_IMPORT = {
     "training": {"data", "geometry", "model", "weights"},
     "evaluation": {"data", "geometry", "inference", "viz"},
     "video": {"geometry", "inference", "viz"},
-    "serve": {"geometry", "inference", "weights"},
+    "web": {"geometry", "inference"},
+    "serve": {"geometry", "inference", "weights", "web"},
     "benchmark": {"geometry", "inference", "viz", "weights"},
     "__main__": {"cli"},
     "cli": {
@@ -46,6 +47,7 @@ MAY_IMPORT = {
         "training",
         "video",
         "viz",
+        "web",
         "weights",
     },
 }

@@ -33,6 +33,7 @@ _COMMANDS = {
     "annotate": "Find the 3D landmarks of the faces in any number of images.",
     "video": "Follow the faces of a video: their 3D landmarks in every frame, each face under a number that stays.",
     "serve": "Serve landmarks over HTTP, and a page to look at them.",
+    "page": "Write a page that finds landmarks in the visitor's browser, for any web server that serves files.",
     "evaluate": "Measure the landmarks on faces whose true landmarks are known.",
     "benchmark": "Measure where the time goes on this machine: each stage, the network, other models beside it.",
     "train": "Train a network by a recipe: the volume and the coordinates each for itself, then both jointly.",

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -22,7 +22,7 @@ from jvcr.geometry.crop import DETECTOR_RISE, DETECTOR_SCALE, TRAINING_MARGIN, C
 from jvcr.geometry.warp import warp_crop
 from jvcr.inference.detector import Detections
 from jvcr.inference.per_process import PerProcess
-from jvcr.inference.proposals import Array, FoundFaces, Grid, clues, distinct, logistic, looked_at
+from jvcr.inference.proposals import Array, FoundFaces, Grid, apart, clues, distinct, logistic, looked_at, on_grid
 from jvcr.inference.session import Providers, available_cores, open_session
 from jvcr.weights.header import FOLDER
 
@@ -38,7 +38,7 @@ most, and 40 % more of what nobody labelled."""
 LONG_SIDE = 2560
 """Longest picture that faces are looked for in; those of 24 pixels in 6000 are then of 10, the smallest it knows."""
 
-_LONG_SIDES = (320, 640, 1280, 2560)
+LONG_SIDES = (320, 640, 1280, 2560)
 """Lengths that pictures are reduced to, one after the other as long as there is doubt."""
 
 _SMALLEST = 16.0
@@ -60,6 +60,7 @@ class DetectorSettings:
         small: a face smaller than this in the reduced picture, pixels of its crop's side, says that there may be more
             that are too small to be found in it.
         doubt: joint score from which on a small one says so.
+        grids: of the squares that are looked at first and again, see `on_grid`.
         joining: weights of the `clues` in the logit of the joint score: logistic regression on the training part.
     """
 
@@ -69,6 +70,7 @@ class DetectorSettings:
     sure: float = 0.85
     small: float = 44.0
     doubt: float = 0.3
+    grids: tuple[tuple[float, float], tuple[float, float]] = ((1 / 128, 0.5), (1 / 128, 0.5))
     joining: tuple[float, ...] = (0.951, 0.939, 1.845, 0.529, 0.406, 6.043, -3.805)
 
 
@@ -145,6 +147,16 @@ class FaceDetector:
         other.threads, other._networks = 1, self._single
         return other
 
+    def decoding(self) -> dict[str, Any]:
+        """What the networks' files say of their maps and squares, for who reads their outputs elsewhere."""
+        networks = self._networks()
+        return {
+            "strides": networks.strides,
+            "sides": networks.sides,
+            "size": networks.size,
+            "view": networks.view,
+        }
+
     def at(self, long_side: int) -> FaceDetector:
         """The same detector with another length of the largest picture that is looked at."""
         other = copy.copy(self)
@@ -167,8 +179,8 @@ class FaceDetector:
         long_side: float = self.long_side
         if self.min_face:
             enough = max(image.shape[:2]) * _SMALLEST / self.min_face
-            long_side = min(long_side, max(_LONG_SIDES[0], enough))
-        pictures = _Pyramid(image, (*(v for v in _LONG_SIDES if v < long_side), round(long_side)))
+            long_side = min(long_side, max(LONG_SIDES[0], enough))
+        pictures = _Pyramid(image, (*(v for v in LONG_SIDES if v < long_side), round(long_side)))
         fill = cv2.mean(pictures[0])[:3]
         for number, places, proposed in self._proposals(pictures, fill):
             scale = float(pictures.scales[number].min())
@@ -182,7 +194,7 @@ class FaceDetector:
             if (scores >= settings.sure).any() and not small_ones.any():
                 break
         scores = logistic(logits)
-        kept = distinct(squares, scores)
+        kept = distinct(squares, logits)  # scores near 1 are all alike
         large = squares[kept, 2] / TRAINING_MARGIN * DETECTOR_SCALE >= self.min_face
         kept = kept[large & (scores[kept] >= self.min_score)]
         return FoundFaces(squares[kept].astype(np.float32), scores[kept].astype(np.float32))
@@ -209,15 +221,17 @@ class FaceDetector:
         scale = pictures.scales[number]
         places[:, :2] = (places[:, :2] + 0.5) * scale - 0.5
         places[:, 2] *= scale.mean()
+        places = on_grid(places, settings.grids[0])
         first = self._seen(self._squares(pictures, places, fill))
         again = np.flatnonzero(logistic(first[:, 0]) >= settings.upright)
         if not len(again):
             return places[:0], proposed[:0]
         first, places = first[again], looked_at(places[again], first[again])
-        second = self._seen(self._squares(pictures, places, fill))
-        return looked_at(places, second), clues(proposed[again], sides[again], first, second) @ np.array(
-            settings.joining, np.float32
-        )
+        shown = on_grid(places, settings.grids[1])
+        second = self._seen(self._squares(pictures, shown, fill))
+        found = looked_at(shown, second)
+        facts = clues(proposed[again], sides[again], first, second, apart(found, places))
+        return found, facts @ np.array(settings.joining, np.float32)
 
     def _proposed(self, small: Image, fill: tuple[float, ...]) -> tuple[Array, Array]:
         """Squares and logits of the proposal network, in the reduced picture."""
@@ -292,9 +306,9 @@ def _resized(image: Image, size: tuple[int, ...]) -> Image:
 
 
 def _checked_long_side(long_side: int) -> int:
-    if not _LONG_SIDES[0] <= long_side <= 4 * LONG_SIDE:
+    if not LONG_SIDES[0] <= long_side <= 4 * LONG_SIDE:
         raise ValueError(
-            f"the longer side of the picture to look for faces in must be from {_LONG_SIDES[0]} to {4 * LONG_SIDE} "
+            f"the longer side of the picture to look for faces in must be from {LONG_SIDES[0]} to {4 * LONG_SIDE} "
             f"pixels, got {long_side}"
         )
     return long_side
@@ -307,11 +321,16 @@ def _covered(places: Array, known: Array) -> NDArray[np.bool_]:
     return np.asarray((alike & (apart < 0.35 * known[None, :, 2])).any(axis=1))
 
 
+def network_files(folder: Path = FOLDER / "detector") -> tuple[Path, Path]:
+    """Where the files of both networks lie: the proposal network's and the second look's."""
+    first, second = (folder / f"{kind.rpartition('-')[2]}.onnx" for kind in _KINDS)
+    return first, second
+
+
 def _open(folder: Path, threads: int, providers: Providers | None) -> _Networks:
     sessions: list[onnxruntime.InferenceSession] = []
     headers = []
-    for kind in _KINDS:
-        path = folder / f"{kind.rpartition('-')[2]}.onnx"
+    for kind, path in zip(_KINDS, network_files(folder), strict=True):
         if not path.is_file():
             raise FileNotFoundError(f"the face detector's file {path} is not there")
         session = open_session(path, threads, providers)

@@ -136,6 +136,11 @@ class Landmarker:
         return self._network.info.name
 
     @property
+    def network(self) -> OnnxNetwork:
+        """What runs its weights' file."""
+        return self._network
+
+    @property
     def training(self) -> Mapping[str, Any]:
         """What the weights' file says of their training, such as ``faces_seen``; empty where it says nothing."""
         return self._network.info.training

@@ -51,13 +51,26 @@ class Grid:
             squares: (n, 4), the most certain first.
             logits: (n,) of their scores.
         """
-        chosen = np.flatnonzero(outputs[0] >= least_logit)
-        chosen = chosen[np.argsort(-outputs[0, chosen], kind="stable")][:most]
-        logit, dx, dy, size, cos, sin = outputs[:, chosen]
+        # What the last digits say, they say otherwise on another processor: they shall not decide who comes first.
+        logits = np.round(outputs[0] * 64) / 64
+        chosen = np.flatnonzero(logits >= least_logit)
+        chosen = chosen[np.argsort(-logits[chosen], kind="stable")][:most]
+        logit, (_, dx, dy, size, cos, sin) = logits[chosen], outputs[:, chosen]
         x, y, stride, side = self._cells[:, chosen]
         angle = np.degrees(np.arctan2(sin, cos))
         squares = np.stack([x + dx * stride, y + dy * stride, side * np.exp(size.clip(-3, 3)), angle], axis=1)
         return squares, logit
+
+
+def on_grid(squares: Array, grid: tuple[float, float]) -> Array:
+    """Squares (n, 4) moved to a grid: a part of the power of two that their side reaches, and degrees of their angle.
+
+    Processors and browsers differ in the last digits of a network's outputs. Of squares that are cut out and looked at
+    again this would change pixels, and with them the first digits of what comes out; so all look at the same square.
+    """
+    step = np.exp2(np.floor(np.log2(squares[:, 2:3]))) * grid[0]
+    places = np.round(squares[:, :3] / step) * step
+    return np.concatenate([places, np.round(squares[:, 3:] / grid[1]) * grid[1]], axis=1).astype(np.float32)
 
 
 def looked_at(squares: Array, outputs: Array) -> Array:
@@ -76,7 +89,7 @@ def logistic(logits: Array) -> Array:
     return (1 / (1 + np.exp(-logits.clip(-30, 30)))).astype(np.float32)
 
 
-def clues(proposed: Array, sides: Array, first: Array, second: Array) -> Array:
+def clues(proposed: Array, sides: Array, first: Array, second: Array, off: Array) -> Array:
     """What the joint score is made of, so that it means the same for small faces and large ones.
 
     Args:
@@ -84,16 +97,22 @@ def clues(proposed: Array, sides: Array, first: Array, second: Array) -> Array:
         sides: (n,) of the proposals' squares in the picture that the proposal network was shown, pixels.
         first: (n, 6) of the first look.
         second: (n, 6) of the second, upright one.
+        off: (n,) how far apart the squares of both looks are, `apart`.
 
     Returns:
         (n, 7): the logits of the proposal and both looks, the logarithm of the size over 32 pixels, how sure the second
-        look is of the angle (1 where it is), how far off it finds the square that it was shown, and 1.
+        look is of the angle (1 where it is), how far off it finds the square of the first one, and 1.
     """
     sure = np.hypot(second[:, 4], second[:, 5])
-    off = np.hypot(second[:, 1], second[:, 2]) + np.abs(second[:, 3])
     size = np.log2(sides.clip(1) / 32).clip(-2, 3)
     columns = [proposed.clip(-6, 6), first[:, 0].clip(-8, 8), second[:, 0].clip(-8, 8), size, sure, off, 1 + 0 * size]
     return np.stack(columns, axis=1).astype(np.float32)
+
+
+def apart(squares: Array, others: Array) -> Array:
+    """(n,) how far squares (n, 4) lie from others, in the sides of these, and how much they differ in size."""
+    x, y = (squares - others)[:, :2].T / others[:, 2]
+    return np.hypot(x, y) + np.abs(np.log(squares[:, 2] / others[:, 2]))
 
 
 def distinct(squares: Array, scores: Array, most_shared: float = 0.35, most_inside: float = 0.75) -> NDArray[np.intp]:

@@ -27,7 +27,7 @@ DETECT_LONG_SIDE = 320
 DETECT_EVERY_S = 1.0
 """How long a new face may go unseen beside those that are followed, seconds."""
 
-_UPRIGHT_WITHIN_DEG = 30.0
+UPRIGHT_WITHIN_DEG = 30.0
 """Faces that lean further are shown to the network upright; it has learned from faces turned by so much."""
 
 KEEP_S = 3.0
@@ -36,29 +36,29 @@ KEEP_S = 3.0
 SEARCH_EVERY_S = 0.25
 """As long as it is kept, the detector looks for it this often, seconds."""
 
-_SMALLEST_FACE = 8.0
+SMALLEST_FACE = 8.0
 """Longer side of the smallest landmarks' box that is followed, pixels."""
 
-_LARGEST_CHANGE = 2.0
+LARGEST_CHANGE = 2.0
 """A face that grows or shrinks by more than this factor between two frames is none."""
 
-_SAME_SQUARE = 0.3
+SAME_SQUARE = 0.3
 """Shared part of the union of a detection's square and a followed face's, from which on they can be one face."""
 
-_SAME_FACE = 0.15
+SAME_FACE = 0.15
 """Mean distance of the corresponding landmarks, in sizes of the face, below which two tracks follow one face."""
 
-_REACH, _REACH_PER_S, _LONGEST_REACH, _LARGEST_GROWTH = 0.5, 1.0, 2.0, 1.6
+REACH, REACH_PER_S, LONGEST_REACH, LARGEST_GROWTH = 0.5, 1.0, 2.0, 1.6
 """How far from where it was lost a face may come back, in its sizes: at once, more for each second, and at most; and by
 which factor it may have grown or shrunk."""
 
-_SAME_VIEW, _SAME_LOOK = 0.8, 0.8
+SAME_VIEW, SAME_LOOK = 0.8, 0.8
 """Correlation of two thumbnails of following frames, or of a face in them, below which they show something else.
 
 Of pairs of different faces at one place 99 % lie below 0.77, of their pictures below 0.71. In motion of a face size a
 second at 10 frames a second frames stay above 0.90; a small or turning face alone may fall below 0.8."""
 
-_VELOCITY_MEMORY_S = 0.2
+VELOCITY_MEMORY_S = 0.2
 """Over about this time the velocity of a face is averaged, seconds."""
 
 
@@ -112,7 +112,7 @@ class _Track:
         step_s = time_s - self.time_s
         moved = _middle(face) - _middle(self.face)
         self.astray_px = float(np.linalg.norm(moved - self.velocity * step_s))
-        self.velocity += step_s / (step_s + _VELOCITY_MEMORY_S) * (moved / step_s - self.velocity)
+        self.velocity += step_s / (step_s + VELOCITY_MEMORY_S) * (moved / step_s - self.velocity)
         self.before, self.face, self.look, self.time_s = self.face, face, look, time_s
 
 
@@ -224,7 +224,7 @@ class Tracker:
         height, width = image.shape[:2]
         view, other_view = _thumbnail(image), False
         if view.std() >= 1:  # a black frame is passed over
-            other_view = self._view is not None and _correlation(view, self._view) < _SAME_VIEW
+            other_view = self._view is not None and _correlation(view, self._view) < SAME_VIEW
             self._view = view
         tracks, self._tracks = self._tracks, []
         inside = [track for track in tracks if not box_fault(_box(track.face), width, height)]
@@ -235,9 +235,9 @@ class Tracker:
         faces = self.landmarker(image, places, "landmarks") if inside else []
         for track, face in zip(inside, faces, strict=True):
             look = _thumbnail(image, _box(face))
-            if other_view and _correlation(look, track.look) < _SAME_LOOK:
+            if other_view and _correlation(look, track.look) < SAME_LOOK:
                 self._look_again = True  # a cut: whoever is there now is somebody else
-            elif self._is_face(face) and 1 / _LARGEST_CHANGE <= _size(face) / _size(track.face) <= _LARGEST_CHANGE:
+            elif self._is_face(face) and 1 / LARGEST_CHANGE <= _size(face) / _size(track.face) <= LARGEST_CHANGE:
                 track.move(face, look, self._time_s)
                 self._tracks.append(track)
             else:
@@ -254,7 +254,7 @@ class Tracker:
         self._look_again = True
 
     def _is_face(self, face: Face) -> bool:
-        return float(face.confidence.mean()) >= self.min_confidence and _size(face) >= _SMALLEST_FACE
+        return float(face.confidence.mean()) >= self.min_confidence and _size(face) >= SMALLEST_FACE
 
     def _detection_is_due(self) -> bool:
         if self.max_faces is not None and len(self._tracks) >= self.max_faces:
@@ -289,7 +289,7 @@ class Tracker:
         ]
         matched: dict[int, _Track] = {}
         for shared, number, track in sorted(pairs, key=lambda pair: -pair[0]):
-            if shared >= _SAME_SQUARE and number not in matched and track not in matched.values():
+            if shared >= SAME_SQUARE and number not in matched and track not in matched.values():
                 matched[number] = track
         return matched
 
@@ -307,9 +307,9 @@ class Tracker:
     def _away(self, track: _Track, face: Face) -> float:
         """How far a face lies from a lost one, over how far that one can have gone; inf if it is not as large."""
         size = _size(track.face)
-        if not 1 / _LARGEST_GROWTH <= _size(face) / size <= _LARGEST_GROWTH:
+        if not 1 / LARGEST_GROWTH <= _size(face) / size <= LARGEST_GROWTH:
             return math.inf
-        reach = min(_REACH + _REACH_PER_S * (self._time_s - track.time_s), _LONGEST_REACH)
+        reach = min(REACH + REACH_PER_S * (self._time_s - track.time_s), LONGEST_REACH)
         return float(np.linalg.norm(_middle(face) - _middle(track.face))) / (reach * size)
 
     def _result(self, track: _Track) -> TrackedFace:
@@ -334,7 +334,7 @@ def _upright_box(face: Face, template: tuple[tuple[float, float, float], ...] | 
     """(5,) the landmarks' box and its angle: that of the face where it leans further than the network has learned."""
     if (
         template is None
-        or abs(lean := float(leans_deg(face.points[None], np.array(template))[0])) <= _UPRIGHT_WITHIN_DEG
+        or abs(lean := float(leans_deg(face.points[None], np.array(template))[0])) <= UPRIGHT_WITHIN_DEG
     ):
         return np.append(_box(face), 0.0)
     ((x, y, side, angle),) = upright_squares(face.points[None], [lean], margin=1.0)
@@ -369,7 +369,7 @@ def _middle(face: Face) -> NDArray[np.float64]:
 
 def _same_face(a: Face, b: Face) -> bool:
     distance = np.linalg.norm(a.points[:, :2] - b.points[:, :2], axis=1).mean()
-    return float(distance) < _SAME_FACE * min(_size(a), _size(b))
+    return float(distance) < SAME_FACE * min(_size(a), _size(b))
 
 
 def _shared(a: Crop, b: Crop) -> float:

@@ -33,20 +33,24 @@ from jvcr.serve.metrics import Metrics
 from jvcr.serve.schema import BatchAnswer, Health, ImageAnswer, Problem
 from jvcr.serve.stream import serve_stream
 from jvcr.serve.workers import Workers
+from jvcr.web.page import MANIFEST, manifest, page_files
+from jvcr.web.runtime import find_runtime
 
 LOG = logging.getLogger("jvcr.serve")
 
-STATIC = Path(__file__).with_name("static")
-
-PAGE = {
-    "/": "text/html",
-    "/style.css": "text/css",
-    "/app.js": "text/javascript",
-    "/view.js": "text/javascript",
-    "/sample.jpg": "image/jpeg",
-    "/icon.svg": "image/svg+xml",
+_TYPES = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".jpg": "image/jpeg",
+    ".js": "text/javascript",
+    ".json": "application/json",
+    ".mjs": "text/javascript",
+    ".onnx": "application/octet-stream",
+    ".svg": "image/svg+xml",
+    ".ts": "text/plain",
+    ".wasm": "application/wasm",
 }
-"""The page's files, and of what type they are."""
+"""Of the page's files, by their suffix."""
 
 _Passes = Annotated[
     int, Query(ge=1, le=2, description="2 looks at each face again: a little more exact, twice the time.")
@@ -56,7 +60,8 @@ _Volume = Annotated[bool, Query(description="Give the estimated volume of each f
 _PAGE_HEADERS = {
     "Cache-Control": "no-cache",
     # The page is made of its own files alone; pictures and the camera stay in the browser (blob:).
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
+    "Content-Security-Policy": "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; "
+    "img-src 'self' blob: data:; media-src 'self' blob:; "
     "connect-src 'self' ws: wss:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
     "Referrer-Policy": "no-referrer",
 }
@@ -217,9 +222,20 @@ def make_app(
     async def counters() -> Response:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 
-    for route, media_type in PAGE.items():
-        file = STATIC / ("index.html" if route == "/" else route[1:])
-        app.add_api_route(route, _page(file, media_type), methods=["GET", "HEAD"], include_in_schema=False)
+    for route, file in page_files(landmarker.network).items():
+        app.add_api_route(
+            "/" if route == "index.html" else f"/{route}",
+            _page(file, _TYPES[file.suffix]),
+            methods=["GET", "HEAD"],
+            include_in_schema=False,
+        )
+    if find_runtime() is not None:
+        described = manifest([landmarker.network])
+
+        @app.api_route(f"/{MANIFEST}", methods=["GET", "HEAD"], include_in_schema=False)
+        async def page_manifest() -> JSONResponse:
+            return JSONResponse(described, headers=_PAGE_HEADERS)
+
     return app
 
 

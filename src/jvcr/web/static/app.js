@@ -1,5 +1,6 @@
-// The page: from a picture to the service, and its answer to the views.
+// The page: from a picture to the networks, in this browser or by the service, and what they find to the views.
 
+import { Landmarker } from "./jvcr.js";
 import { between, drawPhoto, eased, faceAt, framing, MEANINGS, Space } from "./view.js";
 
 const LONGEST_FRAME = 640; // of the camera; more does not find faces better, and takes longer to send
@@ -7,13 +8,13 @@ const MOST_BYTES = 9.5e6, MOST_PIXELS = 24e6; // larger ones are reduced before 
 const LONGEST_REDUCED = 4000;
 const READ = ["image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp"]; // by the service; what else the browser reads is converted
 const NO_ANSWER = "The service does not answer. Is it still running?";
-const VOLUME_EVERY = 400; // milliseconds, for the camera: its stream carries none
+const VOLUME_EVERY = { browser: 100, service: 400 }; // milliseconds, for the camera: the service's stream carries none
 const SMALL_FACE = 0.45; // of the picture's shorter side: a smaller face is shown from near
 
 const $ = (id) => document.getElementById(id);
 const state = {
   picture: null, answer: null, name: "", chosen: 0, near: false, frame: null, endMove: () => {}, scheme: null, turn: 0, meaning: "depth",
-  token: sessionStorage.getItem("token") || "", camera: null, again: null,
+  token: sessionStorage.getItem("token") || "", camera: null, again: null, where: "service", landmarker: null,
 };
 const space = new Space($("shape"), $("volume"));
 
@@ -41,6 +42,11 @@ const askForFaces = (body) => ask("v1/landmarks?volume=true", {
 
 async function loadScheme() {
   if (state.scheme) return;
+  if (state.where === "browser") {
+    state.scheme = (await loaded()).scheme;
+    if (!state.answer) space.set(null, null, state.scheme);
+    return;
+  }
   const answer = await ask("v1/scheme", { headers: headers() });
   if (!answer.ok) return;
   state.scheme = await answer.json();
@@ -72,6 +78,53 @@ async function problemOf(answer) {
 
 const sentence = (text) => `${text.replace(/[.\s]+$/, "")}.`;
 
+// ---- this browser
+
+/** The networks, fetched when they are first needed. */
+function loaded() {
+  state.landmarker ??= Landmarker.load().catch((error) => {
+    state.landmarker = null; // to be tried again
+    throw error;
+  });
+  return state.landmarker;
+}
+
+const WORDS = {
+  browser: {
+    promise: "Pictures stay in this browser: nothing is sent anywhere.",
+    same: `import { Landmarker } from "${new URL("jvcr.js", location.href)}";\nconst landmarker = await Landmarker.load();\nconst { faces } = await landmarker.detect(document.querySelector("img"));`,
+  },
+  service: {
+    promise: "Pictures go to the service that gave you this page, and are not kept.",
+    same: `curl --data-binary @photo.jpg -H "Content-Type: image/jpeg" ${new URL("v1/landmarks", location.href)}`,
+  },
+};
+
+function setWhere(where) {
+  if (state.camera) stopCamera();
+  Object.assign(state, { where, scheme: null });
+  $("where").value = where;
+  $("promise").textContent = WORDS[where].promise;
+  $("same").textContent = WORDS[where].same;
+}
+
+/** Where pictures can be looked at: by the networks beside this page, by the service that gave it, or by both. */
+async function findPlaces() {
+  const is = (name) => fetch(name, { method: "HEAD" }).then(({ status }) => status < 500 && status !== 404, () => false);
+  const [browser, service] = await Promise.all([is("manifest.json"), is("v1/scheme")]);
+  const wanted = new URLSearchParams(location.search).get("by");
+  const places = [...(browser && typeof WebAssembly !== "undefined" ? ["browser"] : []), ...(service ? ["service"] : [])];
+  for (const option of $("where").options) option.disabled = !places.includes(option.value);
+  $("where-label").classList.toggle("hidden", places.length < 2);
+  setWhere(places.includes(wanted) ? wanted : places[0] ?? (browser ? "browser" : "service"));
+}
+
+$("where").addEventListener("change", async () => {
+  setWhere($("where").value);
+  tell(state.where === "browser" ? "Pictures are looked at in this browser." : "Pictures are looked at by the service.");
+  await loadScheme().catch((error) => tell(sentence(error.message), true));
+});
+
 /** Finds the faces of a picture, and shows them or what went wrong. */
 async function look(blob, name, before = "") {
   closeCamera();
@@ -81,18 +134,33 @@ async function look(blob, name, before = "") {
   tell(`${before}Looking at ${name} …`);
   busy(true);
   const started = performance.now();
+  let note = "";
+  const finished = (picture, result) => {
+    const took = ((performance.now() - started) / 1000).toFixed(2), count = result.faces.length;
+    show(picture, result, name);
+    if (count) tell(`${before}${counted(count)} in ${name}, ${took} s.${note}`);
+    else tell(`${before}No face was found in ${name}. A face must be at least about 1/30 of the picture's longer side.${note}`, true);
+  };
   try {
     if (!blob.size) { fail(`${name} is empty.`); return; }
     let picture = await createImageBitmap(blob).catch(() => null); // upright, as the service turns it
-    let body = blob, note = "";
-    const large = picture && (blob.size > MOST_BYTES || picture.width * picture.height > MOST_PIXELS);
-    if (large || (picture && !READ.includes(blob.type))) {
+    let body = blob;
+    const isSent = state.where === "service";
+    const large = picture && ((isSent && blob.size > MOST_BYTES) || picture.width * picture.height > MOST_PIXELS);
+    if (large || (isSent && picture && !READ.includes(blob.type))) {
       [picture, body] = await drawnAnew(picture, large);
-      if (large) note = ` It is large, and was sent as a JPEG of ${picture.width} × ${picture.height} pixels.`;
+      if (large) note = ` It is large, and was ${isSent ? "sent as a JPEG of" : "reduced to"} ${picture.width} × ${picture.height} pixels.`;
     }
     if (late()) return;
     if (picture) show(picture, { width: picture.width, height: picture.height, faces: [] }, name, true);
+    if (state.where === "browser" && !picture) { fail(`${name} is not an image, is damaged, or is of a kind that this browser does not read.`); return; }
+    if (state.where === "browser" && !state.scheme) tell(`${before}Loading the networks …`);
     await loadScheme();
+    if (state.where === "browser") {
+      const result = await (await loaded()).detect(large ? picture : blob, { volumes: true });
+      if (!late()) finished(picture, { ...result, volumes: result.faces.map(({ volume }) => volume) });
+      return;
+    }
     const answer = await askForFaces(body);
     if (late()) return;
     if (answer.status === 401) {
@@ -103,11 +171,7 @@ async function look(blob, name, before = "") {
     if (!answer.ok) { fail(sentence(`${name}: ${await problemOf(answer)}`)); return; }
     const result = await answer.json();
     if (late()) return;
-    const took = ((performance.now() - started) / 1000).toFixed(2);
-    show(picture ?? plain(result), result, name);
-    const count = result.faces.length;
-    if (count) tell(`${before}${counted(count)} in ${name}, ${took} s.${note}`);
-    else tell(`${before}No face was found in ${name}. A face must be at least about 1/30 of the picture's longer side.${note}`, true);
+    finished(picture ?? plain(result), result);
   } catch (error) {
     fail(error.message === NO_ANSWER ? NO_ANSWER : sentence(`${name}: ${error.message}`));
   } finally {
@@ -342,7 +406,8 @@ $("camera").addEventListener("click", () => (state.camera ? stopCamera() : start
 function stopCamera() {
   const { last } = state.camera;
   closeCamera();
-  if (last) look(last, "its last picture", "The camera is off. ");
+  if (last instanceof HTMLCanvasElement) last.toBlob((blob) => look(blob, "its last picture", "The camera is off. "), "image/png");
+  else if (last) look(last, "its last picture", "The camera is off. ");
   else tell("The camera is off.");
 }
 
@@ -369,16 +434,55 @@ async function startCamera() {
     tell(sentence(`The camera cannot be used: ${CAMERA_PROBLEMS[error.name] ?? error.message}`), true);
     return;
   }
-  const address = new URL("v1/stream", location.href);
-  address.protocol = address.protocol.replace("http", "ws");
-  const socket = new WebSocket(address);
-  const camera = { media, socket, frame: null, sent: null, last: null, times: [], volumeAt: 0 };
+  const camera = { media, frame: null, last: null, times: [], volumeAt: 0 };
   Object.assign(state, { camera, frame: null, near: false });
   busy(false);
   tell("The camera is on.");
   $("camera").setAttribute("aria-pressed", "true");
   $("camera").textContent = "Stop the camera";
   media.getVideoTracks()[0].addEventListener("ended", () => { if (state.camera === camera) closeCamera("The camera was taken away."); });
+  (state.where === "browser" ? followHere : followByService)(camera);
+}
+
+/** What was found in the camera's picture, shown. */
+function shown(camera, answer) {
+  const now = performance.now(), count = answer.faces.length;
+  camera.times = [...camera.times.slice(-20), now];
+  show(camera.frame, answer, "The camera's picture");
+  tell(`The camera is on: ${count ? counted(count) : "no face"}.`);
+  $("rate").classList.remove("hidden");
+  if (camera.times.length > 1) $("rate").textContent = `${((1000 * (camera.times.length - 1)) / (now - camera.times[0])).toFixed(1)} pictures a second`;
+}
+
+/** Follows the faces before the camera by the networks in this browser. */
+async function followHere(camera) {
+  const landmarker = await state.landmarker; // the scheme came from it
+  landmarker.reset();
+  while (state.camera === camera) {
+    const now = performance.now(), volumes = now - camera.volumeAt > VOLUME_EVERY.browser;
+    if (volumes) camera.volumeAt = now;
+    camera.frame = grabbed();
+    try {
+      const answer = await landmarker.track(camera.frame, { volumes });
+      if (state.camera !== camera) return;
+      const face = answer.faces.findIndex(({ id }) => id === chosenFace()?.id);
+      camera.last = camera.frame;
+      shown(camera, answer);
+      if (volumes && answer.faces.length) space.setVolume(answer.faces[Math.max(face, 0)].volume);
+    } catch (error) {
+      if (state.camera === camera) closeCamera(sentence(`The camera was stopped: ${error.message}`));
+      return;
+    }
+    await new Promise((next) => ($("video").requestVideoFrameCallback ? $("video").requestVideoFrameCallback(next) : requestAnimationFrame(next)));
+  }
+}
+
+/** Sends the camera's pictures to the service, one after the other. */
+function followByService(camera) {
+  const address = new URL("v1/stream", location.href);
+  address.protocol = address.protocol.replace("http", "ws");
+  const socket = new WebSocket(address);
+  camera.socket = socket;
   socket.addEventListener("open", () => {
     if (state.token) socket.send(JSON.stringify({ token: state.token }));
     sendFrame(camera);
@@ -387,15 +491,9 @@ async function startCamera() {
     if (state.camera !== camera) return;
     const answer = JSON.parse(data);
     if (answer.detail) { closeCamera(sentence(`The camera was stopped: ${answer.detail}`)); return; }
-    const now = performance.now();
-    camera.times = [...camera.times.slice(-20), now];
     camera.last = camera.sent;
-    show(camera.frame, answer, "The camera's picture");
-    const count = answer.faces.length;
-    tell(`The camera is on: ${count ? counted(count) : "no face"}.`);
-    $("rate").classList.remove("hidden");
-    if (camera.times.length > 1) $("rate").textContent = `${((1000 * (camera.times.length - 1)) / (now - camera.times[0])).toFixed(1)} pictures a second`;
-    if (count && now - camera.volumeAt > VOLUME_EVERY) lookInside(camera);
+    shown(camera, answer);
+    if (answer.faces.length && performance.now() - camera.volumeAt > VOLUME_EVERY.service) lookInside(camera);
     sendFrame(camera);
   });
   socket.addEventListener("close", ({ code, reason }) => {
@@ -405,12 +503,18 @@ async function startCamera() {
   });
 }
 
-function sendFrame(camera) {
+/** The camera's picture, reduced. */
+function grabbed() {
   const video = $("video");
   const scale = Math.min(1, LONGEST_FRAME / Math.max(video.videoWidth, video.videoHeight));
   const frame = document.createElement("canvas");
   Object.assign(frame, { width: Math.round(video.videoWidth * scale), height: Math.round(video.videoHeight * scale) });
   frame.getContext("2d").drawImage(video, 0, 0, frame.width, frame.height);
+  return frame;
+}
+
+function sendFrame(camera) {
+  const frame = grabbed();
   frame.toBlob((blob) => {
     if (state.camera !== camera || camera.socket.readyState !== WebSocket.OPEN) return;
     Object.assign(camera, { frame, sent: blob });
@@ -440,7 +544,7 @@ function closeCamera(problem) {
   if (!camera) return;
   state.camera = null;
   camera.media.getTracks().forEach((track) => track.stop());
-  camera.socket.close();
+  camera.socket?.close();
   $("video").srcObject = null;
   $("camera").setAttribute("aria-pressed", "false");
   $("camera").textContent = "Use the camera";
@@ -483,6 +587,7 @@ $("save-obj").addEventListener("click", () => {
 
 $("depth-ramp").style.background = MEANINGS.depth.ramp;
 setMeaning("depth");
-$("curl").textContent = `curl --data-binary @photo.jpg -H "Content-Type: image/jpeg" ${new URL("v1/landmarks", location.href)}`;
-tell("Ready for a photograph.");
-loadScheme().catch((error) => tell(error.message, true));
+findPlaces().then(() => {
+  tell("Ready for a photograph.");
+  return loadScheme();
+}).catch((error) => tell(sentence(error.message), true));

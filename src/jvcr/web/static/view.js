@@ -219,7 +219,7 @@ function cubeOf(points, volume) {
 
 function voxelsOf(volume, { center, half }) {
   const [depth, height, width] = volume.shape;
-  const bytes = Uint8Array.from(atob(volume.data), (c) => c.charCodeAt(0));
+  const bytes = typeof volume.data === "string" ? Uint8Array.from(atob(volume.data), (c) => c.charCodeAt(0)) : volume.data;
   const peak = bytes.reduce((a, b) => Math.max(a, b), 1);
   const voxels = [];
   bytes.forEach((value, i) => {

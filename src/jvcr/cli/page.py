@@ -1,0 +1,33 @@
+"""``jvcr page``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def page(*, out: Path, weights: tuple[str, ...] = ("compact",)) -> int:
+    """Write a page that finds landmarks in the visitor's browser, for any web server that serves files.
+
+    The folder holds all that is needed: networks, the runtime for them, the page, and jvcr.js for pages of your own
+    (example.html). Nothing in it has the address of another host, and pictures do not leave the browser. It works under
+    any path, and offline once it is loaded.
+
+        jvcr page --out site
+        python -m http.server --directory site
+
+    The runtime, two files of onnxruntime-web, comes with jvcr's wheel; in a checkout npm fetches it the first time.
+
+    Parameters
+    ----------
+    out
+        Folder for the page; it must not be there yet, or be empty.
+    weights
+        A shipped name or an ONNX file; may be repeated, and the first is the page's.
+    """
+    from jvcr.web.page import write_page
+
+    write_page(out, weights)
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    print(f"a page of {size / 1e6:.1f} MB in {out}")
+    print(f"look at it: python -m http.server --directory {out}")
+    return 0
