@@ -165,7 +165,7 @@ def test_faces_of_a_video_are_followed_as_in_python(page: Any) -> None:
         for face, truth in zip(faces, expected, strict=True):
             # What lies at the edge of two steps of the detector's grid begins with another crop, and comes nearer.
             np.testing.assert_allclose(face["points"], truth.points, atol=0.3)
-            assert face["yaw"] == pytest.approx(truth.yaw, abs=0.2)
+            assert face["yaw"] == pytest.approx(truth.yaw, abs=0.5)
     assert len({face.id for face in expected}) == 1 and tracker.landmarker is not None
 
 

@@ -207,7 +207,7 @@ const chosenFace = () => state.answer?.faces[state.chosen];
 const isSmall = (face) => framing(state.answer, face).width < SMALL_FACE * 1.7 * Math.min(state.answer.width, state.answer.height);
 
 /** Shows a picture and what was found in it; pending: nothing was yet. */
-function show(picture, answer, name, pending = false) {
+function show(picture, answer, name, pending = false, inSpace = true) {
   const { camera } = state;
   const before = chosenFace();
   Object.assign(state, { picture, answer, name });
@@ -228,7 +228,8 @@ function show(picture, answer, name, pending = false) {
     $("results").classList.toggle("hidden", !count);
     writeFaces();
   }
-  redraw();
+  if (inSpace) redraw();
+  else redrawPhoto();
   if (!camera && count) space.goTo("rest", true);
 }
 
@@ -445,10 +446,10 @@ async function startCamera() {
 }
 
 /** What was found in the camera's picture, shown. */
-function shown(camera, answer) {
+function shown(camera, answer, inSpace = true) {
   const now = performance.now(), count = answer.faces.length;
   camera.times = [...camera.times.slice(-20), now];
-  show(camera.frame, answer, "The camera's picture");
+  show(camera.frame, answer, "The camera's picture", false, inSpace);
   tell(`The camera is on: ${count ? counted(count) : "no face"}.`);
   $("rate").classList.remove("hidden");
   if (camera.times.length > 1) $("rate").textContent = `${((1000 * (camera.times.length - 1)) / (now - camera.times[0])).toFixed(1)} pictures a second`;
@@ -457,24 +458,31 @@ function shown(camera, answer) {
 /** Follows the faces before the camera by the networks in this browser. */
 async function followHere(camera) {
   const landmarker = await state.landmarker; // the scheme came from it
+  const video = $("video");
   landmarker.reset();
+  let before = null; // shown while the worker looks at the next
   while (state.camera === camera) {
-    const now = performance.now(), volumes = now - camera.volumeAt > VOLUME_EVERY.browser;
+    const frame = grabbed(), now = performance.now(), volumes = now - camera.volumeAt > VOLUME_EVERY.browser;
     if (volumes) camera.volumeAt = now;
-    camera.frame = grabbed();
+    const asked = landmarker.track(frame, { volumes });
     try {
-      const answer = await landmarker.track(camera.frame, { volumes });
-      if (state.camera !== camera) return;
-      const face = answer.faces.findIndex(({ id }) => id === chosenFace()?.id);
-      camera.last = camera.frame;
-      shown(camera, answer);
-      if (volumes && answer.faces.length) space.setVolume(answer.faces[Math.max(face, 0)].volume);
+      if (before) shownHere(camera, before);
+      before = { frame, answer: await asked, volumes };
     } catch (error) {
       if (state.camera === camera) closeCamera(sentence(`The camera was stopped: ${error.message}`));
       return;
     }
-    await new Promise((next) => ($("video").requestVideoFrameCallback ? $("video").requestVideoFrameCallback(next) : requestAnimationFrame(next)));
+    if (video.requestVideoFrameCallback && video.currentTime === camera.seen) await new Promise((next) => video.requestVideoFrameCallback(next));
+    camera.seen = video.currentTime;
   }
+}
+
+/** A frame and its faces; in space, which takes longest to draw, only those whose volume came along. */
+function shownHere(camera, { frame, answer, volumes }) {
+  Object.assign(camera, { frame, last: frame });
+  shown(camera, answer, volumes);
+  const { volume } = chosenFace() ?? {};
+  if (volume) space.setVolume(volume);
 }
 
 /** Sends the camera's pictures to the service, one after the other. */
