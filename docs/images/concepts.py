@@ -58,7 +58,7 @@ def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], text
 
 def frames() -> None:
     """Axes, from the front and from the side; a pixel's centre and its edge."""
-    figure, (front, side, line) = sheet(11, 3.9, 3)
+    figure, (front, side, line) = sheet(9.6, 3.4, 3)
     face_lines(front, FACE[:, :2])
     arrow(front, (-60, -55), (-20, -55), "x", RED)
     arrow(front, (-60, -55), (-60, -15), "y", GREEN)
@@ -77,7 +77,7 @@ def frames() -> None:
         line.add_patch(Rectangle((pixel - 0.5, -0.3), 1, 0.6, fill=False, edgecolor=INK))
         line.plot(pixel, 0, "o", color=RED)
         line.text(pixel, 0.52, f"{pixel}", color=RED, ha="center")
-        line.text(pixel, -0.42, f"{(pixel + 0.5) / 4 * 2 - 1:+.2f}", color=GREEN, ha="center")
+        line.text(pixel, -0.42, f"{(pixel + 0.5) / 4 * 2 - 1:+.2f}", color=BLUE, ha="center")
     for edge, text in ((-0.5, "-1"), (1.5, "0"), (3.5, "+1")):
         line.text(edge, -0.75, text, color=BLUE, ha="center")
         line.plot([edge, edge], [-0.68, -0.3], color=BLUE)
@@ -173,7 +173,7 @@ def protocols() -> None:
     """What the NME and the GTE divide by what, and a cumulative error distribution of made-up errors."""
     rng = np.random.default_rng(0)
     truth, found = FACE, FACE + rng.normal(0, 2.5, FACE.shape) + (0, 0, 14)
-    figure, (flat, deep, curve) = sheet(12, 4.2, 3)
+    figure, (flat, deep, curve) = sheet(10, 3.8, 3)
     face_lines(flat, truth[:, :2], "#b9bcc2")
     for t, p in zip(truth, found, strict=True):
         flat.plot(*np.stack([t, p])[:, :2].T, color=RED, linewidth=1.6)
