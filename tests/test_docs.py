@@ -27,7 +27,7 @@ def site(tmp_path_factory):
         if find_spec(module) is None:
             pytest.skip(f'{module} is not installed: pip install "jvcr[docs]"')
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -66,7 +66,7 @@ def test_nothing_is_loaded_from_elsewhere(site):
 
 
 def test_links_lead_somewhere(site):
-    """Those that the hook makes, too, which MkDocs does not look at in generated pages."""
+    """In the pages as they are in the end, where the strict build looks at Markdown alone."""
     known = {page: Addresses(page) for page in site.rglob("*.html")}
     lost = []
     for page, addresses in known.items():

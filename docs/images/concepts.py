@@ -98,7 +98,7 @@ def numbers() -> None:
         for i in landmarks:
             axes.plot(*FACE[i, :2], ".", color=color, markersize=4)
             below = i in (*range(40, 42), *range(46, 48), *range(55, 60), *range(65, 68))
-            shift = (0, -8 if below else 3)
+            shift = {48: (-6, -2), 54: (6, -2)}.get(i, (0, -8 if below else 3))
             axes.annotate(str(i), FACE[i, :2], shift, textcoords="offset points", color=color, fontsize=7, ha="center")
     axes.set(xlim=(-55, 55), ylim=(54, -46), aspect="equal")
     axes.axis("off")
