@@ -1,7 +1,7 @@
-"""What MkDocs needs to know of this repository: pages are read on code hosts, too, and link to files outside docs/.
+"""What MkDocs and griffe need to know of this repository.
 
-Such links stay as they are in the pages. In the site each leads to a page with the file in it, made while the site is
-built, so that it needs no address of a code host.
+Its pages are read on code hosts, too, and link to files outside of docs/. Such links stay as they are in the pages. In
+the site each leads to a page with the file in it, made while the site is built, so that it needs no address of a host.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import posixpath
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import griffe
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
@@ -51,6 +53,15 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return f"{match[1]}{posixpath.relpath(_uri(path), here or '.')}{match[3] or ''}{match[4]}"
 
     return LINK.sub(moved, markdown)
+
+
+class Examples(griffe.Extension):
+    """Takes "Example:" of a docstring for the section that griffe knows as "Examples:"."""
+
+    def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
+        """Is called for each part of the package."""
+        if obj.docstring is not None:
+            obj.docstring.value = re.sub(r"^Example:$", "Examples:", obj.docstring.value, flags=re.MULTILINE)
 
 
 def _origin(file: File) -> str:
