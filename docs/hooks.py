@@ -55,13 +55,17 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return LINK.sub(moved, markdown)
 
 
-class Examples(griffe.Extension):
-    """Takes "Example:" of a docstring for the section that griffe knows as "Examples:"."""
+class Docstrings(griffe.Extension):
+    """What griffe does not know of the package's docstrings and classes."""
 
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
-        """Is called for each part of the package."""
+        """Takes "Example:" for the section that griffe calls "Examples:"."""
         if obj.docstring is not None:
             obj.docstring.value = re.sub(r"^Example:$", "Examples:", obj.docstring.value, flags=re.MULTILINE)
+
+    def on_class_members(self, *, cls: griffe.Class, **kwargs: Any) -> None:
+        """Leaves out pydantic's settings, which griffe takes for an argument of the constructor."""
+        cls.members.pop("__pydantic_config__", None)
 
 
 def _origin(file: File) -> str:
