@@ -8,7 +8,7 @@ DEV := .venv
 USE := .venv-demo
 EXAMPLES = $(wildcard examples/*.jpg examples/*.png)
 
-.PHONY: help setup setup-use demo test test-fast lint format clean
+.PHONY: help setup setup-use demo docs test test-fast lint format clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -20,6 +20,10 @@ setup-use: $(USE)/.stamp ## only what using the package takes, in .venv-demo (no
 demo: $(USE)/.stamp ## landmarks of the pictures in examples/, drawn into demo/
 	$(USE)/bin/jvcr predict $(EXAMPLES) --out demo --json --plot
 	@echo "The drawn pictures and their landmarks (JSON) are in $(CURDIR)/demo"
+
+docs: $(DEV)/.stamp ## the documentation as a site, in site/ (no network)
+	$(DEV)/bin/mkdocs build --strict
+	@echo "Open $(CURDIR)/site/index.html; for the search, serve it: python3 -m http.server --directory site"
 
 test: $(DEV)/.stamp ## all tests
 	$(DEV)/bin/python -m pytest $(ARGS)
@@ -37,7 +41,7 @@ format: $(DEV)/.stamp ## apply the formatter and the safe fixes
 	$(DEV)/bin/ruff format .
 
 clean: ## remove what building, testing and the demo left (not the environments)
-	rm -rf build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist demo site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # No stamp, or one older than these two files: the environment is made, or brought up to date where it is.

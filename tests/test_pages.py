@@ -6,8 +6,10 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -85,3 +87,49 @@ def test_the_scheme_is_the_mirror_of_itself():
     points = to_98(np.array(FACE68.template)[None])[0]
     np.testing.assert_allclose(points[scheme.mirror] * (-1, 1, 1), points, atol=2e-3)
     assert scheme.is_face and sorted(i for group in scheme.groups.values() for i in group) == list(range(96))
+
+
+@pytest.fixture(scope="module")
+def blinking(tmp_path_factory):
+    """A folder of pictures, the frames of a drawn head that blinks twice."""
+    from jvcr.synthetic.dataset import synthetic_face
+    from jvcr.synthetic.modes import Expression
+
+    folder = tmp_path_factory.mktemp("blinking")
+    face = synthetic_face(4, size=256)
+    for number in range(24):
+        expression = face.expression * 0
+        expression[Expression.CLOSE_EYES] = float(number in (6, 7, 15, 16, 17))
+        pixels, _ = replace(face, expression=expression).draw()
+        cv2.imwrite(str(folder / f"{number:03d}.png"), pixels[:, :, ::-1])
+    return folder
+
+
+def python_of(page):
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    return re.findall(r"```python\n(.*?)```", text, re.S)
+
+
+def test_the_blink_counter(blinking, shipped_weights, monkeypatch, capsys):
+    (block,) = python_of("blink.md")
+    monkeypatch.setattr(sys, "argv", ["blink.py", str(blinking)])
+    exec(compile(block, "blink.md", "exec"), {})
+    assert capsys.readouterr().out == "face 1: 2 blinks in 24 frames\n"
+
+
+@pytest.mark.parametrize("page", ["index", "frames", "volume", "confidence", "crops", "protocols", "questions"])
+def test_python_of_a_page_runs(page, tmp_path, blinking, face_folder, shipped_weights, monkeypatch):
+    """From its first block to the last, with results of the commands between them."""
+    blocks = python_of(f"{page}.md")
+    if any("jvcr.model" in block for block in blocks):
+        pytest.importorskip("torch", reason="drawing the true volume needs torch")
+    monkeypatch.chdir(tmp_path)
+    for source, name in ((ROOT / "examples", "examples"), (face_folder, "mine"), (blinking, "talk.mp4")):
+        shutil.copytree(source, tmp_path / name)
+    names = {}
+    for block in blocks:
+        if "faces/astronaut.png.json" in block:
+            (tmp_path / "faces").mkdir()
+            record = json.dumps({"faces": [names["face"].to_dict()]})
+            (tmp_path / "faces" / "astronaut.png.json").write_text(record)
+        exec(compile(block, f"{page}.md", "exec"), names)
