@@ -8,7 +8,7 @@ DEV := .venv
 USE := .venv-demo
 EXAMPLES = $(wildcard examples/*.jpg examples/*.png)
 
-.PHONY: help setup setup-use demo docs test test-fast lint format clean
+.PHONY: wheel help setup setup-use demo docs test test-fast lint format clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -39,6 +39,10 @@ lint: $(DEV)/.stamp ## style, formatting and types
 format: $(DEV)/.stamp ## apply the formatter and the safe fixes
 	$(DEV)/bin/ruff check --fix .
 	$(DEV)/bin/ruff format .
+
+wheel: $(DEV)/.stamp ## wheel and sdist in dist/, with what runs networks in browsers (npm fetches it)
+	$(DEV)/bin/python -c "from jvcr.web import runtime; runtime.fetch_runtime(runtime.SHIPPED)"
+	$(DEV)/bin/python -m hatchling build
 
 clean: ## remove what building, testing and the demo left (not the environments)
 	rm -rf build dist demo site .pytest_cache .mypy_cache .ruff_cache .hypothesis

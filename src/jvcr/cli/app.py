@@ -36,6 +36,7 @@ _COMMANDS = {
     "page": "Write a page that finds landmarks in the visitor's browser, for any web server that serves files.",
     "evaluate": "Measure the landmarks on faces whose true landmarks are known.",
     "benchmark": "Measure where the time goes on this machine: each stage, the network, other models beside it.",
+    "weights": "List the weights that ship: what they are for, how good they are, where they lie, and their terms.",
     "train": "Train a network by a recipe: the volume and the coordinates each for itself, then both jointly.",
     "compare": "Train methods and settings on the same faces for as many examples, and compare them in numbers.",
     "export": "Turn torch weights into an ONNX file, and compare the two in numbers.",

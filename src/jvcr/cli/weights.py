@@ -1,0 +1,52 @@
+"""``jvcr weights``."""
+
+from __future__ import annotations
+
+import json as json_text
+from typing import Any
+
+
+def weights(*, json: bool = False) -> int:
+    """List the weights that ship: what they are for, how good they are, where they lie, and their terms.
+
+        jvcr weights
+        jvcr weights --json
+
+    Parameters
+    ----------
+    json
+        Print them as JSON, with the SHA-256 of each file.
+    """
+    from rich.table import Table
+
+    from jvcr.cli.terminal import console
+    from jvcr.weights.shipped import LICENSE, shipped_weights
+
+    files = shipped_weights()
+    if json:
+        print(json_text.dumps({"terms": str(LICENSE), "files": [_plain(file) for file in files]}, indent=2))
+        return 0
+    table = Table("file", "MB", "what for", "faces seen", "validation", box=None, pad_edge=False)
+    for file in files:
+        whole = {name: value for name, value in file.validation.items() if "_" not in name}  # not of single parts
+        figures = ", ".join(f"{name.upper()} {value:.2f} %" for name, value in whole.items())
+        seen = f"{file.faces_seen:,}" if file.faces_seen else ""
+        table.add_row(file.path.name, f"{file.path.stat().st_size / 1e6:.1f}", file.purpose, seen, figures)
+    output = console(soft_wrap=True)
+    output.print(table)
+    output.print(f"\nfolder: {files[0].path.parent}", highlight=False)
+    output.print(f"terms:  research, non-commercial, unlike the code: {LICENSE}", highlight=False)
+    return 0
+
+
+def _plain(file: Any) -> dict[str, Any]:
+    return {
+        "name": file.name,
+        "path": str(file.path),
+        "bytes": file.path.stat().st_size,
+        "sha256": file.sha256,
+        "purpose": file.purpose,
+        "terms": "research, non-commercial",
+        "faces_seen": file.faces_seen,
+        "validation": file.validation,
+    }
