@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import re
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -146,3 +147,22 @@ def test_what_has_no_eyes_and_lips_has_them_neither_open_nor_closed():
     lips_without_corners = face_of(np.zeros((66, 3)), "face66")
     assert lips_without_corners.mouth_open is None
     assert lips_without_corners.eye_open == (0, 0)  # the width of an eye on one spot is 0
+
+
+def whole():
+    template = np.array(load_scheme("face68").template, np.float32)
+    return face(points=60 * template + 100, confidence=np.full(68, 0.5), scheme="face68")
+
+
+def test_parts_by_name():
+    one = whole()
+    np.testing.assert_array_equal(one["left_eye"], one.points[42:48])
+    with pytest.raises(KeyError, match="has no part 'ear', but jaw, right_brow"):
+        one["ear"]
+
+
+def test_notebooks_show_a_picture():
+    shown = whole()._repr_html_()
+    drawing = ElementTree.fromstring(shown.partition("<br>")[0])
+    assert len(drawing.findall("{*}circle")) == 68 and len(drawing.findall("{*}polyline")) == 9
+    assert "yaw=" in shown and "<script" not in shown

@@ -100,6 +100,31 @@ class Face:
         lips = _groups(self.scheme).get("inner_lips", ())
         return self._open(lips, MOUTH_RANGE) if len(lips) == LIP_LANDMARKS else None
 
+    def __getitem__(self, part: str) -> NDArray[np.float32]:
+        """(n, 3) the landmarks of a part by its name in the scheme, such as "left_eye", in drawing order.
+
+        A KeyError, with the names that there are, if there is no such part.
+        """
+        groups = _groups(self.scheme)
+        if part not in groups:
+            raise KeyError(f"{self.scheme} has no part {part!r}, but {', '.join(groups) or 'none'}")
+        return self.points[list(groups[part])]
+
+    def _repr_html_(self) -> str:
+        """What notebooks show: the lines of the landmarks, as large as they are in the picture or smaller."""
+        low, high = self.points[:, :2].min(0) - 4, self.points[:, :2].max(0) + 4
+        (x, y), (width, height) = low.tolist(), (high - low).tolist()
+        places = [f"{px:.1f},{py:.1f}" for px, py, _ in self.points.tolist()]
+        lines = [" ".join(places[i] for i in group) for group in _groups(self.scheme).values()]
+        thin = f'fill="none" stroke="#2a7de1" stroke-width="{max(width, height) / 150:.2f}"'
+        drawn = "".join(f'<polyline points="{line}" {thin}/>' for line in lines)
+        dots = "".join(
+            f'<circle cx="{place.split(",")[0]}" cy="{place.split(",")[1]}" r="{max(width, height) / 120:.2f}"/>'
+            for place in places
+        )
+        size = f'width="{min(width, 320):.0f}" viewBox="{x:.1f} {y:.1f} {width:.1f} {height:.1f}"'
+        return f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{drawn}{dots}</svg><br><code>{self!r}</code>'
+
     def _open(self, contour: Sequence[int], limits: OpenRange) -> float:
         # Of the points as JSON has them, so that a face that was read back is as open as the one that was written.
         return openness(self.points[list(contour)].round(PIXEL_DECIMALS), limits)
