@@ -151,7 +151,7 @@ def test_what_has_no_eyes_and_lips_has_them_neither_open_nor_closed():
 
 def whole():
     template = np.array(load_scheme("face68").template, np.float32)
-    return face(points=60 * template + 100, confidence=np.full(68, 0.5), scheme="face68")
+    return face(points=60 * template + 100, confidence=np.full(68, 0.5, np.float32), scheme="face68")
 
 
 def test_parts_by_name():
