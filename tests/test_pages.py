@@ -133,3 +133,22 @@ def test_python_of_a_page_runs(page, tmp_path, blinking, face_folder, shipped_we
             record = json.dumps({"faces": [names["face"].to_dict()]})
             (tmp_path / "faces" / "astronaut.png.json").write_text(record)
         exec(compile(block, f"{page}.md", "exec"), names)
+
+
+def test_the_notebook_runs(monkeypatch):
+    """Its cells one after the other, each of which a notebook would show."""
+    pyplot = pytest.importorskip("matplotlib.pyplot", reason="the notebook draws with matplotlib")
+    pyplot.switch_backend("agg")
+    monkeypatch.chdir(ROOT / "examples")
+    notebook = json.loads((ROOT / "examples" / "volume.ipynb").read_text(encoding="utf-8"))
+    names: dict[str, object] = {}
+    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    for cell in cells:
+        exec(compile(cell, "volume.ipynb", "exec"), names)
+    pictures = [pyplot.figure(number) for number in pyplot.get_fignums()]
+    assert len(pictures) == 3
+    for picture in pictures:
+        picture.canvas.draw()
+        assert np.ptp(np.asarray(picture.canvas.buffer_rgba())) > 200
+    pyplot.close("all")
+    assert len(eval(cells[-1].splitlines()[-1], names)) == 5
