@@ -22,7 +22,7 @@ def page(*, out: Path, weights: tuple[str, ...] = ("compact",)) -> int:
     out
         Folder for the page; it must not be there yet, or be empty.
     weights
-        A shipped name or an ONNX file; may be repeated, and the first is the page's.
+        A shipped name or an ONNX file; may be repeated. The first is for photographs, the last for the camera.
     """
     from jvcr.web.page import write_page
 

@@ -28,7 +28,8 @@ def write_page(out: str | Path, weights: Sequence[str | Path] = ("compact",)) ->
 
     Args:
         out: a folder, which must not be there yet, or be empty.
-        weights: names or ONNX files of networks; the first is the page's.
+        weights: names or ONNX files of networks of one scheme; the page takes the first for photographs and the last
+            for the camera.
 
     Raises:
         FileNotFoundError: no such weights, or no way to fetch what runs them (`fetch_runtime`).
@@ -76,6 +77,7 @@ def manifest(networks: Sequence[OnnxNetwork]) -> dict[str, Any]:
             "longSide": detector.long_side,
             "minScore": detector.min_score,
         },
+        "page": {"photo": networks[0].info.name, "live": networks[-1].info.name},
         "networks": {network.info.name: _network(network) for network in networks},
         "constants": {
             "crops": {

@@ -14,7 +14,7 @@ const SMALL_FACE = 0.45; // of the picture's shorter side: a smaller face is sho
 const $ = (id) => document.getElementById(id);
 const state = {
   picture: null, answer: null, name: "", chosen: 0, near: false, frame: null, endMove: () => {}, scheme: null, turn: 0, meaning: "depth",
-  token: sessionStorage.getItem("token") || "", camera: null, again: null, where: "service", landmarker: null,
+  token: sessionStorage.getItem("token") || "", camera: null, again: null, where: "service", landmarkers: {}, networks: {},
 };
 const space = new Space($("shape"), $("volume"));
 
@@ -80,13 +80,14 @@ const sentence = (text) => `${text.replace(/[.\s]+$/, "")}.`;
 
 // ---- this browser
 
-/** The networks, fetched when they are first needed. */
-function loaded() {
-  state.landmarker ??= Landmarker.load().catch((error) => {
-    state.landmarker = null; // to be tried again
+/** The networks for photographs, or for the camera (live), fetched when they are first needed. */
+function loaded(what = "photo") {
+  const { landmarkers } = state, weights = state.networks[what];
+  landmarkers[weights] ??= Landmarker.load(undefined, { weights }).catch((error) => {
+    delete landmarkers[weights]; // to be tried again
     throw error;
   });
-  return state.landmarker;
+  return landmarkers[weights];
 }
 
 const WORDS = {
@@ -110,8 +111,12 @@ function setWhere(where) {
 
 /** Where pictures can be looked at: by the networks beside this page, by the service that gave it, or by both. */
 async function findPlaces() {
-  const is = (name) => fetch(name, { method: "HEAD" }).then(({ status }) => status < 500 && status !== 404, () => false);
-  const [browser, service] = await Promise.all([is("manifest.json"), is("v1/scheme")]);
+  const [networks, service] = await Promise.all([
+    fetch("manifest.json").then(async (answer) => (answer.ok ? (await answer.json()).page : null)).catch(() => null),
+    fetch("v1/scheme", { method: "HEAD" }).then(({ status }) => status < 500 && status !== 404, () => false),
+  ]);
+  const browser = networks !== null;
+  if (browser) state.networks = networks;
   const wanted = new URLSearchParams(location.search).get("by");
   const places = [...(browser && typeof WebAssembly !== "undefined" ? ["browser"] : []), ...(service ? ["service"] : [])];
   for (const option of $("where").options) option.disabled = !places.includes(option.value);
@@ -424,6 +429,7 @@ async function startCamera() {
     if (!navigator.mediaDevices) throw new Error("browsers give it only to https addresses and to this machine itself");
     media = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 480 } });
     await loadScheme();
+    if (state.where === "browser") await loaded("live");
     if (turn !== state.turn) throw new Error("something else was begun");
     $("video").srcObject = media;
     await $("video").play();
@@ -457,7 +463,7 @@ function shown(camera, answer, inSpace = true) {
 
 /** Follows the faces before the camera by the networks in this browser. */
 async function followHere(camera) {
-  const landmarker = await state.landmarker; // the scheme came from it
+  const landmarker = await loaded("live");
   const video = $("video");
   landmarker.reset();
   let before = null; // shown while the worker looks at the next
