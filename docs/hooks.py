@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = {
     "CHANGELOG.md": "changelog.md",
     "src/jvcr/weights/MODEL_CARD.md": "model-card.md",
+    "src/jvcr/weights/MODEL_CARD_NANO.md": "model-card-nano.md",
     "src/jvcr/weights/detector/MODEL_CARD.md": "detector-card.md",
 }
 """Pages of the site that lie elsewhere in the repository."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def page(*, out: Path, weights: tuple[str, ...] = ("compact",)) -> int:
+def page(*, out: Path, weights: tuple[str, ...] = ("compact", "nano")) -> int:
     """Write a page that finds landmarks in the visitor's browser, for any web server that serves files.
 
     The folder holds all that is needed: networks, the runtime for them, the page, and jvcr.js for pages of your own

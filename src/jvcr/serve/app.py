@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from jvcr.geometry.crop import Crop
 from jvcr.inference.face_detector import FaceDetector
 from jvcr.inference.landmarker import Landmarker
+from jvcr.inference.session import OnnxNetwork
 from jvcr.inference.tracker import DETECT_LONG_SIDE
 from jvcr.serve.access import Access
 from jvcr.serve.intake import Intake
@@ -33,7 +34,7 @@ from jvcr.serve.metrics import Metrics
 from jvcr.serve.schema import BatchAnswer, Health, ImageAnswer, Problem
 from jvcr.serve.stream import serve_stream
 from jvcr.serve.workers import Workers
-from jvcr.web.page import MANIFEST, manifest, page_files
+from jvcr.web.page import MANIFEST, WEIGHTS, manifest, page_files
 from jvcr.web.runtime import find_runtime
 
 LOG = logging.getLogger("jvcr.serve")
@@ -222,7 +223,10 @@ def make_app(
     async def counters() -> Response:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 
-    for route, file in page_files(landmarker.network).items():
+    networks = [landmarker.network]
+    if landmarker.network.info.name == WEIGHTS[0]:
+        networks = [landmarker.network, *(OnnxNetwork(name, threads=1) for name in WEIGHTS[1:])]
+    for route, file in page_files(networks).items():
         app.add_api_route(
             "/" if route == "index.html" else f"/{route}",
             _page(file, _TYPES[file.suffix]),
@@ -230,7 +234,7 @@ def make_app(
             include_in_schema=False,
         )
     if find_runtime() is not None:
-        described = manifest([landmarker.network])
+        described = manifest(networks)
 
         @app.api_route(f"/{MANIFEST}", methods=["GET", "HEAD"], include_in_schema=False)
         async def page_manifest() -> JSONResponse:

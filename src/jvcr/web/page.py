@@ -23,7 +23,11 @@ MANIFEST = "manifest.json"
 RUNTIME = "ort"
 
 
-def write_page(out: str | Path, weights: Sequence[str | Path] = ("compact",)) -> Path:
+WEIGHTS = ("compact", "nano")
+"""Of the page: for photographs, and for the camera."""
+
+
+def write_page(out: str | Path, weights: Sequence[str | Path] = WEIGHTS) -> Path:
     """Writes the page with all that it needs, to be served by any web server from any path.
 
     Args:
@@ -47,12 +51,12 @@ def write_page(out: str | Path, weights: Sequence[str | Path] = ("compact",)) ->
     return Path(out)
 
 
-def page_files(network: OnnxNetwork) -> dict[str, Path]:
+def page_files(networks: Sequence[OnnxNetwork]) -> dict[str, Path]:
     """Files of the page but its manifest, by their paths in it; where the runtime is not at hand, no networks."""
     files = {path.name: path for path in sorted(STATIC.iterdir())}
     if (runtime := find_runtime()) is not None:
         files |= {f"{RUNTIME}/{path.name}": path for path in sorted(runtime.iterdir())}
-        files |= model_files([network])
+        files |= model_files(networks)
     return files
 
 

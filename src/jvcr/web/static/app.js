@@ -9,6 +9,7 @@ const LONGEST_REDUCED = 4000;
 const READ = ["image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp"]; // by the service; what else the browser reads is converted
 const NO_ANSWER = "The service does not answer. Is it still running?";
 const VOLUME_EVERY = { browser: 100, service: 400 }; // milliseconds, for the camera: the service's stream carries none
+const DRAWING = 8; // at most one part in so many of the time goes into drawing in space, where that is slow
 const SMALL_FACE = 0.45; // of the picture's shorter side: a smaller face is shown from near
 
 const $ = (id) => document.getElementById(id);
@@ -441,7 +442,7 @@ async function startCamera() {
     tell(sentence(`The camera cannot be used: ${CAMERA_PROBLEMS[error.name] ?? error.message}`), true);
     return;
   }
-  const camera = { media, frame: null, last: null, times: [], volumeAt: 0 };
+  const camera = { media, frame: null, last: null, times: [], volumeAt: 0, drawing: 0 };
   Object.assign(state, { camera, frame: null, near: false });
   busy(false);
   tell("The camera is on.");
@@ -468,7 +469,7 @@ async function followHere(camera) {
   landmarker.reset();
   let before = null; // shown while the worker looks at the next
   while (state.camera === camera) {
-    const frame = grabbed(), now = performance.now(), volumes = now - camera.volumeAt > VOLUME_EVERY.browser;
+    const frame = grabbed(), now = performance.now(), volumes = now - camera.volumeAt > Math.max(VOLUME_EVERY.browser, DRAWING * camera.drawing);
     if (volumes) camera.volumeAt = now;
     const asked = landmarker.track(frame, { volumes });
     try {
@@ -486,9 +487,11 @@ async function followHere(camera) {
 /** A frame and its faces; in space, which takes longest to draw, only those whose volume came along. */
 function shownHere(camera, { frame, answer, volumes }) {
   Object.assign(camera, { frame, last: frame });
+  const begun = performance.now();
   shown(camera, answer, volumes);
   const { volume } = chosenFace() ?? {};
   if (volume) space.setVolume(volume);
+  if (volumes) camera.drawing = performance.now() - begun;
 }
 
 /** Sends the camera's pictures to the service, one after the other. */
