@@ -223,6 +223,21 @@ def test_networks_that_cannot_be_fetched(chromium: Any, site: str) -> None:
     context.close()
 
 
+def test_memory_that_is_short(chromium: Any, site: str) -> None:
+    failing = """export class Landmarks {
+        constructor(run, info) { this.info = info; }
+        async faces() { throw new RangeError("Array buffer allocation failed"); }
+    }"""
+    context = chromium.new_context()
+    context.route("**/landmarks.js", lambda route: route.fulfill(body=failing, content_type="text/javascript"))
+    opened = context.new_page()
+    opened.goto(site)
+    playwright.expect(opened.locator("#status")).to_contain_text("Ready", timeout=PATIENCE_MS)
+    opened.click("#sample")
+    playwright.expect(opened.locator("#status")).to_contain_text("too little memory", timeout=PATIENCE_MS)
+    context.close()
+
+
 def test_the_camera_is_followed_live(page: Any, site: str) -> None:
     page.goto(site)
     status = page.locator("#status")

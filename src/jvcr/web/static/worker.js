@@ -85,6 +85,12 @@ const TASKS = {
   },
 };
 
+/** What the runtime says of memory helps nobody. */
+function inWords(message) {
+  if (!/out of memory|alloc/i.test(message)) return message;
+  return `this browser has too little memory for it (${message}): close other pages, or take a smaller picture`;
+}
+
 let turn = Promise.resolve(); // one thing after the other: the networks hold their inputs while they run
 
 self.addEventListener("message", ({ data: { id, task, ...request } }) => {
@@ -93,7 +99,7 @@ self.addEventListener("message", ({ data: { id, task, ...request } }) => {
       const result = await TASKS[task](request);
       self.postMessage({ id, result }, (result?.faces ?? []).flatMap(({ volume }) => (volume ? [volume.data.buffer] : [])));
     } catch (error) {
-      self.postMessage({ id, error: error?.message ?? String(error) });
+      self.postMessage({ id, error: inWords(error?.message ?? String(error)) });
     }
   });
 });
