@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "training": {"data", "geometry", "model", "weights"},
     "evaluation": {"data", "geometry", "inference", "viz"},
     "video": {"geometry", "inference", "viz"},
-    "web": {"geometry", "inference"},
+    "web": {"geometry", "inference", "weights"},
     "serve": {"geometry", "inference", "weights", "web"},
     "benchmark": {"geometry", "inference", "viz", "weights"},
     "__main__": {"cli"},

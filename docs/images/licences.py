@@ -11,8 +11,10 @@ from pathlib import Path
 HEAD = """# Licences of what jvcr uses
 
 jvcr's code is MIT, its weights are for research ([LICENSE-WEIGHTS](../src/jvcr/weights/LICENSE-WEIGHTS)). It installs
-the packages below, each under its own licence, as they state it; none of their code is in this repository. The page of
-`jvcr page` comes with two files of onnxruntime-web (MIT). Made by `python docs/images/licences.py`.
+the packages below, each under its own licence, as they state it; none of their code is in this repository. Those of
+`[dev]` alone are for work on jvcr. Where a package of Python holds compiled libraries, such as FFmpeg in `av`, these
+have licences of their own. The page of `jvcr page` comes with two files of onnxruntime-web (MIT). Made by
+`python docs/images/licences.py`.
 
 | package | needed by | licence |
 |---|---|---|
@@ -36,7 +38,7 @@ def main():
     for extra, requirements in needed.items():
         for requirement in requirements:
             name = re.match(r"[\w-]+", requirement)[0]
-            if name != "jvcr" and extra != "dev":
+            if name != "jvcr":
                 by_package.setdefault(name, []).append(f"`[{extra}]`" if extra else "everything")
     print(HEAD, end="")
     for name, extras in sorted(by_package.items()):

@@ -49,6 +49,7 @@ _TYPES = {
     ".onnx": "application/octet-stream",
     ".svg": "image/svg+xml",
     ".ts": "text/plain",
+    ".txt": "text/plain",
     ".wasm": "application/wasm",
 }
 """Of the page's files, by their suffix."""
@@ -229,7 +230,7 @@ def make_app(
     for route, file in page_files(networks).items():
         app.add_api_route(
             "/" if route == "index.html" else f"/{route}",
-            _page(file, _TYPES[file.suffix]),
+            _page(file, _TYPES[Path(route).suffix]),
             methods=["GET", "HEAD"],
             include_in_schema=False,
         )

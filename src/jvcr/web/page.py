@@ -15,6 +15,7 @@ from jvcr.geometry import aperture, crop
 from jvcr.inference import face_detector, one_euro, regressor, tracker
 from jvcr.inference.session import OnnxNetwork
 from jvcr.web.runtime import fetch_runtime, find_runtime
+from jvcr.weights.shipped import LICENSE
 
 STATIC = Path(__file__).with_name("static")
 
@@ -61,9 +62,10 @@ def page_files(networks: Sequence[OnnxNetwork]) -> dict[str, Path]:
 
 
 def model_files(networks: Sequence[OnnxNetwork]) -> dict[str, Path]:
-    """Where the files of the networks lie, by their paths in the page's folder."""
-    ours = {f"{MODELS}/{network.info.name}.onnx": network.path for network in networks}
-    return {**ours, **{f"{MODELS}/{path.name}": path for path in face_detector.network_files()}}
+    """Where the files of the networks and their terms lie, by their paths in the page's folder."""
+    files = {f"{MODELS}/{network.info.name}.onnx": network.path for network in networks}
+    files |= {f"{MODELS}/{path.name}": path for path in face_detector.network_files()}
+    return {**files, f"{MODELS}/{LICENSE.name}.txt": LICENSE}  # who gets the networks from a page gets their terms
 
 
 def manifest(networks: Sequence[OnnxNetwork]) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def shipped_weights() -> list[ShippedFile]:
         files.append(ShippedFile(path, header.name, "68 landmarks", int(seen), dict(figures)))
         torch_file = path.with_suffix(".safetensors")
         if torch_file.is_file():
-            purpose = "the same for research and fine-tuning (torch)"
+            purpose = "the same, for torch"
             files.append(ShippedFile(torch_file, header.name, purpose, int(seen), dict(figures)))
     detector = FOLDER / "detector"
     return files + [ShippedFile(detector / name, "face detector", what, 0, {}) for name, what in _DETECTOR.items()]
