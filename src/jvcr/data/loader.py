@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,7 +83,7 @@ class Examples(Dataset):
         if not self._fits(most_bytes):
             yield ""
             return
-        with sharing(self._decoded(progress), self._decoded_bytes()) as path:
+        with sharing(self._decoded(progress), self._decoded_bytes) as path:
             yield str(path)
 
     def map_images(self, path: str) -> None:
@@ -92,7 +93,7 @@ class Examples(Dataset):
 
     def _fits(self, most_bytes: float) -> bool:
         if self._in_memory is None:
-            return isinstance(self.dataset, LandmarkDataset) and self._decoded_bytes() <= most_bytes
+            return isinstance(self.dataset, LandmarkDataset) and self._decoded_bytes <= most_bytes
         return self._in_memory
 
     def _decoded(self, progress: Callable[[int], None] | None) -> Iterator[NDArray[np.uint8]]:
@@ -104,6 +105,7 @@ class Examples(Dataset):
                 if progress is not None:
                     progress(faces.stop)
 
+    @cached_property
     def _decoded_bytes(self) -> float:
         """What the images take once decoded, by a few of them; those that cannot be read are left to the reader."""
         sizes = []

@@ -12,20 +12,10 @@ from typing import Any
 import numpy as np
 
 from jvcr.data.dataset import LandmarkDataset
-from jvcr.data.shards import IMAGE_SUFFIXES, LABELS_SUFFIX
+from jvcr.data.shards import IMAGE_SUFFIXES, LABELS_SUFFIX, NUMBERS, TEXTS
 from jvcr.files import replacing, whole_folder
 
 FACES_PER_SHARD = 1000
-
-_NUMBERS = {
-    "points": "points_px",
-    "hand": "hand_px",
-    "occlusion": "occlusion",
-    "yaw_deg": "yaw_deg",
-    "pose_deg": "pose_deg",
-    "box_xyxy": "boxes_xyxy",
-}
-_TEXTS = {"source": "sources", "subject": "subjects"}
 
 
 def pack(
@@ -86,11 +76,11 @@ def add_face(archive: tarfile.TarFile, key: str, suffix: str, image: bytes, labe
 
 def _labels(dataset: LandmarkDataset, face: int) -> dict[str, Any]:
     labels: dict[str, Any] = {}
-    for key, column in _NUMBERS.items():
+    for key, (column, _) in NUMBERS.items():
         values = getattr(dataset, column)
         if values is not None and np.isfinite(values[face]).any():
             labels[key] = _json(values[face])
-    for key, column in _TEXTS.items():
+    for key, column in TEXTS.items():
         if (values := getattr(dataset, column)) is not None and values[face]:
             labels[key] = str(values[face])
     return labels

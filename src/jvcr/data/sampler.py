@@ -125,7 +125,7 @@ class ShardSampler(Sampler):
 
     def step(self, number: int) -> NDArray[np.intp]:
         """(batch_size,) faces of a step, counted from 0."""
-        total, parts, missing = sum(self.counts), [], self.batch_size
+        total, parts, missing = int(self._firsts[-1]), [], self.batch_size
         while missing:
             epoch, place = divmod((number + 1) * self.batch_size - missing, total)
             shards, begins = self._epoch(epoch)

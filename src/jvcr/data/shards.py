@@ -34,14 +34,16 @@ LABELS_SUFFIX = ".json"
 _ADVISED = 64
 """Shards that the system has lately been told to read ahead."""
 
-_NUMBERS: dict[str, type] = {
-    "hand": np.float32,
-    "occlusion": np.int8,
-    "yaw_deg": np.float32,
-    "pose_deg": np.float32,
-    "box_xyxy": np.float32,
+NUMBERS: dict[str, tuple[str, type]] = {
+    "points": ("points_px", np.float32),
+    "hand": ("hand_px", np.float32),
+    "occlusion": ("occlusion", np.int8),
+    "yaw_deg": ("yaw_deg", np.float32),
+    "pose_deg": ("pose_deg", np.float32),
+    "box_xyxy": ("boxes_xyxy", np.float32),
 }
-_TEXTS = ("source", "subject")
+TEXTS = {"source": "sources", "subject": "subjects"}
+"""Labels by their names in a shard: the columns of `LandmarkDataset` that they are."""
 
 
 class ShardFace(NamedTuple):
@@ -183,10 +185,10 @@ def labelled(root: Path, scheme: LandmarkScheme, faces: Sequence[ShardFace], spl
     def texts(name: str) -> Any:
         return np.array([str(face.labels.get(name, "")) for face in faces])
 
-    points = column("points", np.float32)
+    columns = {name: column(name, kind) for name, (_, kind) in NUMBERS.items()}
+    points = columns["points"]
     if points is None or points.ndim != 3:
         raise ValueError(f"{faces[0].name}: the labels need 'points', N x 3 numbers")
-    columns = {name: column(name, kind) for name, kind in _NUMBERS.items()}
     yaw, pose = columns["yaw_deg"], columns["pose_deg"]
     if yaw is None:
         yaw = np.full(len(faces), np.nan, np.float32) if pose is None else pose[:, 1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -139,6 +138,6 @@ def _network(network: OnnxNetwork) -> dict[str, Any]:
         "imageSize": info.image_size,
         "crop": info.crop,
         "stretch": info.stretch,
-        "scheme": json.loads(json.dumps(info.scheme.to_dict())),
+        "scheme": info.scheme.to_dict(),
         "calibration": None if info.calibration is None else info.calibration.to_dict(),
     }

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jvcr.data.dataset import LandmarkDataset
-from jvcr.data.shards import Shard, find_shards, labelled, read_span
+from jvcr.data.shards import Shard, ShardFace, find_shards, labelled, read_span
 from jvcr.data.skipped import Skipped, raise_if_strict
 from jvcr.scheme import FACE68, LandmarkScheme
 
@@ -92,7 +92,6 @@ def _part(
             face = read_span(shard.path, begin, end)
             if face.name in places:
                 raise ValueError(f"{face.name}: there are two of this name")
-            labelled(root, scheme, [face], split)
         except ValueError as error:
             skipped.append(Skipped(str(error), split))
             continue
@@ -100,7 +99,21 @@ def _part(
         faces.append(face._replace(image=b""))
         if advance is not None:
             advance(1)
-    return [labelled(root, scheme, faces, split)] if faces else []
+    try:
+        return [labelled(root, scheme, faces, split)] if faces else []
+    except ValueError:  # some are wrong, and it takes a look at each to say which
+        good = [face for face in faces if _is_good(root, scheme, face, split, skipped)]
+        return [labelled(root, scheme, good, split)] if good else []
+
+
+def _is_good(root: Path, scheme: LandmarkScheme, face: ShardFace, split: str, skipped: list[Skipped]) -> bool:
+    """Whether a face's labels are those of the scheme; it is skipped if not."""
+    try:
+        labelled(root, scheme, [face], split)
+    except ValueError as error:
+        skipped.append(Skipped(str(error), split))
+        return False
+    return True
 
 
 def _joined(

@@ -1,9 +1,8 @@
 // The face detector: `jvcr.inference.face_detector` and `proposals` in JavaScript, with the same constants and networks.
 
-import { Crop } from "./geometry.js";
+import { Crop, radians } from "./geometry.js";
 import { even, meanColour, padded, reduced, warpCrop } from "./pixels.js";
 
-const radians = (degrees) => (degrees * Math.PI) / 180;
 const clip = (v, least, most) => Math.min(Math.max(v, least), most);
 const logistic = (logit) => 1 / (1 + Math.exp(-clip(logit, -30, 30)));
 const turned = (angle) => ((((angle + 180) % 360) + 360) % 360) - 180;

@@ -3,7 +3,7 @@
 // image  x right, y down, z away from the camera, pixels; a whole number is a pixel's centre
 // unit   the crop's cube, [-1, 1] on each axis; -1 and 1 are the crop's edges
 
-const radians = (degrees) => (degrees * Math.PI) / 180;
+export const radians = (degrees) => (degrees * Math.PI) / 180;
 const degrees = (angle) => (angle * 180) / Math.PI;
 
 /** A square (in depth: a cube, or a cuboid) in a picture, turned in its plane: `jvcr.geometry.crop.Crop`. */
@@ -75,6 +75,8 @@ export function mean(points) {
   for (const point of points) point.forEach((v, k) => (sums[k] += v));
   return sums.map((sum) => sum / points.length);
 }
+
+export const average = (values) => values.reduce((a, b) => a + b, 0) / values.length;
 
 /** Longer side of the landmarks' box, never 0. */
 export function sizeOf(points) {

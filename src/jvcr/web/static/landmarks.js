@@ -1,10 +1,9 @@
 // From boxes to faces: `jvcr.inference.regressor` and `Landmarker` in JavaScript.
 
-import { Crop, headPose, inImageFrame, leanOf, mean, openness, rotationOf, sampled, uprightSquare } from "./geometry.js";
+import { average, Crop, headPose, inImageFrame, leanOf, mean, openness, rotationOf, sampled, uprightSquare } from "./geometry.js";
 import { stretchContrast, warpCrop } from "./pixels.js";
 
 const rounded = (v, decimals) => Number(v.toFixed(decimals)) || 0;
-const average = (values) => values.reduce((a, b) => a + b, 0) / values.length;
 
 /**
  * Finds the landmarks of faces whose boxes are known.

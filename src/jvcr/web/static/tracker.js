@@ -1,6 +1,6 @@
 // Following the faces of a video: `jvcr.inference.tracker` and `one_euro` in JavaScript, with the same constants.
 
-import { bounds, Crop, eulerOf, leanOf, mean, nearestRotation, rotationOf, sizeOf, uprightSquare } from "./geometry.js";
+import { average, bounds, Crop, eulerOf, leanOf, mean, nearestRotation, rotationOf, sizeOf, uprightSquare } from "./geometry.js";
 import { areaResized } from "./pixels.js";
 
 const ONE_DEGREE = Math.sqrt(2) * (Math.PI / 180); // how far a turn by a degree moves a rotation matrix
@@ -72,7 +72,6 @@ class FaceSmoother {
   }
 }
 
-const average = (values) => values.reduce((a, b) => a + b, 0) / values.length;
 const boxOf = (points) => {
   const [low, high] = bounds(points);
   return [low[0], low[1], high[0], high[1]];
