@@ -5,9 +5,11 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from jvcr.inference.face import Face
 from jvcr.scheme import load_scheme
+from jvcr.viz.landmarks import draw_faces
 
 
 def face(**changes):
@@ -159,6 +161,23 @@ def test_parts_by_name():
     np.testing.assert_array_equal(one["left_eye"], one.points[42:48])
     with pytest.raises(KeyError, match="has no part 'ear', but jaw, right_brow"):
         one["ear"]
+
+
+def test_a_face_draws_itself_on_its_picture(tmp_path):
+    picture = np.full((240, 320, 3), 90, np.uint8)
+    one = whole()
+    drawn = one.draw(picture)
+    np.testing.assert_array_equal(drawn, draw_faces(picture, [one]))
+    assert (picture == 90).all() and (drawn != 90).any()
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(one.draw(tmp_path / "a.png"), drawn)
+
+
+def test_a_face_in_a_resized_picture():
+    half = whole().resized(0.5, 0.5)
+    np.testing.assert_allclose(half.points[:, :2] + 0.5, (whole().points[:, :2] + 0.5) / 2, rtol=1e-6)
+    np.testing.assert_allclose(np.ptp(half.points[:, 2]), np.ptp(whole().points[:, 2]) / 2, rtol=1e-6)
+    assert half.box.tolist() == ((whole().box + 0.5) / 2 - 0.5).tolist()
 
 
 def test_notebooks_show_a_picture():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from jvcr.geometry.aperture import EYE_RANGE, MOUTH_RANGE, OpenRange, openness
 from jvcr.geometry.pose import HeadPose, euler_to_rotation, in_image_frame
+from jvcr.inference.image import ImageSource, read_image
 from jvcr.scheme import load_scheme
 
 PIXEL_DECIMALS = 2
@@ -109,6 +110,31 @@ class Face:
         if part not in groups:
             raise KeyError(f"{self.scheme} has no part {part!r}, but {', '.join(groups) or 'none'}")
         return self.points[list(groups[part])]
+
+    def draw(self, image: ImageSource) -> NDArray[np.uint8]:
+        """A copy of the picture with this face's landmarks on it, RGB: warm colours are near the camera, cold ones far.
+
+        Args:
+            image: the picture that the face was found in; see `read_image`, and `jvcr.viz.landmarks.draw_faces` for
+                several faces at once.
+
+        Example:
+            >>> from PIL import Image
+            >>> Image.fromarray(jvcr.Landmarker()("photo.jpg")[0].draw("photo.jpg"))  # doctest: +SKIP
+        """
+        from jvcr.viz.landmarks import draw_faces  # whoever draws nothing need not load it
+
+        return draw_faces(read_image(image), [self])
+
+    def resized(self, across: float, down: float) -> Face:
+        """The face in the picture resized by these factors, whose pixels again have their centres at whole numbers.
+
+        Depth is scaled by their mean.
+        """
+        center = np.array([0.5, 0.5, 0])
+        points = (self.points + center) * [across, down, (across + down) / 2] - center
+        box = (self.box + 0.5) * [across, down, across, down] - 0.5
+        return replace(self, points=points.astype(np.float32), box=box.astype(np.float32))
 
     def _repr_html_(self) -> str:
         """What notebooks show: the lines of the landmarks, as large as they are in the picture or smaller."""

@@ -7,14 +7,13 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from jvcr.geometry.pose import HeadPose, euler_to_rotation
-from jvcr.inference.face import Face
-from jvcr.inference.tracker import TrackedFace
 from jvcr.scheme import LandmarkScheme, load_scheme
 
 VIEWS = (("front", 0.0), ("45 degrees", 45.0), ("profile", 90.0))
@@ -43,8 +42,40 @@ _LABEL = (255, 255, 255)
 _AXES = ((235, 70, 60), (70, 200, 80), (70, 130, 255))
 
 
+@runtime_checkable
+class DrawnFace(Protocol):
+    """What drawing asks of a face: some attributes of `jvcr.Face`. One with an ``id`` is drawn as a face of a video."""
+
+    @property
+    def points(self) -> NDArray[np.float32]:
+        """(N, 3) landmarks, pixels of the picture."""
+
+    @property
+    def box(self) -> NDArray[np.float32]:
+        """(4,) x0, y0, x1, y1."""
+
+    @property
+    def yaw(self) -> float | None:
+        """Degrees, as the next two."""
+
+    @property
+    def pitch(self) -> float | None:
+        """Degrees."""
+
+    @property
+    def roll(self) -> float | None:
+        """Degrees."""
+
+    @property
+    def scheme(self) -> str:
+        """Name of the landmark scheme."""
+
+    def resized(self, across: float, down: float) -> DrawnFace:
+        """The face in the picture resized by these factors."""
+
+
 def draw_faces(
-    image: NDArray[np.uint8], faces: Sequence[Face], scheme: LandmarkScheme | None = None
+    image: NDArray[np.uint8], faces: Sequence[DrawnFace], scheme: LandmarkScheme | None = None
 ) -> NDArray[np.uint8]:
     """A copy of an image with the landmarks of faces on it: warm colours are near the camera, cold ones far.
 
@@ -60,17 +91,17 @@ def draw_faces(
     """
     canvas = np.ascontiguousarray(image).copy()
     for number, face in enumerate(faces, 1):
-        extent = _extent(face.points)
-        if not isinstance(face, TrackedFace):
+        extent, identity = _extent(face.points), getattr(face, "id", None)
+        if identity is None:
             box = fixed_point(face.box.reshape(2, 2))
             cv2.rectangle(canvas, box[0], box[1], _LABEL, max(1, round(extent / 250)), cv2.LINE_AA, SUBPIXEL_BITS)
         hidden = hidden_landmarks(face.points, _scheme(face, scheme))
         draw_landmarks(canvas, face.points, depth_colors(face), _edges(face, scheme), extent, INK, hidden)
-        if isinstance(face, TrackedFace):
+        if identity is not None:
             _draw_axes(canvas, face, extent)
             x, y = face.points[:, :2].min(0).tolist()
             place = round(x), round(y - extent / 12)
-            write_text(canvas, str(face.id), place, max(0.5, extent / 160), _LABEL, outline=INK)
+            write_text(canvas, str(identity), place, max(0.5, extent / 160), _LABEL, outline=INK)
         elif len(faces) > 1:
             place = round(float(face.box[0])), round(float(face.box[1]) - extent / 25)
             write_text(canvas, str(number), place, max(0.4, extent / 250), _LABEL, outline=INK)
@@ -78,7 +109,7 @@ def draw_faces(
 
 
 def draw_views(
-    face: Face,
+    face: DrawnFace,
     size: int,
     scheme: LandmarkScheme | None = None,
     title: str = "",
@@ -255,7 +286,7 @@ def fixed_point(points_px: NDArray[np.floating]) -> list[tuple[int, int]]:
     return [(x, y) for x, y in places.tolist()]
 
 
-def depth_colors(face: Face) -> NDArray[np.uint8]:
+def depth_colors(face: DrawnFace) -> NDArray[np.uint8]:
     """(N, 3) RGB for each landmark by its z: from blue, the farthest, over green to red, the nearest."""
     z = face.points[:, 2]
     return turbo(z, (float(z.min()), float(z.max())))
@@ -272,13 +303,13 @@ def turbo(depth: NDArray[np.floating], reach: tuple[float, float]) -> NDArray[np
     return np.ascontiguousarray(bgr.reshape(-1, 3)[:, ::-1])
 
 
-def _pose(face: Face) -> HeadPose | None:
+def _pose(face: DrawnFace) -> HeadPose | None:
     if face.yaw is None or face.pitch is None or face.roll is None:
         return None
     return HeadPose(face.yaw, face.pitch, face.roll)
 
 
-def _draw_axes(canvas: NDArray[np.uint8], face: Face, extent: float) -> None:
+def _draw_axes(canvas: NDArray[np.uint8], face: DrawnFace, extent: float) -> None:
     if (pose := _pose(face)) is None:
         return
     rotation, middle = euler_to_rotation(pose), face.points.mean(0)
@@ -290,7 +321,7 @@ def _draw_axes(canvas: NDArray[np.uint8], face: Face, extent: float) -> None:
         cv2.line(canvas, start, tip, _AXES[axis], thickness, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
-def _scheme(face: Face, scheme: LandmarkScheme | None) -> LandmarkScheme | None:
+def _scheme(face: DrawnFace, scheme: LandmarkScheme | None) -> LandmarkScheme | None:
     """The scheme given, or the built-in one that the face names, if it fits the face."""
     if scheme is None:
         with contextlib.suppress(ValueError):
@@ -298,12 +329,12 @@ def _scheme(face: Face, scheme: LandmarkScheme | None) -> LandmarkScheme | None:
     return scheme if scheme is not None and scheme.num_landmarks == len(face.points) else None
 
 
-def _edges(face: Face, scheme: LandmarkScheme | None) -> tuple[tuple[int, int], ...]:
+def _edges(face: DrawnFace, scheme: LandmarkScheme | None) -> tuple[tuple[int, int], ...]:
     known = _scheme(face, scheme)
     return () if known is None else known.edges
 
 
-def _upright(face: Face) -> NDArray[np.float64]:
+def _upright(face: DrawnFace) -> NDArray[np.float64]:
     """(N, 3) the landmarks with the head's pose undone."""
     points = face.points.astype(np.float64)
     if (pose := _pose(face)) is None:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from jvcr.inference.face import Face
 from jvcr.scheme import LandmarkScheme
-from jvcr.viz.landmarks import INK, PAPER, VIEWS, caption, corner, draw_faces, draw_legend, draw_views, write_text
+from jvcr.viz.landmarks import (
+    INK,
+    PAPER,
+    VIEWS,
+    DrawnFace,
+    caption,
+    corner,
+    draw_faces,
+    draw_legend,
+    draw_views,
+    write_text,
+)
 from jvcr.viz.volume import render_volume
 
 PANEL_FACES = 3
@@ -25,7 +34,7 @@ _TWO_SIDES = (VIEWS[0], VIEWS[-1])
 
 def overview(
     image: NDArray[np.uint8],
-    faces: Sequence[Face],
+    faces: Sequence[DrawnFace],
     scheme: LandmarkScheme | None = None,
     volumes: NDArray[np.floating] | None = None,
     size: int | None = None,
@@ -49,7 +58,7 @@ def overview(
         columns, rows = max(1, round(width * scale)), max(1, round(height * scale))
         method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
         image = np.asarray(cv2.resize(image, (columns, rows), interpolation=method), dtype=np.uint8)
-        faces = [_scaled(face, columns / width, rows / height) for face in faces]
+        faces = [face.resized(columns / width, rows / height) for face in faces]
     picture = draw_faces(image, faces, scheme)
     if not faces:
         write_text(picture, "no face", *corner(picture), PAPER, outline=INK)
@@ -67,14 +76,6 @@ def overview(
             panels.append(np.concatenate([draw_views(face, side, scheme, title, _TWO_SIDES), cloud]))
     total = max(len(picture), 3 * side)
     return np.concatenate([_padded(part, total) for part in (picture, *panels)], axis=1)
-
-
-def _scaled(face: Face, across: float, down: float) -> Face:
-    """The face in the resized image, whose pixels again have their centres at whole numbers."""
-    center = np.array([0.5, 0.5, 0])
-    points = (face.points + center) * [across, down, (across + down) / 2] - center
-    box = (face.box + 0.5) * [across, down, across, down] - 0.5
-    return dataclasses.replace(face, points=points.astype(np.float32), box=box.astype(np.float32))
 
 
 def _padded(picture: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from jvcr.geometry.crop import Crop
 from jvcr.geometry.warp import warp_crop
-from jvcr.inference.face import Face
 from jvcr.scheme import LandmarkScheme
 from jvcr.viz.landmarks import (
     INK,
     PAPER,
     SUBPIXEL_BITS,
+    DrawnFace,
     draw_landmarks,
     draw_legend,
     fixed_point,
@@ -56,7 +56,7 @@ class Example:
     """
 
     image: NDArray[np.uint8]
-    face: Face
+    face: DrawnFace
     volume: NDArray[np.floating]
     crop: Crop
     scheme: LandmarkScheme
