@@ -51,6 +51,11 @@ def test_no_such_weights():
         load_network("nothing")
 
 
+def test_a_wheel_has_no_torch_weights():
+    with pytest.raises(FileNotFoundError, match="those of compact come with the source, .* give the path"):
+        load_network("nano")  # no torch weights of it are in the source either
+
+
 def test_the_file_for_use(tmp_path):
     (tmp_path / "w.onnx").write_bytes(b"x")
     with pytest.raises(ValueError, match="without torch"):

@@ -128,6 +128,12 @@ def find_weights(weights: str | Path, suffix: Literal[".onnx", ".safetensors"]) 
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder: give the {suffix} file in it")
     if not path.is_file():
+        if suffix == ".safetensors" and (FOLDER / f"{weights}.onnx").is_file():
+            raise FileNotFoundError(
+                f"no torch weights of {str(weights)!r} are installed: those of compact come with the source, which "
+                "`pip download --no-deps --no-binary jvcr jvcr` fetches; give the path of its "
+                "src/jvcr/weights/compact.safetensors"
+            )
         names = ", ".join(sorted(f.stem for f in FOLDER.glob(f"*{suffix}"))) or "none in this installation"
         how = " (`jvcr export` makes one)" if suffix == ".onnx" else ""
         raise FileNotFoundError(
