@@ -45,6 +45,8 @@ def test_the_wheel_holds_what_use_takes_and_no_more(built):
     licences = ["LICENSE", "src/jvcr/weights/LICENSE-WEIGHTS"]
     own = {"METADATA", "WHEEL", "RECORD", "entry_points.txt"} | {f"licenses/{name}" for name in licences}
     assert names - inside == {f"{folder}/{name}" for name in own}
+    assert "Development Status" in metadata and "# jvcr" in metadata
+    assert re.findall(r"\]\((?!https?:)[^)]*\)", metadata) == [], "an index shows the README without its folder"
     assert "License-Expression: MIT AND LicenseRef-jvcr-weights\n" in metadata
     assert [line for line in metadata.splitlines() if line.startswith("License-File: ")] == [
         f"License-File: {name}" for name in licences
