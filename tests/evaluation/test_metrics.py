@@ -273,7 +273,9 @@ def test_the_ced_curve_counts_faces_not_detected_as_beyond_everything():
 def test_auc_is_the_area_under_the_curve():
     errors = np.random.default_rng(5).gamma(3, size=200)
     at = np.linspace(0, 7, 70_001)
-    assert auc(errors, 7.0) == pytest.approx(np.trapezoid(ced_curve(errors, at), at) / 7, abs=1e-4)
+    shares = ced_curve(errors, at)
+    area = ((shares[1:] + shares[:-1]) / 2 * np.diff(at)).sum()
+    assert auc(errors, 7.0) == pytest.approx(area / 7, abs=1e-4)
 
 
 @pytest.mark.parametrize(

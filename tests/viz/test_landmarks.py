@@ -145,7 +145,7 @@ def test_overview_of_no_and_of_many_faces(image):
     nobody = overview(image, [], size=640)
     assert nobody.shape == (480, 640, 3)
     assert (nobody[:380] == 128).all()
-    assert (nobody[380:] == 255).any() and (nobody[380:] < 40).any()  # "no face", with a rim
+    assert (nobody[380:] > 200).any() and (nobody[380:] < 40).any()  # "no face", with a rim
     assert overview(image, []).shape == image.shape
     many = [face_in([10.0 + 20 * i, 20.0, 40.0 + 20 * i, 60.0]) for i in range(5)]
     assert overview(image, many, size=640).shape == (480, 640 + PANEL_FACES * 160, 3)

@@ -84,7 +84,8 @@ def video(
 
     from jvcr.cli import terminal
 
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    silent = 0
+    (cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2).setLogLevel(silent)  # before 4.13 it was elsewhere
     from jvcr.inference.landmarker import Landmarker
     from jvcr.inference.named import named_detector, providers_of
     from jvcr.inference.tracker import Tracker

@@ -156,7 +156,7 @@ class VideoFile:
                     if time_s > stop_s:
                         return
                     if time_s >= start_s:
-                        yield Frame(number, time_s, _as_shown(frame, stream.sample_aspect_ratio))
+                        yield Frame(number, time_s, _as_shown(frame, float(stream.sample_aspect_ratio or 1)))
             self.unreadable += max(0, missing)
 
     @contextlib.contextmanager
@@ -175,7 +175,9 @@ def open_container(path: Path) -> InputContainer:
     try:
         # No playlist that calls itself a video leads to other places.
         options = {"protocol_whitelist": "file"}
-        return av.open(str(path.absolute()), metadata_errors="ignore", options=options)
+        # From PyAV 19 on, metadata in no encoding at all is no error.
+        lenient = {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
+        return av.open(str(path.absolute()), options=options, **lenient)
     except av.error.FFmpegError as error:
         if isinstance(error, OSError):
             raise
@@ -197,19 +199,17 @@ def _pyav() -> ModuleType:
     return av
 
 
-def _as_shown(frame: VideoFrame, pixel_aspect: Fraction | None) -> NDArray[np.uint8]:
+def _as_shown(frame: VideoFrame, pixel_aspect: float) -> NDArray[np.uint8]:
     """A decoded frame as (h, w, 3) RGB: pixels made square, and turned and mirrored as the file says."""
-    wide = float(pixel_aspect or 1)
-    width = round(frame.width * wide) if 0.2 < wide < 5 else frame.width
+    width = round(frame.width * pixel_aspect) if 0.2 < pixel_aspect < 5 else frame.width
     image = frame.to_ndarray(format="rgb24", width=width)
-    side_data: Any = frame.side_data  # PyAV's own annotation is wrong
-    for data in side_data:
-        if data.type.name == "DISPLAYMATRIX":
-            # x, y of the frame are shown at a x + c y, b x + d y.
-            a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()
-            if abs(a) < abs(b):
-                image, a, d = image.swapaxes(0, 1), c, b
-            image = image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is not None:
+        # x, y of the frame are shown at a x + c y, b x + d y.
+        a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
+        if abs(a) < abs(b):
+            image, a, d = image.swapaxes(0, 1), c, b
+        image = image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
     return np.ascontiguousarray(image)
 
 
