@@ -249,6 +249,7 @@ def test_a_set_whose_poses_are_degrees_is_refused(aflw2000):
         read_aflw2000(aflw2000.root)
 
 
+@pytest.mark.filterwarnings("ignore:The default value for `spmatrix`")
 def test_sparse_arrays_and_files_of_version_7_3(aflw2000):
     sparse = pytest.importorskip("scipy.sparse").csc_matrix
     points = scipy_io.loadmat(aflw2000.root / "image00030.mat")["pt3d_68"]
