@@ -66,6 +66,8 @@ def main():
     threading.Thread(target=server.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}/"
     program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        parser.error("there is no Chromium on this machine: apt install chromium")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as started:
         video = Path(folder) / "camera.mjpeg"
         frame = np.full((480, 640, 3), 90, np.uint8)

@@ -281,7 +281,7 @@ class _Pyramid:
             for below, long_side in zip((0, *long_sides), long_sides, strict=False)
             if longest > 1.2 * below
         ]
-        self.scales = [np.array([width / w, height / h], np.float32) for w, h in self._sizes]
+        self.scales = [np.array([width / w, height / h]) for w, h in self._sizes]
         self._made: dict[int, Image] = {}
 
     def __len__(self) -> int:

@@ -251,10 +251,19 @@ def normalized(pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "
     Args:
         pixels: 0 to 255.
     """
-    mean = pixels.mean(dim=(1, 2, 3), keepdim=True)
-    centred = pixels - mean
-    deviation = (centred.square().mean(dim=(1, 2, 3), keepdim=True) + _LEAST_CONTRAST**2).sqrt()
-    return centred / deviation
+    centred = pixels - _mean(pixels)
+    return centred / (_mean(centred.square()) + _LEAST_CONTRAST**2).sqrt()
+
+
+def _mean(pixels: Tensor) -> Tensor:
+    """(batch, 1, 1, 1) mean of each picture: of its rows, then of these.
+
+    Runtimes add in single precision, some of them one number after the other. Over all pixels at once that loses so
+    much that the same picture had other faces in a browser.
+    """
+    for axis in (3, 2, 1):
+        pixels = pixels.mean(dim=axis, keepdim=True)
+    return pixels
 
 
 def face_sides(config: ProposalConfig) -> tuple[float, ...]:

@@ -140,18 +140,21 @@ export function warpCrop(image, crop, size, target, offset = 0, fill = [0, 0, 0]
   }
   const { width, height, data } = image;
   const value = (u, v, channel) => (u < 0 || v < 0 || u >= width || v >= height ? fill[channel] : data[3 * (v * width + u) + channel]);
+  const { fround } = Math; // in single precision and in this order, as OpenCV 5: the same to the last bit
+  const between = (from, to, share) => fround(from + fround(share * fround(to - from)));
+  [a, b, x, c, d, y] = [a, b, x, c, d, y].map(fround);
   let at = offset;
   for (let i = 0; i < size; i++) {
+    const startX = fround(fround(b * i) + x), startY = fround(fround(d * i) + y);
     for (let j = 0; j < size; j++, at += 3) {
-      const px = a * j + b * i + x, py = c * j + d * i + y;
-      const u = Math.floor(px), v = Math.floor(py), fx = px - u, fy = py - v;
-      const w00 = (1 - fx) * (1 - fy), w01 = fx * (1 - fy), w10 = (1 - fx) * fy, w11 = fx * fy;
+      const px = fround(a * j + startX), py = fround(c * j + startY);
+      const u = Math.floor(px), v = Math.floor(py), fx = fround(px - u), fy = fround(py - v);
       if (u >= 0 && v >= 0 && u < width - 1 && v < height - 1) {
         const p = 3 * (v * width + u), q = p + 3 * width;
-        for (let k = 0; k < 3; k++) target[at + k] = (w00 * data[p + k] + w01 * data[p + 3 + k] + w10 * data[q + k] + w11 * data[q + 3 + k] + 0.5) | 0;
+        for (let k = 0; k < 3; k++) target[at + k] = even(between(between(data[p + k], data[p + 3 + k], fx), between(data[q + k], data[q + 3 + k], fx), fy));
       } else {
         for (let k = 0; k < 3; k++) {
-          target[at + k] = (w00 * value(u, v, k) + w01 * value(u + 1, v, k) + w10 * value(u, v + 1, k) + w11 * value(u + 1, v + 1, k) + 0.5) | 0;
+          target[at + k] = even(between(between(value(u, v, k), value(u + 1, v, k), fx), between(value(u, v + 1, k), value(u + 1, v + 1, k), fx), fy));
         }
       }
     }
