@@ -320,6 +320,8 @@ CHROMIUM_ARGUMENTS = [
     "--disable-sync",
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
+    "--enable-unsafe-webgpu",  # on a GPU that a program imitates
+    "--use-webgpu-adapter=swiftshader",
 ]
 
 

@@ -18,7 +18,7 @@ import pytest
 from jvcr import Landmarker
 from jvcr.inference.tracker import Tracker
 from jvcr.web.page import write_page
-from jvcr.web.runtime import find_runtime
+from jvcr.web.runtime import WEBGPU_FILES, find_runtime
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install 'jvcr[dev]'")
 
@@ -48,11 +48,11 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the page, below a path of its own."""
-    if find_runtime() is None and shutil.which("npm") is None:
+    """The address of the page, with all runtimes, below a path of its own."""
+    if (find_runtime() is None or find_runtime(WEBGPU_FILES) is None) and shutil.which("npm") is None:
         pytest.skip("no npm, which fetches what runs networks in browsers")
     root = tmp_path_factory.mktemp("host")
-    write_page(root / "some" / "path")
+    write_page(root / "some" / "path", webgpu=True)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(root)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/some/path/"
@@ -122,6 +122,21 @@ def test_the_numbers_are_those_of_python(page: Any) -> None:
             for key, tolerance in {"yaw": 0.05, "pitch": 0.05, "mouth_open": 0.01}.items():
                 assert other[key] == pytest.approx(written[key], abs=tolerance), key
     assert faces >= 50
+
+
+def test_a_gpu_gives_the_same_landmarks(page: Any) -> None:
+    if not page.evaluate("async () => Boolean(await navigator.gpu?.requestAdapter())"):
+        pytest.skip("this Chromium imitates no GPU")
+    script = """async (webgpu) => {
+        const { Landmarker } = await import("./jvcr.js");
+        const landmarker = await Landmarker.load(undefined, { weights: "nano", webgpu });
+        const blob = await (await fetch("sample.jpg")).blob();
+        return { device: landmarker.device, faces: (await landmarker.detect(blob)).faces };
+    }"""
+    on_gpu, by_itself = page.evaluate(script, True), page.evaluate(script, "auto")
+    assert (on_gpu["device"], by_itself["device"]) == ("gpu", "cpu")  # an imitated one is never quicker
+    (face,), (other,) = on_gpu["faces"], by_itself["faces"]
+    np.testing.assert_allclose(face["points"], other["points"], atol=0.02)
 
 
 def test_given_boxes_and_volumes(page: Any) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jvcr.inference.face_detector import network_files
+
 GOLDEN = Path(__file__).with_name("golden.json")
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "src" / "jvcr" / "weights" / "compact.onnx"
@@ -103,3 +105,12 @@ if __name__ == "__main__":
     }
     GOLDEN.write_text(json.dumps(content) + "\n", encoding="utf-8")
     print(f"{GOLDEN.name}: drawn heads {heads.mean():.3f} %, median {np.median(heads):.3f}, worst {heads.max():.2f}")  # noqa: T201
+
+
+@pytest.mark.parametrize("name", ["proposal", "look"])
+def test_the_detectors_means_lose_nothing_in_single_precision(name):
+    onnx = pytest.importorskip("onnx")
+    graph = onnx.load(network_files()[name == "look"]).graph
+    axes = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    means = [axes[node.input[1]].tolist() for node in graph.node if node.op_type == "ReduceMean"]
+    assert means == [[3], [2], [1]] * 2

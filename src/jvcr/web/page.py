@@ -13,7 +13,7 @@ from jvcr.files import whole_folder, write_json
 from jvcr.geometry import aperture, crop
 from jvcr.inference import face_detector, one_euro, regressor, tracker
 from jvcr.inference.session import OnnxNetwork
-from jvcr.web.runtime import fetch_runtime, find_runtime
+from jvcr.web.runtime import FILES, WEBGPU_FILES, fetch_runtime, find_runtime
 from jvcr.weights.shipped import LICENSE
 
 STATIC = Path(__file__).with_name("static")
@@ -27,27 +27,32 @@ WEIGHTS = ("compact", "nano")
 """Of the page: for photographs, and for the camera."""
 
 
-def write_page(out: str | Path, weights: Sequence[str | Path] = WEIGHTS) -> Path:
+def write_page(out: str | Path, weights: Sequence[str | Path] = WEIGHTS, webgpu: bool = False) -> Path:
     """Writes the page with all that it needs, to be served by any web server from any path.
 
     Args:
         out: a folder, which must not be there yet, or be empty.
         weights: names or ONNX files of networks of one scheme; the page takes the first for photographs and the last
             for the camera.
+        webgpu: with the runtime that computes on GPUs, too.
 
     Raises:
         FileNotFoundError: no such weights, or no way to fetch what runs them (`fetch_runtime`).
         ValueError: ``out`` is a file or a folder with something in it; the weights cannot be used.
     """
-    runtime = fetch_runtime()
+    runtime = [fetch_runtime() / name for name in FILES]
+    if webgpu:
+        runtime += [fetch_runtime(files=WEBGPU_FILES) / name for name in WEBGPU_FILES]
     networks = [OnnxNetwork(name, threads=1) for name in weights]
     with whole_folder(Path(out).resolve()) as folder:
         shutil.copytree(STATIC, folder, dirs_exist_ok=True)
-        shutil.copytree(runtime, folder / RUNTIME)
-        (folder / MODELS).mkdir()
+        for part in (RUNTIME, MODELS):
+            (folder / part).mkdir()
+        for path in runtime:
+            shutil.copyfile(path, folder / RUNTIME / path.name)
         for name, path in model_files(networks).items():
             shutil.copyfile(path, folder / name)
-        write_json(folder / MANIFEST, manifest(networks))
+        write_json(folder / MANIFEST, manifest(networks, webgpu))
     return Path(out)
 
 
@@ -55,7 +60,7 @@ def page_files(networks: Sequence[OnnxNetwork]) -> dict[str, Path]:
     """Files of the page but its manifest, by their paths in it; where the runtime is not at hand, no networks."""
     files = {path.name: path for path in sorted(STATIC.iterdir())}
     if (runtime := find_runtime()) is not None:
-        files |= {f"{RUNTIME}/{path.name}": path for path in sorted(runtime.iterdir())}
+        files |= {f"{RUNTIME}/{name}": runtime / name for name in FILES}
         files |= model_files(networks)
     return files
 
@@ -67,12 +72,13 @@ def model_files(networks: Sequence[OnnxNetwork]) -> dict[str, Path]:
     return {**files, f"{MODELS}/{LICENSE.name}.txt": LICENSE}  # who gets the networks from a page gets their terms
 
 
-def manifest(networks: Sequence[OnnxNetwork]) -> dict[str, Any]:
+def manifest(networks: Sequence[OnnxNetwork], webgpu: bool = False) -> dict[str, Any]:
     """What the page must know: constants of the package, and what the networks' files say of themselves."""
     propose, look = face_detector.network_files()
     detector = face_detector.FaceDetector(threads=1)
     return {
         "version": metadata.version("jvcr"),
+        "webgpu": webgpu,
         "detector": {
             "propose": f"{MODELS}/{propose.name}",
             "look": f"{MODELS}/{look.name}",

@@ -1,4 +1,4 @@
-"""ONNX Runtime for browsers: two files of an npm package, pinned."""
+"""ONNX Runtime for browsers: files of an npm package, pinned."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from jvcr.files import replacing, sha256
@@ -19,6 +20,12 @@ FILES = {
 }
 """The files and their SHA-256."""
 
+WEBGPU_FILES = {
+    "ort.webgpu.bundle.min.mjs": "0730816731ce2cdfb06f273da065d4a1c7091eb9d1756a83b2916c8a89d015e2",
+    "ort-wasm-simd-threaded.asyncify.wasm": "39f9f0894d478800487ed9f7dbe92618498db320cf55c8e3d89adff8dce658da",
+}
+"""Those of the build that computes on GPUs, too; a wheel has none of them."""
+
 SHIPPED = Path(__file__).with_name("ort")
 """Where a wheel has them; a checkout does not."""
 
@@ -29,19 +36,20 @@ def cached() -> Path:
     return Path(base) / "jvcr" / PACKAGE
 
 
-def find_runtime() -> Path | None:
+def find_runtime(files: Mapping[str, str] = FILES) -> Path | None:
     """The folder of the files, if they are on this machine."""
     for folder in (SHIPPED, cached()):
-        if all((folder / name).is_file() for name in FILES):
+        if all((folder / name).is_file() for name in files):
             return folder
     return None
 
 
-def fetch_runtime(folder: Path | None = None) -> Path:
+def fetch_runtime(folder: Path | None = None, files: Mapping[str, str] = FILES) -> Path:
     """Fetches the files with npm, if they are not on this machine.
 
     Args:
         folder: where to put them; None is `cached`, if they are nowhere yet.
+        files: which, and their SHA-256.
 
     Returns:
         Their folder.
@@ -50,7 +58,7 @@ def fetch_runtime(folder: Path | None = None) -> Path:
         FileNotFoundError: there is no npm.
         ValueError: npm cannot fetch the package, or it is not the pinned one.
     """
-    if folder is None and (found := find_runtime()) is not None:
+    if folder is None and (found := find_runtime(files)) is not None:
         return found
     folder = folder or cached()
     npm = shutil.which("npm")
@@ -65,7 +73,7 @@ def fetch_runtime(folder: Path | None = None) -> Path:
         if done.returncode or len(archives) != 1:
             raise ValueError(f"npm cannot fetch {PACKAGE}: {done.stderr.strip() or done.stdout.strip()}")
         with tarfile.open(archives[0]) as archive:
-            for name, digest in FILES.items():
+            for name, digest in files.items():
                 part = archive.extractfile(f"package/dist/{name}")
                 with replacing(folder / name) as path:
                     path.write_bytes(part.read() if part else b"")

@@ -63,8 +63,14 @@ export type Picture = HTMLImageElement | HTMLVideoElement | HTMLCanvasElement | 
 
 export class Landmarker {
   /** Loads networks and runtime from the folder that `jvcr page` wrote; by default the folder of this file. */
-  static load(url?: string | URL, options?: { weights?: string }): Promise<Landmarker>;
+  /**
+   * With `webgpu`, a folder of `jvcr page --webgpu` uses the GPU: "auto", the default, where there is one and it is quicker than the
+   * processor; true wherever the browser can, also where a program imitates one; false never.
+   */
+  static load(url?: string | URL, options?: { weights?: string; webgpu?: "auto" | boolean }): Promise<Landmarker>;
   readonly weights: string;
+  /** Where the landmark network runs. */
+  readonly device: "cpu" | "gpu";
   readonly scheme: Scheme;
   readonly version: string;
   /** The faces of a picture, the most certain first; or those in `boxes`, in their order. */

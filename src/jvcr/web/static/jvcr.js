@@ -23,12 +23,12 @@ export class Landmarker {
   }
 
   /** Loads networks and runtime from the folder that `jvcr page` wrote; by default that of this file. */
-  static async load(url = new URL("./", import.meta.url), { weights } = {}) {
+  static async load(url = new URL("./", import.meta.url), { weights, webgpu } = {}) {
     if (typeof WebAssembly === "undefined") throw new Error("this browser has no WebAssembly, or it is switched off");
     const folder = new URL(String(url).replace(/\/?$/, "/"), globalThis.location?.href ?? import.meta.url);
     const landmarker = new Landmarker(new Worker(new URL("worker.js", folder), { type: "module" }));
     try {
-      Object.assign(landmarker, await landmarker.#ask("load", { weights }));
+      Object.assign(landmarker, await landmarker.#ask("load", { weights, webgpu }));
     } catch (error) {
       landmarker.close();
       throw error;
