@@ -60,7 +60,7 @@ class DetectorSettings:
         small: a face smaller than this in the reduced picture, pixels of its crop's side, says that there may be more
             that are too small to be found in it.
         doubt: joint score from which on a small one says so.
-        grids: of the squares that are looked at first and again, see `on_grid`.
+        grid: of the squares that are looked at, see `on_grid`.
         joining: weights of the `clues` in the logit of the joint score: logistic regression on the training part.
     """
 
@@ -70,7 +70,7 @@ class DetectorSettings:
     sure: float = 0.85
     small: float = 44.0
     doubt: float = 0.3
-    grids: tuple[tuple[float, float], tuple[float, float]] = ((1 / 128, 0.5), (1 / 128, 0.5))
+    grid: tuple[float, float] = (1 / 1024, 1 / 16)
     joining: tuple[float, ...] = (0.951, 0.939, 1.845, 0.529, 0.406, 6.043, -3.805)
 
 
@@ -221,13 +221,13 @@ class FaceDetector:
         scale = pictures.scales[number]
         places[:, :2] = (places[:, :2] + 0.5) * scale - 0.5
         places[:, 2] *= scale.mean()
-        places = on_grid(places, settings.grids[0])
+        places = on_grid(places, settings.grid)
         first = self._seen(self._squares(pictures, places, fill))
         again = np.flatnonzero(logistic(first[:, 0]) >= settings.upright)
         if not len(again):
             return places[:0], proposed[:0]
         first, places = first[again], looked_at(places[again], first[again])
-        shown = on_grid(places, settings.grids[1])
+        shown = on_grid(places, settings.grid)
         second = self._seen(self._squares(pictures, shown, fill))
         found = looked_at(shown, second)
         facts = clues(proposed[again], sides[again], first, second, apart(found, places))

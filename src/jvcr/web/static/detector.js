@@ -113,12 +113,12 @@ export class FaceDetector {
     if (!places.length) return [];
     const [sx, sy] = pyramid.scales[number];
     let squares = places.map(({ x, y, side, angle, logit }) => (
-      onGrid({ x: (x + 0.5) * sx - 0.5, y: (y + 0.5) * sy - 0.5, side: (side * (sx + sy)) / 2, angle, logit, small: side }, settings.grids[0])));
+      onGrid({ x: (x + 0.5) * sx - 0.5, y: (y + 0.5) * sy - 0.5, side: (side * (sx + sy)) / 2, angle, logit, small: side }, settings.grid)));
     const first = await this.seen(squares, pyramid, fill);
     const again = first.map((_, i) => i).filter((i) => logistic(first[i][0]) >= settings.upright);
     if (!again.length) return [];
     squares = again.map((i) => moved(squares[i], first[i]));
-    const shown = squares.map((square) => onGrid(square, settings.grids[1]));
+    const shown = squares.map((square) => onGrid(square, settings.grid));
     const second = await this.seen(shown, pyramid, fill);
     return squares.map((square, i) => {
       const found = moved(shown[i], second[i]);
