@@ -61,6 +61,7 @@ $(USE)/.stamp: pyproject.toml constraints.txt
 	@touch $@
 
 define environment
+	@command -v $(PYTHON) >/dev/null || { echo "there is no $(PYTHON): name a Python, 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "jvcr needs Python 3.11 or newer; $(PYTHON) is '$$($(PYTHON) --version 2>&1)'." \
 	         "Name another one: make PYTHON=python3.12 ..." >&2; exit 1; }

@@ -111,7 +111,7 @@ def test_annotation(folder, shipped_weights):
 
 def test_training(folder, face_folder):
     pytest.importorskip("torch", reason="training needs torch")
-    shutil.copytree(face_folder, folder / "faces3d")
+    shutil.copytree(face_folder, folder / "mine")
     (line,) = commands("train")
     run(line, folder, *FEW_STEPS, "--set", "batch_size=4", "--set", "data.source_shares={}")
     assert list((folder / "runs").rglob("*.safetensors"))
