@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from jvcr.cli.options import Detector, Device, MinFace
+from jvcr.cli.options import Detector, Device, MinFace, MinScore, Passes, Weights
 from jvcr.cli.progress import count, counting
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ def annotate(
     images_per_part: int = 500,
     image_column: str = "image",
     id_column: str | None = None,
-    weights: str = "compact",
-    passes: int = 1,
-    min_score: Annotated[float | None, Parameter(show_default=False)] = None,
+    weights: Weights = "compact",
+    passes: Passes = 1,
+    min_score: MinScore = None,
     detect_size: Annotated[int | None, Parameter(show_default=False)] = None,
     detector: Detector = None,
     device: Device = "cpu",
@@ -73,12 +73,6 @@ def annotate(
         Of Parquet files: what holds the images, as bytes or as Hugging Face's data sets have them.
     id_column
         Of Parquet files: what the images are called; without it their rows are numbered.
-    weights
-        Name of shipped weights, or an .onnx file.
-    passes
-        2 looks at each face again, around the landmarks found first: a little more exact, twice the time.
-    min_score
-        Faces of which the detector is less sure are left out, 0 to 1; 0.6 by default.
     detect_size
         Larger images are reduced to this longer side, in pixels, to look for faces: 2560 by default, from 320 on.
     """

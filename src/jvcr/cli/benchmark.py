@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from cyclopts import Parameter
+from jvcr.cli.options import SEVERAL, Weights
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,12 +29,9 @@ DRAWN_FACE = 4
 """Of the synthetic set: it looks nearly into the camera, and detectors find it."""
 
 
-SEVERAL = Parameter(consume_multiple=True, negative=(), show_default=False)
-
-
 def benchmark(
     *,
-    weights: str = "compact",
+    weights: Weights = "compact",
     image: Path | None = None,
     against: Annotated[tuple[Path, ...], SEVERAL] = (),
     threads: Annotated[tuple[str, ...], SEVERAL] = ("1", "all"),
@@ -55,8 +52,6 @@ def benchmark(
 
     Parameters
     ----------
-    weights
-        Name of shipped weights, or an .onnx file.
     image
         The photograph. Without it a drawn head of 640 x 480 pixels is taken; the frame of a video is always that.
     against

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from jvcr.cli.options import Basis
 from jvcr.cli.progress import counting
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def check(
     scheme: str = "face68",
     annotation: Literal["original", "reannotated"] | None = None,
     reannotation: Path | None = None,
-    basis: Path | None = None,
+    basis: Basis = None,
     flips: bool = False,
     strict: bool = False,
 ) -> int:
@@ -53,8 +54,6 @@ def check(
         Which annotation of AFLW2000-3D; the original by default.
     reannotation
         The file of the re-annotated points; AFLW2000-3D-Reannotated.pts68.npy in the folder by default.
-    basis
-        The face model that 300W-LP needs; basis.npz in its folder or beside it by default.
     flips
         Read the mirrored folders of 300W-LP too.
     strict
@@ -177,7 +176,7 @@ def pack(
     out: Path,
     faces_per_shard: int = 1000,
     scheme: str = "face68",
-    basis: Path | None = None,
+    basis: Basis = None,
     flips: bool = False,
     strict: bool = False,
 ) -> int:
@@ -200,8 +199,6 @@ def pack(
         Faces in each tar.
     scheme
         The landmarks: face68, face66, or a TOML file.
-    basis
-        The face model that 300W-LP needs; basis.npz in its folder or beside it by default.
     flips
         Read the mirrored folders of 300W-LP too; training mirrors by itself.
     strict

@@ -11,9 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import Parameter
-
-from jvcr.cli.options import Detector, Device, MinFace
+from jvcr.cli.options import SEVERAL, Basis, Detector, Device, Flag, MinFace, Passes, Threads, Weights
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -36,28 +34,22 @@ def evaluate(
     /,
     *,
     out: Path,
-    box: Annotated[
-        tuple[Literal["truth", "detector", "dataset", "file"], ...],
-        Parameter(consume_multiple=True, negative=(), show_default=False),
-    ] = ("truth",),
+    box: Annotated[tuple[Literal["truth", "detector", "dataset", "file"], ...], SEVERAL] = ("truth",),
     boxes: Path | None = None,
     box_kind: Literal["detector", "landmarks"] | None = None,
-    annotation: Annotated[
-        tuple[Literal["original", "reannotated"], ...],
-        Parameter(consume_multiple=True, negative=(), show_default=False),
-    ] = (),
+    annotation: Annotated[tuple[Literal["original", "reannotated"], ...], SEVERAL] = (),
     reannotation: Path | None = None,
     split: str | None = None,
-    basis: Path | None = None,
+    basis: Basis = None,
     like: Literal["table1", "table2", "table3", "table4"] | None = None,
-    plot: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    plot: Flag = False,
     against: Path | None = None,
     predictions: Path | None = None,
     scheme: str | None = None,
-    strict: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
-    weights: str = "compact",
-    passes: int = 1,
-    threads: int | None = None,
+    strict: Flag = False,
+    weights: Weights = "compact",
+    passes: Passes = 1,
+    threads: Threads = None,
     detector: Detector = None,
     device: Device = "cpu",
     min_face: MinFace = None,
@@ -96,8 +88,6 @@ def evaluate(
         The file of the re-annotated points; AFLW2000-3D-Reannotated.pts68.npy in the folder by default.
     split
         Part of a folder with splits; "val" if there is such a one, "all" for everything.
-    basis
-        300W-LP: the face model that makes 3D points of its parameters; basis.npz in its folder or beside it by default.
     like
         Print a table of the paper with its rows and ours, and what ours differ in.
     plot
@@ -112,12 +102,6 @@ def evaluate(
         With --predictions: the landmarks, a name or a TOML file, where they are not the usual 68 or 66.
     strict
         Stop at the first image or label that cannot be used.
-    weights
-        Name of shipped weights, or an .onnx file.
-    passes
-        2 crops each face again around the landmarks of the first pass.
-    threads
-        Processor threads, all available by default.
     """
     command = _command(locals())
     from jvcr.cli import terminal

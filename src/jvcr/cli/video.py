@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from jvcr.cli.options import Detector, Device, MinFace
+from jvcr.cli.options import Detector, Device, MinFace, Threads, Weights
 from jvcr.cli.progress import count, counting
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ def video(
     /,
     *,
     out: Annotated[list[Path], Parameter(negative=())],
-    weights: str = "compact",
-    threads: int | None = None,
+    weights: Weights = "compact",
+    threads: Threads = None,
     detect_every: float = 1.0,
     detect_size: int = 320,
     max_faces: int | None = None,
@@ -60,10 +60,6 @@ def video(
         camera, 0 for the first.
     out
         File to write, ending in .mp4, .jsonl or .csv; give it again for more.
-    weights
-        Name of shipped weights, or an .onnx file.
-    threads
-        Processor threads, all available by default.
     detect_every
         How often new faces are looked for while others are followed, in seconds; 0 is in every frame.
     detect_size
