@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -77,9 +76,11 @@ def annotate(
         Larger images are reduced to this longer side, in pixels, to look for faces: 2560 by default, from 320 on.
     """
     from jvcr.annotate.destination import Destination
+    from jvcr.annotate.engines import annotate_on_cores, annotate_on_ray
     from jvcr.annotate.sources import Source, total
     from jvcr.annotate.work import Options, Tally
     from jvcr.cli.terminal import console, printable
+    from jvcr.inference.session import available_cores
 
     share = _shard(shard)
     for name, value in (("--limit", limit), ("--workers", workers), ("--images-per-part", images_per_part)):
@@ -99,37 +100,19 @@ def annotate(
                 errors.print(f"jvcr: {printable(fault, kept='')}", soft_wrap=True)
 
         try:
-            _run(engine, options, images, share, limit, workers, destination, tell)
+            options.landmarker(1)  # what is wrong with the options is said before anything is written
+            any_images = next(images.pieces(share, limit), None) is not None
+            destination.open(_manifest(options, images, destination))
+            if any_images and engine == "local":
+                annotate_on_cores(options, images.pieces(share, limit), destination, workers or available_cores(), tell)
+            elif any_images:
+                annotate_on_ray(options, list(images.pieces(share, limit)), destination, workers, tell)
         except KeyboardInterrupt:
             after = count(done.images + done.before, "image")
             errors.print(f"jvcr: interrupted; the same command goes on after {after}", soft_wrap=True)
             return 130
     print(_summary(done, time.monotonic() - began, out))
     return 1 if done.broken else 0
-
-
-def _run(
-    engine: str,
-    options: Options,
-    images: Source,
-    share: tuple[int, int],
-    limit: int | None,
-    workers: int | None,
-    destination: Destination,
-    tell: Callable[[Tally], object],
-) -> None:
-    from jvcr.annotate.engines import annotate_on_cores, annotate_on_ray
-    from jvcr.inference.session import available_cores
-
-    options.landmarker(1)  # what is wrong with the options is said before anything is written
-    first = next(images.pieces(share, limit), None)
-    destination.open(_manifest(options, images, destination))
-    if first is None:
-        return
-    if engine == "local":
-        annotate_on_cores(options, images.pieces(share, limit), destination, workers or available_cores(), tell)
-    else:
-        annotate_on_ray(options, list(images.pieces(share, limit)), destination, workers, tell)
 
 
 def _manifest(options: Options, images: Source, destination: Destination) -> dict[str, Any]:
