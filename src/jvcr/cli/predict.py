@@ -178,26 +178,19 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a photo.
-
-    Attributes:
-        photo: which one.
-        faces: no face is an empty tuple.
-        size: width and height of the photo, pixels.
-        problem: why it could not be used; empty if it could.
-    """
+    """What became of a photo."""
 
     photo: Photo
     faces: tuple[Face, ...] = ()
-    size: tuple[int, int] = (0, 0)
-    problem: str = ""
+    size: tuple[int, int] = (0, 0)  # width and height of the photo, pixels
+    problem: str = ""  # why it could not be used
 
 
 def predict_photos(
     landmarker: Landmarker,
     photos: Sequence[Photo],
     out: Path,
-    wanted: Wanted | None = None,
+    wanted: Wanted,
     boxes: BoxFile | None = None,
     box_kind: BoxKind = None,
 ) -> Iterator[Outcome]:
@@ -211,8 +204,6 @@ def predict_photos(
         OSError: a result cannot be written. Those before it stay.
     """
     from jvcr.inference.parallel import parallel_map
-
-    wanted = wanted or Wanted()
 
     def write(looked: tuple[Photo, Result, str]) -> Outcome:
         photo, result, problem = looked
