@@ -14,7 +14,7 @@ from pathlib import Path
 import marked
 import numpy as np
 
-from jvcr.cli.progress import running_total
+from jvcr.cli.progress import counting
 from jvcr.data.readers import read_dataset
 from jvcr.evaluation.metrics import YAW_BINS, landmark_errors
 from jvcr.evaluation.predictions import predict
@@ -35,8 +35,8 @@ BOXES = {"truth": "true boxes", "detector": "detected boxes"}
 def measured(landmarker, dataset, box, passes, what):
     """The predictions of one run."""
     landmarker.passes = passes
-    with running_total(f"{what}, {BOXES[box]}, {passes} pass{'es' * (passes > 1)}", len(dataset)) as done:
-        return predict(landmarker, dataset, box, done)
+    with counting(f"{what}, {BOXES[box]}, {passes} pass{'es' * (passes > 1)}", len(dataset)) as advance:
+        return predict(landmarker, dataset, box, advance)
 
 
 def row(name, nme, *more):

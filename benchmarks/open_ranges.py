@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jvcr.cli.progress import running_total
+from jvcr.cli.progress import counting
 from jvcr.data.readers import read_dataset
 from jvcr.evaluation.hand import CLOSED_BELOW
 from jvcr.evaluation.predictions import predict
@@ -39,8 +39,8 @@ def apertures(dataset, points, contours):
 
 
 def predicted(landmarker, dataset, what):
-    with running_total(what, len(dataset)) as done:
-        return predict(landmarker, dataset, "truth", done).points_px
+    with counting(what, len(dataset)) as advance:
+        return predict(landmarker, dataset, "truth", advance).points_px
 
 
 def main():

@@ -305,7 +305,7 @@ def test_a_bad_file_is_told_and_the_rest_is_done(tmp_path, out, landmarker):
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"no image")
     photos = find_photos([good[0], bad, tmp_path / "none.jpg", good[1]], out)
-    outcomes = list(predict_photos(landmarker, photos, out))
+    outcomes = list(predict_photos(landmarker, photos, out, Wanted()))
     assert [bool(o.problem) for o in outcomes] == [False, True, True, False]
     assert "bad.jpg is not an image" in outcomes[1].problem
     assert outcomes[2].problem == f"{tmp_path / 'none.jpg'}: no such file or directory"
@@ -323,7 +323,7 @@ def test_no_face_is_an_empty_list(tmp_path, out, tiny_weights):
 
 def test_results_are_written_as_they_come_and_stay(tmp_path, out, landmarker, monkeypatch):
     paths = [photograph(tmp_path / f"{i}.png") for i in range(3)]
-    work = predict_photos(landmarker, find_photos(paths, out), out)
+    work = predict_photos(landmarker, find_photos(paths, out), out, Wanted())
     next(work)
     assert [p.name for p in out.iterdir()] == ["0.png.json"]
 
@@ -338,7 +338,7 @@ def test_results_are_written_as_they_come_and_stay(tmp_path, out, landmarker, mo
 
 def test_a_failed_write_leaves_the_older_result(tmp_path, out, landmarker, monkeypatch):
     photos = find_photos([photograph(tmp_path / "a.png")], out)
-    list(predict_photos(landmarker, photos, out))
+    list(predict_photos(landmarker, photos, out, Wanted()))
     before = (out / "a.png.json").read_bytes()
 
     def interrupted(*arguments):
@@ -346,7 +346,7 @@ def test_a_failed_write_leaves_the_older_result(tmp_path, out, landmarker, monke
 
     monkeypatch.setattr("os.replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        list(predict_photos(landmarker, photos, out))
+        list(predict_photos(landmarker, photos, out, Wanted()))
     assert [p.name for p in out.iterdir()] == ["a.png.json"]
     assert (out / "a.png.json").read_bytes() == before
 
@@ -356,7 +356,7 @@ def test_boxes_reach_the_faces(tmp_path, out, landmarker):
     boxes = {"a.png": [[5, 5, 30, 35], [1, 1, 9, 9]], "b.png": [[90, 90, 95, 95]], "d.png": [[5, 5, 30, 35]]}
     (tmp_path / "boxes.json").write_text(json.dumps(boxes))
     boxes = BoxFile(tmp_path / "boxes.json", photos)
-    first, second, third, last = predict_photos(landmarker, photos, out, boxes=boxes, box_kind="landmarks")
+    first, second, third, last = predict_photos(landmarker, photos, out, Wanted(), boxes=boxes, box_kind="landmarks")
     assert [face.box.tolist() for face in first.faces] == [[5, 5, 30, 35], [1, 1, 9, 9]]
     assert list(first.faces) == landmarker(tmp_path / "a.png", [[5, 5, 30, 35], [1, 1, 9, 9]], "landmarks")
     assert second.problem.startswith(f"{tmp_path / 'b.png'}: boxes[0]")
@@ -379,7 +379,7 @@ def test_loops_of_links_pipes_and_long_names(tmp_path, out, landmarker):
     fits = photograph(tmp_path / ("m" * 251 + ".png"))  # as a photo, but its result has a longer suffix
     photos = find_photos([loop, pipe, long, fits, good], out)
     prepare_output(out, [photo.target(out, ".json") for photo in photos], [])
-    outcomes = list(predict_photos(landmarker, photos, out))
+    outcomes = list(predict_photos(landmarker, photos, out, Wanted()))
     assert [bool(outcome.problem) for outcome in outcomes] == [True, True, True, True, False]
     assert "pipe" in outcomes[1].problem
     assert [path.name for path in out.iterdir()] == ["good.png.json"]

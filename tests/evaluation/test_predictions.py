@@ -29,7 +29,7 @@ def test_true_boxes_are_those_of_the_landmarks_and_are_said_to_be(dataset, fake_
     assert (predictions.confidence == 0.75).all()
     assert predictions.metadata["box"] == "truth"
     assert predictions.metadata["unusable"] == []
-    assert steps == [1, 2, 3, 3]
+    assert sum(steps) == 3
 
 
 def test_the_detector_s_best_box_is_taken_and_said_to_be(dataset, fake_landmarker):

@@ -41,7 +41,7 @@ def test_a_quantity_counts_the_faces_that_have_it():
     # The one face of the second is missing in (2/3)^3 of the resamples.
     assert np.isnan(means[:, 1]).mean() == pytest.approx(8 / 27, abs=0.06)
     assert set(means[np.isfinite(means[:, 1]), 1]) == {5.0}
-    assert interval(means[:, 1]) == (5.0, 5.0)
+    assert interval(means[:, 1]) == [5.0, 5.0]
     np.testing.assert_array_equal(bootstrap_means(values, resamples=500), means)  # the same seed
 
 

@@ -35,20 +35,19 @@ def test_sizes_are_those_of_300w_lp(model):
     vertices = len(model.mean_um)
     assert model.shape_basis.shape == (199, vertices, 3)
     assert model.expression_basis.shape == (29, vertices, 3)
-    assert model.landmark_shape_basis.shape == (199, 68, 3)
-    assert model.landmark_expression_basis.shape == (29, 68, 3)
+    assert model.at_landmarks.shape_basis.shape == (199, 68, 3)
+    assert model.at_landmarks.expression_basis.shape == (29, 68, 3)
     assert (np.diff(model.shape_std) <= 0).all()
     assert (model.shape_std > 0).all() and (model.expression_std > 0).all()
-    assert set(model.landmark_arrays()) == {"mean", "shape_basis", "expression_basis", "shape_std", "expression_std"}
 
 
 def test_landmarks_are_linear_in_the_parameters(model, parameters):
     shape, expression = parameters
-    expected = model.landmark_mean_um.copy()
+    expected = model.at_landmarks.mean.copy()
     for k in range(SHAPE_MODES):
-        expected += shape[k] * model.landmark_shape_basis[k]
+        expected += shape[k] * model.at_landmarks.shape_basis[k]
     for k in range(EXPRESSION_MODES):
-        expected += expression[k] * model.landmark_expression_basis[k]
+        expected += expression[k] * model.at_landmarks.expression_basis[k]
     np.testing.assert_allclose(model.landmarks_um(shape, expression), expected, atol=1e-6)
 
 
@@ -69,7 +68,7 @@ def test_wrong_numbers_of_parameters(model, shape, expression):
 def test_the_average_face_is_that_of_the_scheme(model):
     """To 2 mm: the surface is smoother than the template."""
     template = np.array(FACE68.template) * [1, -1, -1] * UNIT_UM
-    here = model.landmark_mean_um - model.landmark_mean_um.mean(0)
+    here = model.at_landmarks.mean - model.at_landmarks.mean.mean(0)
     assert np.abs(here - (template - template.mean(0))).max() < 2_000
 
 
@@ -84,8 +83,8 @@ def test_every_mode_keeps_or_turns_the_mirror(model, parameters):
 
 def test_no_mode_leaves_all_landmarks_alone(model):
     """One standard deviation moves some landmark by more than 20 micrometres."""
-    shapes = np.abs(model.landmark_shape_basis * model.shape_std[:, None, None]).max((1, 2))
-    expressions = np.abs(model.landmark_expression_basis * model.expression_std[:, None, None]).max((1, 2))
+    shapes = np.abs(model.at_landmarks.shape_basis * model.shape_std[:, None, None]).max((1, 2))
+    expressions = np.abs(model.at_landmarks.expression_basis * model.expression_std[:, None, None]).max((1, 2))
     assert shapes.min() > 20 and expressions.min() > 20
 
 
@@ -94,13 +93,13 @@ def test_the_model_can_be_recovered_from_faces(model):
     rng = np.random.default_rng(1)
     shapes = rng.normal(size=(260, SHAPE_MODES)) * model.shape_std
     expressions = rng.normal(size=(260, EXPRESSION_MODES)) * model.expression_std
-    faces = model.landmark_mean_um + np.tensordot(shapes, model.landmark_shape_basis, 1)
-    faces = (faces + np.tensordot(expressions, model.landmark_expression_basis, 1)).astype(np.float32)
+    faces = model.at_landmarks.mean + np.tensordot(shapes, model.at_landmarks.shape_basis, 1)
+    faces = (faces + np.tensordot(expressions, model.at_landmarks.expression_basis, 1)).astype(np.float32)
     columns = np.concatenate([np.ones((260, 1)), shapes / model.shape_std, expressions / model.expression_std], axis=1)
     assert np.linalg.matrix_rank(columns) == 229
     found = np.linalg.lstsq(columns, faces.reshape(260, -1).astype(np.float64), rcond=None)[0].reshape(229, 68, 3)
-    np.testing.assert_allclose(found[0], model.landmark_mean_um, atol=0.5)
-    np.testing.assert_allclose(found[1:200], model.landmark_shape_basis * model.shape_std[:, None, None], atol=0.5)
+    np.testing.assert_allclose(found[0], model.at_landmarks.mean, atol=0.5)
+    np.testing.assert_allclose(found[1:200], model.at_landmarks.shape_basis * model.shape_std[:, None, None], atol=0.5)
 
 
 def test_the_skin_is_a_closed_surface(model):
@@ -121,7 +120,7 @@ def test_eyes_and_mouth_are_where_their_landmarks_are(model):
         vertices = np.unique(model.triangles[model.parts == part])
         for outline in outlines:
             assert set(outline) <= set(vertices.tolist())
-        around = model.landmark_mean_um[[i for outline in outlines for i in outline]]
+        around = model.at_landmarks.mean[[i for outline in outlines for i in outline]]
         inside = model.mean_um[vertices]
         # The lips' corners are too narrow for a triangle of their own.
         room = 800 if part == Part.EYE else np.array([17_000, 800])
@@ -177,7 +176,7 @@ def test_directions_of_movements(model, mode, landmark, axis, sign):
 def test_curves_run_through_their_landmarks(model):
     line = curve(UPPER_LIDS[0], 4)
     assert line.shape == (13, 3)
-    np.testing.assert_allclose(line[::4], model.landmark_mean_um[[36, 37, 38, 39]] / UNIT_UM, atol=1e-6)
+    np.testing.assert_allclose(line[::4], model.at_landmarks.mean[[36, 37, 38, 39]] / UNIT_UM, atol=1e-6)
     with pytest.raises(ValueError, match="read-only"):
         line[0] = 0
     # Upper lips lie above lower ones between their corners.

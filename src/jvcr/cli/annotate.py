@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from jvcr.cli.options import Detector, Device, MinFace
+from jvcr.cli.options import Detector, Device, MinFace, MinScore, Passes, Weights
 from jvcr.cli.progress import count, counting
 
 if TYPE_CHECKING:
@@ -31,9 +30,9 @@ def annotate(
     images_per_part: int = 500,
     image_column: str = "image",
     id_column: str | None = None,
-    weights: str = "compact",
-    passes: int = 1,
-    min_score: Annotated[float | None, Parameter(show_default=False)] = None,
+    weights: Weights = "compact",
+    passes: Passes = 1,
+    min_score: MinScore = None,
     detect_size: Annotated[int | None, Parameter(show_default=False)] = None,
     detector: Detector = None,
     device: Device = "cpu",
@@ -73,19 +72,15 @@ def annotate(
         Of Parquet files: what holds the images, as bytes or as Hugging Face's data sets have them.
     id_column
         Of Parquet files: what the images are called; without it their rows are numbered.
-    weights
-        Name of shipped weights, or an .onnx file.
-    passes
-        2 looks at each face again, around the landmarks found first: a little more exact, twice the time.
-    min_score
-        Faces of which the detector is less sure are left out, 0 to 1; 0.6 by default.
     detect_size
         Larger images are reduced to this longer side, in pixels, to look for faces: 2560 by default, from 320 on.
     """
     from jvcr.annotate.destination import Destination
+    from jvcr.annotate.engines import annotate_on_cores, annotate_on_ray
     from jvcr.annotate.sources import Source, total
     from jvcr.annotate.work import Options, Tally
     from jvcr.cli.terminal import console, printable
+    from jvcr.inference.session import available_cores
 
     share = _shard(shard)
     for name, value in (("--limit", limit), ("--workers", workers), ("--images-per-part", images_per_part)):
@@ -105,37 +100,19 @@ def annotate(
                 errors.print(f"jvcr: {printable(fault, kept='')}", soft_wrap=True)
 
         try:
-            _run(engine, options, images, share, limit, workers, destination, tell)
+            options.landmarker(1)  # what is wrong with the options is said before anything is written
+            any_images = next(images.pieces(share, limit), None) is not None
+            destination.open(_manifest(options, images, destination))
+            if any_images and engine == "local":
+                annotate_on_cores(options, images.pieces(share, limit), destination, workers or available_cores(), tell)
+            elif any_images:
+                annotate_on_ray(options, list(images.pieces(share, limit)), destination, workers, tell)
         except KeyboardInterrupt:
             after = count(done.images + done.before, "image")
             errors.print(f"jvcr: interrupted; the same command goes on after {after}", soft_wrap=True)
             return 130
     print(_summary(done, time.monotonic() - began, out))
     return 1 if done.broken else 0
-
-
-def _run(
-    engine: str,
-    options: Options,
-    images: Source,
-    share: tuple[int, int],
-    limit: int | None,
-    workers: int | None,
-    destination: Destination,
-    tell: Callable[[Tally], object],
-) -> None:
-    from jvcr.annotate.engines import annotate_on_cores, annotate_on_ray
-    from jvcr.inference.session import available_cores
-
-    options.landmarker(1)  # what is wrong with the options is said before anything is written
-    first = next(images.pieces(share, limit), None)
-    destination.open(_manifest(options, images, destination))
-    if first is None:
-        return
-    if engine == "local":
-        annotate_on_cores(options, images.pieces(share, limit), destination, workers or available_cores(), tell)
-    else:
-        annotate_on_ray(options, list(images.pieces(share, limit)), destination, workers, tell)
 
 
 def _manifest(options: Options, images: Source, destination: Destination) -> dict[str, Any]:

@@ -87,24 +87,18 @@ def make_app(called: str | None = None) -> App:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command of these arguments, or of those of the process, and exits."""
-    sys.exit(_run(arguments))
+    sys.exit(_run(sys.argv[1:] if arguments is None else list(arguments)))
 
 
-def _run(arguments: Sequence[str] | None) -> int:
+@clean_output()
+def _run(arguments: list[str]) -> int:
     """The exit code; what the user can mend is told in one line instead of a traceback."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
     if "" in arguments:
         # As a path it would mean the current folder, and all that lies in it.
         print("jvcr: an argument is empty: is a shell variable not set?", file=sys.stderr)
         return 2
-    with clean_output():
-        return _answer(arguments)
-
-
-def _answer(arguments: Sequence[str]) -> int:
-    called = _called(arguments)
     try:
-        code = make_app(called)(arguments, exit_on_error=False, print_error=False)
+        code = make_app(_called(arguments))(arguments, exit_on_error=False, print_error=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except CycloptsError as error:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from cyclopts import Parameter
+from jvcr.cli.options import SEVERAL, Weights
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from jvcr.benchmark.clock import Task
 
 FORMAT = 2
 """Of the results; it changes when a key is renamed or means something else."""
@@ -29,12 +27,9 @@ DRAWN_FACE = 4
 """Of the synthetic set: it looks nearly into the camera, and detectors find it."""
 
 
-SEVERAL = Parameter(consume_multiple=True, negative=(), show_default=False)
-
-
 def benchmark(
     *,
-    weights: str = "compact",
+    weights: Weights = "compact",
     image: Path | None = None,
     against: Annotated[tuple[Path, ...], SEVERAL] = (),
     threads: Annotated[tuple[str, ...], SEVERAL] = ("1", "all"),
@@ -55,8 +50,6 @@ def benchmark(
 
     Parameters
     ----------
-    weights
-        Name of shipped weights, or an .onnx file.
     image
         The photograph. Without it a drawn head of 640 x 480 pixels is taken; the frame of a video is always that.
     against
@@ -103,19 +96,12 @@ def benchmark(
 
 
 class _Pictures(NamedTuple):
-    """What is timed on.
+    """What is timed on; pictures are (h, w, 3) uint8 RGB."""
 
-    Attributes:
-        photo: an image file, as bytes, with one or more faces.
-        pixels: the same decoded, (h, w, 3) uint8 RGB.
-        frame: a frame of a video, (h, w, 3) uint8 RGB, with one drawn head.
-        box: (4,) around that head's landmarks.
-    """
-
-    photo: bytes
-    pixels: NDArray[np.uint8]
-    frame: NDArray[np.uint8]
-    box: NDArray[np.float32]
+    photo: bytes  # an image file with one or more faces
+    pixels: NDArray[np.uint8]  # the same, decoded
+    frame: NDArray[np.uint8]  # of a video, with one drawn head
+    box: NDArray[np.float32]  # (4,) around that head's landmarks
 
 
 def _pictures(image: Path | None) -> _Pictures:
@@ -149,8 +135,9 @@ def _measure(
     """Times the stages, our network, ``peers`` and MediaPipe's mesh; the results as docs/benchmark.md has them."""
     from datetime import UTC, datetime
 
-    from jvcr.benchmark.clock import side_by_side
+    from jvcr.benchmark.clock import Task, side_by_side
     from jvcr.benchmark.machine import machine, versions
+    from jvcr.benchmark.models import NETWORK, PEER, model_task
     from jvcr.benchmark.report import conclusions
     from jvcr.benchmark.stages import StageClock
     from jvcr.cli.progress import counting
@@ -170,7 +157,14 @@ def _measure(
     faces = len(landmarker(pictures.photo))
     if not faces:
         raise ValueError("no face was found in the image: give another --image, or none for a drawn one")
-    tasks = [task for n in threads for task in _tasks(path, pictures, peers, mesh, n, batches, faces)]
+    tasks: list[Task] = []
+    for n in threads:
+        clock = StageClock(path, n, default_detector(n), max(faces, *batches))
+        tasks += [clock.photo(pictures.photo, pictures.pixels), clock.frame(pictures.frame, pictures.box)]
+        for batch in batches:
+            tasks += [clock.faces(pictures.frame, pictures.box, batch), model_task(NETWORK, "whole", path, n, batch)]
+        tasks += [model_task(PEER, name, file, n) for name, file in peers.items()]
+        tasks += [] if isinstance(mesh, str) else [Task(PEER, n, 1, mesh)]
     with counting("rounds", WARM_UP + repeats) as advance:
         timings = side_by_side(tasks, repeats, WARM_UP, advance)
     num_landmarks = landmarker.scheme.num_landmarks
@@ -189,33 +183,6 @@ def _measure(
         "notes": notes,
         **conclusions(timings),
     }
-
-
-def _tasks(
-    path: Path,
-    pictures: _Pictures,
-    peers: dict[str, Path],
-    mesh: Callable[[], dict[str, float]] | str,
-    threads: int,
-    batches: list[int],
-    faces: int,
-) -> Iterator[Task]:
-    """All that is timed with a number of threads; the photo shows so many faces."""
-    from jvcr.benchmark.clock import Task
-    from jvcr.benchmark.models import NETWORK, PEER, model_task
-    from jvcr.benchmark.stages import StageClock
-    from jvcr.inference.named import default_detector
-
-    clock = StageClock(path, threads, default_detector(threads), max(faces, *batches))
-    yield clock.photo(pictures.photo, pictures.pixels)
-    yield clock.frame(pictures.frame, pictures.box)
-    for batch in batches:
-        yield clock.faces(pictures.frame, pictures.box, batch)
-        yield model_task(NETWORK, "whole", path, threads, batch)
-    for name, file in peers.items():
-        yield model_task(PEER, name, file, threads)
-    if not isinstance(mesh, str):
-        yield Task(PEER, threads, 1, mesh)
 
 
 def _by_name(against: Sequence[Path]) -> dict[str, Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any
@@ -40,13 +41,11 @@ class BoxFile:
 
     def __init__(self, path: Path, photos: Sequence[Photo]) -> None:
         self.path = path
-        read = _read_json_boxes if path.suffix.lower() == ".json" else _read_csv_boxes
         try:
-            named = read(path)
+            text = path.read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
             raise ValueError(f"{path} is not a text file in UTF-8: {error}") from error
-        except csv.Error as error:
-            raise ValueError(f"{path} is not a CSV file of boxes: {error}") from error
+        named = _json_boxes(path, text) if path.suffix.lower() == ".json" else _csv_boxes(path, text)
         ways: list[dict[str, list[Photo]]] = [{}, {}, {}, {}]
         for photo in photos:
             names = photo.path.as_posix(), real_path(photo.path).as_posix(), photo.inside.as_posix(), photo.path.name
@@ -81,10 +80,10 @@ class BoxFile:
         return self._boxes[photo.path]
 
 
-def _read_csv_boxes(path: Path) -> dict[str, NDArray[np.float64]]:
+def _csv_boxes(path: Path, text: str) -> dict[str, NDArray[np.float64]]:
     rows: dict[str, list[list[float]]] = {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        table = csv.DictReader(file)
+    table = csv.DictReader(io.StringIO(text))
+    try:
         if missing := [name for name in BOX_COLUMNS if name not in (table.fieldnames or ())]:
             raise ValueError(
                 f"{path} has no column {', '.join(missing)}: its first line must name {','.join(BOX_COLUMNS)}"
@@ -92,14 +91,14 @@ def _read_csv_boxes(path: Path) -> dict[str, NDArray[np.float64]]:
         for row in table:
             where = f"{path}, line {table.line_num}"
             rows.setdefault(_name(row["image"], where), []).append(_box([row[name] for name in BOX_COLUMNS[1:]], where))
+    except csv.Error as error:
+        raise ValueError(f"{path} is not a CSV file of boxes: {error}") from error
     return {name: np.array(boxes) for name, boxes in rows.items()}
 
 
-def _read_json_boxes(path: Path) -> dict[str, NDArray[np.float64]]:
+def _json_boxes(path: Path, text: str) -> dict[str, NDArray[np.float64]]:
     try:
-        data = parse(path.read_text(encoding="utf-8-sig"))
-    except UnicodeDecodeError:
-        raise
+        data = parse(text)
     except ValueError as error:
         raise ValueError(f"{path} is not a JSON file of boxes: {error}") from error
     if not isinstance(data, dict) or not all(isinstance(boxes, list) for boxes in data.values()):

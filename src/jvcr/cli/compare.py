@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jvcr.cli.options import Basis
 from jvcr.cli.train import read_faces, validation_metrics
 from jvcr.files import replacing, write_json
 
@@ -25,7 +26,7 @@ def compare(
     comparison: Path,
     *,
     data: Path,
-    basis: Path | None = None,
+    basis: Basis = None,
     out: Path = Path("runs/compare"),
     threads: int = 1,
 ) -> int:
@@ -44,8 +45,6 @@ def compare(
         TOML file that says what is compared; recipes/compare.toml is a commented one.
     data
         Folder with the faces; all runs train on its training split and are measured on its validation split.
-    basis
-        300W-LP: the face model, as for jvcr train.
     out
         Folder of the runs and results.
     threads

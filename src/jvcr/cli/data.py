@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from jvcr.cli.progress import counting
+from jvcr.cli.options import Basis
+from jvcr.cli.progress import count, counting
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from jvcr.data.check import DatasetCheck
     from jvcr.data.dataset import LandmarkDataset
 
@@ -25,7 +30,7 @@ def check(
     scheme: str = "face68",
     annotation: Literal["original", "reannotated"] | None = None,
     reannotation: Path | None = None,
-    basis: Path | None = None,
+    basis: Basis = None,
     flips: bool = False,
     strict: bool = False,
 ) -> int:
@@ -53,8 +58,6 @@ def check(
         Which annotation of AFLW2000-3D; the original by default.
     reannotation
         The file of the re-annotated points; AFLW2000-3D-Reannotated.pts68.npy in the folder by default.
-    basis
-        The face model that 300W-LP needs; basis.npz in its folder or beside it by default.
     flips
         Read the mirrored folders of 300W-LP too.
     strict
@@ -99,9 +102,7 @@ def check(
 def describe(folder: Path, report: DatasetCheck) -> list[str]:
     """A check as lines for the terminal."""
     annotation = f", annotation {report.annotation}" if report.annotation else ""
-    lines = [
-        f"{folder}: {report.faces:,} faces in {report.images:,} images, {report.scheme}{annotation}",
-    ]
+    lines = [f"{folder}: {report.faces:,} faces in {report.images:,} images, {report.scheme}{annotation}"]
     for what, counts in (("parts", report.sources), ("splits", report.splits), ("image sizes", report.image_sizes)):
         if counts:
             shown = list(counts.items())[:8]
@@ -126,9 +127,7 @@ def describe(folder: Path, report: DatasetCheck) -> list[str]:
         lines.append(f"left out: {len(report.problems):,}")
         lines += _listed(report.problems)
     if report.findings:
-        kinds: dict[str, int] = {}
-        for finding in report.findings:
-            kinds[finding.kind] = kinds.get(finding.kind, 0) + 1
+        kinds = Counter(finding.kind for finding in report.findings)
         lines.append("look at: " + ", ".join(f"{kind} {count:,}" for kind, count in kinds.items()))
         lines += _listed([f"{f.image}: {f.text}" for f in report.findings])
     else:
@@ -141,7 +140,7 @@ def _listed(texts: list[str] | tuple[str, ...]) -> list[str]:
     return [f"  {text}" for text in texts[:_FINDINGS_SHOWN]] + more
 
 
-def contact_sheet(dataset: LandmarkDataset, report: DatasetCheck):  # type: ignore[no-untyped-def]
+def contact_sheet(dataset: LandmarkDataset, report: DatasetCheck) -> NDArray[np.uint8]:
     """(height, width, 3) uint8 RGB: suspicious faces in red, the worst of each kind first, then others in green."""
     import numpy as np
 
@@ -177,7 +176,7 @@ def pack(
     out: Path,
     faces_per_shard: int = 1000,
     scheme: str = "face68",
-    basis: Path | None = None,
+    basis: Basis = None,
     flips: bool = False,
     strict: bool = False,
 ) -> int:
@@ -200,8 +199,6 @@ def pack(
         Faces in each tar.
     scheme
         The landmarks: face68, face66, or a TOML file.
-    basis
-        The face model that 300W-LP needs; basis.npz in its folder or beside it by default.
     flips
         Read the mirrored folders of 300W-LP too; training mirrors by itself.
     strict
@@ -299,6 +296,6 @@ def synthetic(
 
     with counting("drawing faces", faces) as advance:
         make_synthetic(out, faces, seed, size, layout, views, advance)
-    number = f"{faces} synthetic faces" if faces != 1 else "1 synthetic face"
+    number = count(faces, "synthetic face")
     print(f"{number} in {out} (layout {layout}); no photographs: figures measured on them say nothing about real faces")
     return 0

@@ -11,9 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import Parameter
-
-from jvcr.cli.options import Detector, Device, MinFace
+from jvcr.cli.options import SEVERAL, Basis, Detector, Device, Flag, MinFace, Passes, Threads, Weights
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -36,28 +34,22 @@ def evaluate(
     /,
     *,
     out: Path,
-    box: Annotated[
-        tuple[Literal["truth", "detector", "dataset", "file"], ...],
-        Parameter(consume_multiple=True, negative=(), show_default=False),
-    ] = ("truth",),
+    box: Annotated[tuple[Literal["truth", "detector", "dataset", "file"], ...], SEVERAL] = ("truth",),
     boxes: Path | None = None,
     box_kind: Literal["detector", "landmarks"] | None = None,
-    annotation: Annotated[
-        tuple[Literal["original", "reannotated"], ...],
-        Parameter(consume_multiple=True, negative=(), show_default=False),
-    ] = (),
+    annotation: Annotated[tuple[Literal["original", "reannotated"], ...], SEVERAL] = (),
     reannotation: Path | None = None,
     split: str | None = None,
-    basis: Path | None = None,
+    basis: Basis = None,
     like: Literal["table1", "table2", "table3", "table4"] | None = None,
-    plot: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    plot: Flag = False,
     against: Path | None = None,
     predictions: Path | None = None,
     scheme: str | None = None,
-    strict: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
-    weights: str = "compact",
-    passes: int = 1,
-    threads: int | None = None,
+    strict: Flag = False,
+    weights: Weights = "compact",
+    passes: Passes = 1,
+    threads: Threads = None,
     detector: Detector = None,
     device: Device = "cpu",
     min_face: MinFace = None,
@@ -96,8 +88,6 @@ def evaluate(
         The file of the re-annotated points; AFLW2000-3D-Reannotated.pts68.npy in the folder by default.
     split
         Part of a folder with splits; "val" if there is such a one, "all" for everything.
-    basis
-        300W-LP: the face model that makes 3D points of its parameters; basis.npz in its folder or beside it by default.
     like
         Print a table of the paper with its rows and ours, and what ours differ in.
     plot
@@ -112,12 +102,6 @@ def evaluate(
         With --predictions: the landmarks, a name or a TOML file, where they are not the usual 68 or 66.
     strict
         Stop at the first image or label that cannot be used.
-    weights
-        Name of shipped weights, or an .onnx file.
-    passes
-        2 crops each face again around the landmarks of the first pass.
-    threads
-        Processor threads, all available by default.
     """
     command = _command(locals())
     from jvcr.cli import terminal
@@ -172,9 +156,11 @@ def evaluate(
     for number, run in enumerate(runs, 1):
         place, of_runs = (out / run.name, f" ({number} of {len(runs)})") if len(runs) > 1 else (out, "")
         run.metadata["command"] = command
-        if landmarker is None:
-            made = _scored(given, run, predictions)
+        if given is not None:
+            source = {"predictions": str(predictions), "predicted_by": given.metadata.get("command", "")}
+            made = replace(given, metadata={"box": "not stated"} | given.metadata | run.metadata | source)
         else:
+            assert landmarker is not None
             run.metadata.update(_system(weights, landmarker, passes, threads))
             _predict(landmarker, run, boxes, box_kind, strict, f"evaluating{of_runs}").save(place / PREDICTIONS)
             made = Predictions.load(place / PREDICTIONS)  # only the file counts: the figures can be had from it again
@@ -240,17 +226,10 @@ def _command(arguments: Mapping[str, Any]) -> str:
     return shlex.join(words)
 
 
-def _scored(given: Predictions | None, run: Run, file: Path | None) -> Predictions:
-    """Predictions of a file, and what is to be said of them."""
-    assert given is not None
-    source = {"predictions": str(file), "predicted_by": given.metadata.get("command", "")}
-    return replace(given, metadata={"box": "not stated"} | given.metadata | run.metadata | source)
-
-
 def _predict(
     landmarker: Landmarker, run: Run, boxes: Path | None, box_kind: BoxKind | None, strict: bool, title: str
 ) -> Predictions:
-    from jvcr.cli.progress import running_total
+    from jvcr.cli.progress import counting
     from jvcr.evaluation.predictions import predict
 
     box_kind = box_kind or run.dataset.scheme.box_kind
@@ -259,31 +238,27 @@ def _predict(
     if run.box == "file" and boxes is not None:
         boxes_of = _boxes_of_file(boxes, run.dataset, strict)
         how["boxes"] = str(boxes)
-    with running_total(title, len(run.dataset)) as done:
-        made = predict(landmarker, run.dataset, run.box, done, boxes_of=boxes_of, box_kind=box_kind, strict=strict)
+    with counting(title, len(run.dataset)) as advance:
+        made = predict(landmarker, run.dataset, run.box, advance, boxes_of=boxes_of, box_kind=box_kind, strict=strict)
     made.metadata.update(run.metadata | how)
     return made
 
 
 def _boxes_of_file(boxes: Path, dataset: LandmarkDataset, strict: bool) -> list[ArrayLike]:
     """For each face the boxes that the file has for its image; none where it does not name it."""
-    import numpy as np
-
     from jvcr.cli.boxes import BoxFile
     from jvcr.cli.photos import Photo
 
     photos = {name: Photo(dataset.root / name, PurePath(name)) for name in dataset.images.tolist()}
     file = BoxFile(boxes, list(photos.values()))
-    unnamed = [] if strict else [name for name, photo in photos.items() if photo not in file]
-    of: dict[str, ArrayLike] = dict.fromkeys(unnamed, np.zeros((0, 4)))
-    of |= {name: file.of(photo) for name, photo in photos.items() if name not in of}
+    unnamed: dict[str, ArrayLike] = {} if strict else {name: [] for name, photo in photos.items() if photo not in file}
     if unnamed:
-        some = ", ".join(unnamed[:3]) + (" ..." if len(unnamed) > 3 else "")
+        some = ", ".join(list(unnamed)[:3]) + (" ..." if len(unnamed) > 3 else "")
         print(
             f"jvcr: {boxes} does not name {len(unnamed)} of {len(photos)} images; their faces are not detected: {some}",
             file=sys.stderr,
         )
-    return [of[name] for name in dataset.images.tolist()]
+    return [unnamed[name] if name in unnamed else file.of(photos[name]) for name in dataset.images.tolist()]
 
 
 def _system(weights: str, landmarker: Landmarker, passes: int, threads: int | None) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def export(weights: str = "compact", *, out: Path, half: bool | None = None, cal
 
 def _calibrate(path: Path, header: WeightsHeader, data: Path) -> None:
     """Measures the confidences of an ONNX file on validation faces in their true boxes, and writes that into it."""
-    from jvcr.cli.progress import running_total
+    from jvcr.cli.progress import counting
     from jvcr.data.readers import read_dataset
     from jvcr.evaluation.metrics import landmark_errors
     from jvcr.evaluation.predictions import predict
@@ -69,8 +69,8 @@ def _calibrate(path: Path, header: WeightsHeader, data: Path) -> None:
 
     landmarker = Landmarker(weights=path)
     faces = read_dataset(data, landmarker.scheme).split("val")
-    with running_total("calibrating", len(faces)) as done:
-        found = predict(landmarker, faces, "truth", done)
+    with counting("calibrating", len(faces)) as advance:
+        found = predict(landmarker, faces, "truth", advance)
     known = found.detected
     errors = 100 * landmark_errors(found.points_px[known], faces.points_px[known])
     calibration = Calibration.fit(found.confidence[known], errors, landmarker.scheme.mirror)

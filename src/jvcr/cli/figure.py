@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from jvcr.cli.options import Detector
+from jvcr.cli.options import BoxKind, Detector, Passes, Threads, Weights
 
 if TYPE_CHECKING:
     from jvcr.viz.volume import Example
@@ -18,11 +18,11 @@ def volume(
     out: Path,
     face: int = 1,
     boxes: Path | None = None,
-    box_kind: Literal["detector", "landmarks"] | None = None,
+    box_kind: BoxKind = None,
     size: int = 480,
-    weights: str = "compact",
-    threads: int | None = None,
-    passes: int = 1,
+    weights: Weights = "compact",
+    threads: Threads = None,
+    passes: Passes = 1,
     detector: Detector = None,
 ) -> int:
     """Draw a face's landmarks and its volume in 3D: Figure 2 of the paper, from one photograph.
@@ -42,17 +42,8 @@ def volume(
         Which face, where there are several: 1 is the most certain one, or the first of --boxes.
     boxes
         File that says where the faces are, as for jvcr predict; without it they are found.
-    box_kind
-        What those boxes surround: a face as detectors box it, forehead to chin, which is the default for faces, or the
-        landmarks themselves.
     size
         Width and height of each of the four pictures, pixels.
-    weights
-        Name of shipped weights, or an .onnx file.
-    threads
-        Processor threads of the network; all available by default.
-    passes
-        2 looks at the face again, around the landmarks found first.
     """
     from jvcr.viz.tiles import write_picture
     from jvcr.viz.volume import volume_figure
@@ -73,11 +64,11 @@ def examples(
     out: Path,
     columns: int = 6,
     boxes: Path | None = None,
-    box_kind: Literal["detector", "landmarks"] | None = None,
+    box_kind: BoxKind = None,
     size: int = 300,
-    weights: str = "compact",
-    threads: int | None = None,
-    passes: int = 1,
+    weights: Weights = "compact",
+    threads: Threads = None,
+    passes: Passes = 1,
     detector: Detector = None,
 ) -> int:
     """Draw photographs, volumes and landmarks of several faces, as Figures 4 and 5 of the paper do.
@@ -98,17 +89,8 @@ def examples(
         Faces side by side; further ones follow below.
     boxes
         File that says where the faces are, as for jvcr predict; without it they are found.
-    box_kind
-        What those boxes surround: a face as detectors box it, forehead to chin, which is the default for faces, or the
-        landmarks themselves.
     size
         Width and height of each picture, pixels.
-    weights
-        Name of shipped weights, or an .onnx file.
-    threads
-        Processor threads of the network; all available by default.
-    passes
-        2 looks at each face again, around the landmarks found first.
     """
     import sys
 
@@ -148,7 +130,7 @@ def _examples(
     images: list[Path],
     out: Path,
     boxes: Path | None,
-    box_kind: Literal["detector", "landmarks"] | None,
+    box_kind: BoxKind,
     weights: str,
     threads: int | None,
     passes: int,

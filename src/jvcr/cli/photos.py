@@ -18,15 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Photo:
-    """An image file to work on.
-
-    Attributes:
-        path: where it lies.
-        inside: its path within the folder that it was found in; its name, where it was named itself.
-    """
+    """An image file to work on."""
 
     path: Path
-    inside: PurePath
+    inside: PurePath  # its path within the folder that it was found in; its name, where it was named itself
 
     def target(self, out: Path, suffix: str) -> Path:
         """Its result of this suffix: of ``sub/emma.jpg`` it is ``sub/emma.jpg.json``, whatever lies beside it."""
@@ -36,18 +31,10 @@ class Photo:
 def find_photos(sources: Iterable[Path], out: Path, unused: list[Path] | None = None) -> list[Photo]:
     """The photos of files and folders, in the order given; a folder's in the order of their names, sub-folders too.
 
-    A file that is met twice is taken once. In folders, files and folders with a leading dot are left out, and so is the
-    output folder.
-
-    A file need not exist: it is for the one who reads it to complain.
-
-    Args:
-        sources: files and folders.
-        out: the output folder.
-        unused: gets what looks like a photograph in the folders and is of a format that is not read.
-
-    Raises:
-        ValueError: a folder holds no image; or two photos would have one result.
+    A file that is met twice is taken once; it need not exist: it is for the one who reads it to complain. In folders,
+    files and folders with a leading dot are left out, and so is the output folder. ``unused`` gets what looks like a
+    photograph there and is of a format that is not read. A ValueError where a folder holds no image, or two photos
+    would have one result.
     """
     from jvcr.inference.image import FORMATS, IMAGE_SUFFIXES, OTHER_PHOTOGRAPHS
 

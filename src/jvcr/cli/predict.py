@@ -7,11 +7,9 @@ import errno
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
-from cyclopts import Parameter
-
-from jvcr.cli.options import Detector, Device, MinFace
+from jvcr.cli.options import BoxKind, Detector, Device, Flag, MinFace, MinScore, Passes, Weights
 from jvcr.cli.photos import Photo, find_photos, look_at, of_unused, prepare_output
 from jvcr.cli.progress import count, counting
 
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
 
     from jvcr.cli.boxes import BoxFile
     from jvcr.inference.face import Face
-    from jvcr.inference.landmarker import BoxKind, Landmarker, Result
+    from jvcr.inference.landmarker import Landmarker, Result
 
 TABLE = "faces.csv"
 """Name of the table that --csv writes."""
@@ -32,25 +30,22 @@ _FAULTS_OF_A_NAME = {errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG}
 """What can be wrong with the name of one result, while the next one can well be written."""
 
 
-_Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
-
-
 def predict(
     images: list[Path],
     /,
     *,
     out: Path,
-    json: _Flag = False,
-    csv: _Flag = False,
-    plot: _Flag = False,
+    json: Flag = False,
+    csv: Flag = False,
+    plot: Flag = False,
     plot_size: int | None = None,
-    skip_existing: _Flag = False,
+    skip_existing: Flag = False,
     boxes: Path | None = None,
-    box_kind: Literal["detector", "landmarks"] | None = None,
-    weights: str = "compact",
+    box_kind: BoxKind = None,
+    weights: Weights = "compact",
     threads: int | None = None,
-    passes: int = 1,
-    min_score: float | None = None,
+    passes: Passes = 1,
+    min_score: MinScore = None,
     detect_size: int | None = None,
     detector: Detector = None,
     device: Device = "cpu",
@@ -85,17 +80,8 @@ def predict(
     boxes
         CSV file with the columns image,x0,y0,x1,y1 (pixels), or JSON file {"image": [[x0, y0, x1, y1], ...]}, that says
         where the faces are; without it they are found.
-    box_kind
-        What those boxes surround: a face as detectors box it, forehead to chin, which is the default for faces, or the
-        landmarks themselves.
-    weights
-        Name of shipped weights, or an .onnx file.
     threads
         Processor threads, all available by default. Several photographs are worked on at once.
-    passes
-        2 looks at each face again, around the landmarks found first: a little more exact, twice the time.
-    min_score
-        Faces of which the detector is less sure are left out, 0 to 1; 0.6 by default.
     detect_size
         Larger photographs are reduced to this longer side, in pixels, to look for faces: 2560 by default, from 320 on.
         Where 320 pixels show a face for sure, and no small ones, that is enough.
@@ -192,28 +178,21 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a photo.
-
-    Attributes:
-        photo: which one.
-        faces: no face is an empty tuple.
-        size: width and height of the photo, pixels.
-        problem: why it could not be used; empty if it could.
-    """
+    """What became of a photo."""
 
     photo: Photo
     faces: tuple[Face, ...] = ()
-    size: tuple[int, int] = (0, 0)
-    problem: str = ""
+    size: tuple[int, int] = (0, 0)  # width and height of the photo, pixels
+    problem: str = ""  # why it could not be used
 
 
 def predict_photos(
     landmarker: Landmarker,
     photos: Sequence[Photo],
     out: Path,
-    wanted: Wanted | None = None,
+    wanted: Wanted,
     boxes: BoxFile | None = None,
-    box_kind: BoxKind | None = None,
+    box_kind: BoxKind = None,
 ) -> Iterator[Outcome]:
     """Works on photos; when an outcome is given, its files are written.
 
@@ -225,8 +204,6 @@ def predict_photos(
         OSError: a result cannot be written. Those before it stay.
     """
     from jvcr.inference.parallel import parallel_map
-
-    wanted = wanted or Wanted()
 
     def write(looked: tuple[Photo, Result, str]) -> Outcome:
         photo, result, problem = looked

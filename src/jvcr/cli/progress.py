@@ -52,17 +52,3 @@ def counting(
         if callable(total) and not bar.disable:
             threading.Thread(target=lambda: bar.update(task, total=total()), daemon=True).start()
         yield lambda count: bar.advance(task, count)
-
-
-@contextmanager
-def running_total(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar; gives the function to call with how many are done so far."""
-    with counting(what, total) as advance:
-        before = 0
-
-        def done(count: int) -> None:
-            nonlocal before
-            advance(count - before)
-            before = count
-
-        yield done

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from jvcr.cli.options import Detector, Device, MinFace
+from jvcr.cli.options import Detector, Device, MinFace, Weights
 
 TOKEN_VARIABLE = "JVCR_TOKEN"
 """Environment variable with the token, which a command line would show to everyone on the machine."""
@@ -23,7 +23,7 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
-    weights: str = "compact",
+    weights: Weights = "compact",
     threads: int | None = None,
     detect_size: int | None = None,
     detector: Detector = None,
@@ -56,8 +56,6 @@ def serve(
         Address to listen at. The default is reached from this machine alone; 0.0.0.0 is every network it is in.
     port
         Port to listen at; 0 takes a free one.
-    weights
-        Name of shipped weights, or an .onnx file.
     threads
         How many images are worked on at the same time, each by one processor thread; one for each core by default.
     detect_size

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from jvcr.cli.options import Basis
 from jvcr.cli.progress import counting
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def train(
     recipe: Path,
     *,
     data: Path,
-    basis: Path | None = None,
+    basis: Basis = None,
     out: Path | None = None,
     resume: bool = False,
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
@@ -62,9 +63,6 @@ def train(
     data
         Folder with images and landmarks.npz or landmarks.csv, shards (jvcr data pack), 300W-LP, or another layout that
         the readers know.
-    basis
-        300W-LP: the face model that makes 3D points of its parameters; by default basis.npz in its folder or beside it.
-        jvcr data basis makes it.
     out
         The run's folder; runs/NAME by default.
     resume

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from jvcr.cli.options import Detector, Device, MinFace
+from jvcr.cli.options import Detector, Device, MinFace, Threads, Weights
 from jvcr.cli.progress import count, counting
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ def video(
     /,
     *,
     out: Annotated[list[Path], Parameter(negative=())],
-    weights: str = "compact",
-    threads: int | None = None,
+    weights: Weights = "compact",
+    threads: Threads = None,
     detect_every: float = 1.0,
     detect_size: int = 320,
     max_faces: int | None = None,
@@ -60,10 +60,6 @@ def video(
         camera, 0 for the first.
     out
         File to write, ending in .mp4, .jsonl or .csv; give it again for more.
-    weights
-        Name of shipped weights, or an .onnx file.
-    threads
-        Processor threads, all available by default.
     detect_every
         How often new faces are looked for while others are followed, in seconds; 0 is in every frame.
     detect_size
@@ -128,21 +124,13 @@ def video(
 
 @dataclass(frozen=True)
 class Summary:
-    """What came of a video.
+    """What came of a video."""
 
-    Attributes:
-        frames: how many were read and written.
-        frames_with_faces: in how many of them there was a face.
-        faces: how many identities there were.
-        video_s: from the first of these frames to the last, seconds.
-        interrupted: whether Ctrl-C ended it.
-    """
-
-    frames: int
+    frames: int  # read and written
     frames_with_faces: int
-    faces: int
-    video_s: float
-    interrupted: bool
+    faces: int  # identities
+    video_s: float  # from the first of these frames to the last
+    interrupted: bool  # by Ctrl-C
 
 
 def track_video(
@@ -152,28 +140,13 @@ def track_video(
     sound: VideoFile | None = None,
     progress: Callable[[Frame], None] | None = None,
 ) -> Summary:
-    """Follows the faces of a video and writes what is found, in constant memory.
-
-    ========= ==============================================================================================
-    .jsonl    a line for each frame: `frame_record`
-    .csv      a line for each face of each frame, under the names of `csv_columns`
-    .mp4      the frames with `draw_faces` on them, each shown at its time, and the source's sound
-    ========= ==============================================================================================
+    """Follows the faces of a video with a fresh tracker and writes what is found (`open_sink`), in constant memory.
 
     Lines are written as soon as they are known. A file gets its name at the end, and also if Ctrl-C or an error ends
     the work before: what was written until then is kept and can be read. Only an .mp4 that a full disk left unreadable
     is removed.
-
-    Args:
-        frames: in order, their times rising.
-        tracker: a fresh one.
-        outputs: files to write, by their suffixes.
-        sound: the file of these frames, whose sound an annotated video takes.
-        progress: called after each frame.
-
-    Raises:
-        OSError: an output cannot be written.
-        ValueError: there is no frame; or as `Tracker`.
+    Times of frames rise; ``sound`` is the file of these frames, whose sound an annotated video takes. An OSError where
+    an output cannot be written, a ValueError where there is no frame, or as `Tracker`.
     """
     from jvcr.files import replacing
     from jvcr.video.sinks import open_sink
@@ -219,7 +192,7 @@ def track_video(
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Says in errors of the system, such as that of a full disk, which output they are about."""
+    """As `jvcr.files.naming`, but in place of a temporary file's name too, which PyAV puts into its errors."""
     try:
         yield
     except OSError as error:

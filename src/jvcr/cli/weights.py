@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_text
-from typing import Any
 
 
 def weights(*, json: bool = False) -> int:
@@ -27,7 +26,20 @@ def weights(*, json: bool = False) -> int:
 
     files = shipped_weights()
     if json:
-        print(json_text.dumps({"terms": str(LICENSE), "files": [_plain(file) for file in files]}, indent=2))
+        plain = [
+            {
+                "name": file.name,
+                "path": str(file.path),
+                "bytes": file.path.stat().st_size,
+                "sha256": file.sha256,
+                "purpose": file.purpose,
+                "terms": "research, non-commercial",
+                "faces_seen": file.faces_seen,
+                "validation": file.validation,
+            }
+            for file in files
+        ]
+        print(json_text.dumps({"terms": str(LICENSE), "files": plain}, indent=2))
         return 0
     table = Table(
         Column("file", no_wrap=True),
@@ -51,16 +63,3 @@ def weights(*, json: bool = False) -> int:
     output.print(f"\nfolder: {files[0].path.parent}", highlight=False)
     output.print(f"terms:  research, non-commercial, unlike the code: {LICENSE}", highlight=False)
     return 0
-
-
-def _plain(file: Any) -> dict[str, Any]:
-    return {
-        "name": file.name,
-        "path": str(file.path),
-        "bytes": file.path.stat().st_size,
-        "sha256": file.sha256,
-        "purpose": file.purpose,
-        "terms": "research, non-commercial",
-        "faces_seen": file.faces_seen,
-        "validation": file.validation,
-    }

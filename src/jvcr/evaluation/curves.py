@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -19,7 +19,19 @@ from jvcr.viz.charts import Chart, Line, write_charts
 Runs: TypeAlias = Mapping[str, tuple[LandmarkDataset, Predictions]]
 """Name of a run -> the labels and what was predicted."""
 
-GTE_END, NME_END = 20.0, 10.0
+_Errors: TypeAlias = Callable[[LandmarkDataset, Predictions], NDArray[np.float64] | None]
+
+_CED_CHARTS: tuple[tuple[str, _Errors, float, str, str], ...] = (
+    (
+        "gte",
+        gte_errors,
+        20.0,
+        "Cumulative error, three dimensions (mean depth aligned)",
+        "GTE: 3D error, % of the outer eye corners' distance",
+    ),
+    ("nme", face_errors, 10.0, "Cumulative error, image plane", "NME: 2D error, % of the landmarks' box"),
+)
+"""Key in `THRESHOLDS`, errors, end of the axis in percent, title, label of the axis."""
 
 YAW_STEP_DEG = 10
 
@@ -31,35 +43,16 @@ def ced_charts(runs: Runs) -> list[Chart]:
 
     Faces not detected count as beyond every error. A ValueError for a run without faces.
     """
-    gte = [
-        _ced_line(name, 100 * errors, GTE_END, THRESHOLDS["gte"][0], color)
-        for color, (name, run) in enumerate(runs.items())
-        if (errors := gte_errors(*run)) is not None
-    ]
-    nme = [
-        _ced_line(name, 100 * face_errors(*run), NME_END, THRESHOLDS["nme"][0], color)
-        for color, (name, run) in enumerate(runs.items())
-    ]
-    share = "faces with at most this error, %"
-    of_gte = Chart(
-        "Cumulative error, three dimensions (mean depth aligned)",
-        "GTE: 3D error, % of the outer eye corners' distance",
-        share,
-        gte,
-        GTE_END,
-        100.0,
-        "lower right",
-    )
-    of_nme = Chart(
-        "Cumulative error, image plane",
-        "NME: 2D error, % of the landmarks' box",
-        share,
-        nme,
-        NME_END,
-        100.0,
-        "lower right",
-    )
-    return [of_gte, of_nme] if gte else [of_nme]
+    charts = []
+    for metric, errors_of, end, title, x_label in _CED_CHARTS:
+        lines = [
+            _ced_line(name, 100 * errors, end, THRESHOLDS[metric][0], color)
+            for color, (name, run) in enumerate(runs.items())
+            if (errors := errors_of(*run)) is not None
+        ]
+        if lines:
+            charts.append(Chart(title, x_label, "faces with at most this error, %", lines, end, 100.0, "lower right"))
+    return charts
 
 
 def _ced_line(name: str, errors: NDArray[np.float64], end: float, threshold: float, color: int) -> Line:

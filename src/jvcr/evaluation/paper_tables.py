@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 from rich.markup import escape
@@ -49,11 +50,21 @@ class PublishedTable:
     bands: tuple[int, ...] = ()
 
 
-_300W_LP = "300W-LP (61,225 images)"
-_3DFAW = "3DFAW's training part (13,969 images)"
+_on_3dfaw = partial(
+    PublishedTable, layout="3DFAW", annotation="", box=None, trained_on="3DFAW's training part (13,969 images)"
+)
+_on_aflw2000 = partial(
+    PublishedTable,
+    layout="AFLW2000-3D",
+    faces=2000,
+    split=None,
+    annotation="original",
+    box="truth",
+    trained_on="300W-LP (61,225 images)",
+)
 
 TABLES: dict[TableName, PublishedTable] = {
-    "table1": PublishedTable(
+    "table1": _on_3dfaw(
         title="Table I: GTE (%) on the 3DFAW validation set",
         columns=("GTE",),
         rows=(
@@ -62,14 +73,10 @@ TABLES: dict[TableName, PublishedTable] = {
             PublishedRow("Bulat et al. [9]", (4.94,)),
             PublishedRow("JVCR", (4.36,)),
         ),
-        layout="3DFAW",
         faces=4725,
         split="val",
-        annotation="",
-        box=None,
-        trained_on=_3DFAW,
     ),
-    "table2": PublishedTable(
+    "table2": _on_3dfaw(
         title="Table II: CVGTCE and GTE (%) on the 3DFAW test set",
         columns=("CVGTCE", "GTE"),
         rows=(
@@ -80,14 +87,10 @@ TABLES: dict[TableName, PublishedTable] = {
             PublishedRow("Tulyakov et al. [22]", (3.80, 5.10)),
             PublishedRow("JVCR", (3.46, 4.35)),
         ),
-        layout="3DFAW",
         faces=4912,
         split="test",
-        annotation="",
-        box=None,
-        trained_on=_3DFAW,
     ),
-    "table3": PublishedTable(
+    "table3": _on_aflw2000(
         title="Table III: GTE (%) on AFLW2000-3D",
         columns=("GTE",),
         rows=(
@@ -95,14 +98,8 @@ TABLES: dict[TableName, PublishedTable] = {
             PublishedRow("JVCR", (7.28,)),
             PublishedRow("3DDFA_V2 x0.5", (7.51,), in_paper=False),
         ),
-        layout="AFLW2000-3D",
-        faces=2000,
-        split=None,
-        annotation="original",
-        box="truth",
-        trained_on=_300W_LP,
     ),
-    "table4": PublishedTable(
+    "table4": _on_aflw2000(
         title="Table IV: NME (%) on AFLW2000-3D, 68 landmarks, x and y only",
         columns=(*(f"{band}°" for band in YAW_BINS), "mean", "std"),
         rows=(
@@ -119,12 +116,6 @@ TABLES: dict[TableName, PublishedTable] = {
             PublishedRow("3DDFA_V2", (None, None, None, 3.51, None), in_paper=False),
             PublishedRow("SynergyNet", (None, None, None, 3.41, None), in_paper=False),
         ),
-        layout="AFLW2000-3D",
-        faces=2000,
-        split=None,
-        annotation="original",
-        box="truth",
-        trained_on=_300W_LP,
         bands=(1312, 383, 305),
     ),
 }

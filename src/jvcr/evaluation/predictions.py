@@ -181,7 +181,7 @@ def predict(
     landmarker: EvaluatedLandmarker,
     dataset: LandmarkDataset,
     box: BoxSource = "truth",
-    progress: Callable[[int], object] | None = None,
+    advance: Callable[[int], object] | None = None,
     *,
     boxes_of: Sequence[ArrayLike] | None = None,
     box_kind: BoxKind | None = None,
@@ -246,10 +246,10 @@ def predict(
         points[i], confidence[i] = face.points[:landmarks], face.confidence[:landmarks]
         if derived:  # they had a part in the mean of z
             points[i, :, 2] -= points[i, :, 2].mean()
-        if progress is not None:
-            progress(i + 1)
-    if progress is not None:
-        progress(count)
+        if advance is not None:
+            advance(1)
+    if advance is not None:
+        advance(count - len(looked_at))
     metadata = {
         "box": box,
         "annotation": dataset.annotation,

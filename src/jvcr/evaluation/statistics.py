@@ -53,16 +53,13 @@ def bootstrap_means(
     return np.concatenate(parts)
 
 
-def interval(means: ArrayLike, confidence: float = CONFIDENCE) -> tuple[float, float] | None:
+def interval(means: ArrayLike, confidence: float = CONFIDENCE) -> list[float] | None:
     """Ends of a bootstrap interval of (R,) means by the percentile method; None without a finite mean."""
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be between 0 and 1, got {confidence}")
     m = np.asarray(means, dtype=np.float64)
     m = m[np.isfinite(m)]
-    if not len(m):
-        return None
-    low, high = np.quantile(m, [(1 - confidence) / 2, (1 + confidence) / 2]).tolist()
-    return low, high
+    return np.quantile(m, [(1 - confidence) / 2, (1 + confidence) / 2]).tolist() if len(m) else None
 
 
 @dataclass(frozen=True)

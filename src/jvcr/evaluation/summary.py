@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from jvcr.data.dataset import LandmarkDataset, Names
+from jvcr.evaluation import metrics
 from jvcr.evaluation.figures import (
     AllDetectionCounts,
     BandedError,
@@ -21,33 +22,12 @@ from jvcr.evaluation.figures import (
     Distributions,
     ErrorPercentiles,
     GroundTruthError,
-    Interval,
     Intervals,
     LandmarkReliability,
     Percentiles,
     Summary,
 )
 from jvcr.evaluation.hand import hand_labels
-from jvcr.evaluation.metrics import (
-    YAW_BINS,
-    PoseErrors,
-    auc,
-    bin_summary,
-    ced_curve,
-    cvgtce,
-    failure_rate,
-    gte,
-    gte_similarity,
-    head_pose_mae,
-    landmark_errors,
-    mpjpe,
-    nme_2d,
-    nme_3d,
-    nme_interocular,
-    pck,
-    view_pairs,
-    yaw_bins,
-)
 from jvcr.evaluation.predictions import Predictions
 from jvcr.evaluation.regions import APERTURES, aperture_figures, regions
 from jvcr.evaluation.reliability import deciles, reliability
@@ -75,7 +55,7 @@ _PAIRS_AT_ONCE = 20_000
 def summarise(dataset: LandmarkDataset, predictions: Predictions) -> Summary:
     """The figures of predictions of exactly a data set's faces, in its order, else a ValueError."""
     check_same(dataset, predictions)
-    detected, bands, units = predictions.detected, yaw_bins(dataset.yaw_deg), resampling_units(dataset)
+    detected, bands, units = predictions.detected, metrics.yaw_bins(dataset.yaw_deg), resampling_units(dataset)
     everything = np.ones(len(dataset), bool)
     nme, interocular = face_errors(dataset, predictions), _interocular_errors(dataset, predictions)
     gte_aligned, each = gte_errors(dataset, predictions), each_landmark(dataset, predictions)
@@ -86,15 +66,15 @@ def summarise(dataset: LandmarkDataset, predictions: Predictions) -> Summary:
         return _banded(100 * errors[known], bands[known], units[known])
 
     def count(part: NDArray[np.bool_]) -> DetectionCounts:
-        of_bands = {name: _count(detected[part & (bands == i)]) for i, name in enumerate(YAW_BINS)}
+        of_bands = {name: _count(detected[part & (bands == i)]) for i, name in enumerate(metrics.YAW_BINS)}
         return DetectionCounts(**vars(_count(detected[part])), bins=of_bands)
 
     return Summary(
         nme=banded(nme),
-        nme_3d=banded(face_errors(dataset, predictions, nme_3d)) if dataset.has_depth else None,
+        nme_3d=banded(face_errors(dataset, predictions, metrics.nme_3d)) if dataset.has_depth else None,
         nme_interocular=None if interocular is None else banded(interocular),
         gte=_ground_truth_error(dataset, predictions, gte_aligned, units),
-        mpjpe=_mean(face_errors(dataset, predictions, mpjpe)) if dataset.has_depth else None,
+        mpjpe=_mean(face_errors(dataset, predictions, metrics.mpjpe)) if dataset.has_depth else None,
         pck=_correct_keypoints(dataset, predictions),
         cvgtce=_cross_view_error(dataset, predictions),
         percentiles=ErrorPercentiles(_percentiles(nme), _percentiles(gte_aligned)),
@@ -126,7 +106,9 @@ def summarise(dataset: LandmarkDataset, predictions: Predictions) -> Summary:
     )
 
 
-def face_errors(dataset: LandmarkDataset, predictions: Predictions, metric: Metric = nme_2d) -> NDArray[np.float64]:
+def face_errors(
+    dataset: LandmarkDataset, predictions: Predictions, metric: Metric = metrics.nme_2d
+) -> NDArray[np.float64]:
     """(F,) error of each face as a fraction, `nme_2d` or another metric's; NaN where not detected."""
     check_same(dataset, predictions)
     errors = np.full(len(dataset), np.nan)
@@ -139,7 +121,7 @@ def each_landmark(dataset: LandmarkDataset, predictions: Predictions) -> NDArray
     """(F, N) `landmark_errors`, fractions; NaN where not detected."""
     errors = np.full(dataset.points_px.shape[:2], np.nan)
     detected = predictions.detected
-    errors[detected] = landmark_errors(predictions.points_px[detected], dataset.points_px[detected])
+    errors[detected] = metrics.landmark_errors(predictions.points_px[detected], dataset.points_px[detected])
     return errors
 
 
@@ -148,14 +130,14 @@ def gte_errors(dataset: LandmarkDataset, predictions: Predictions) -> NDArray[np
     corners = dataset.scheme.normalizer
     if corners is None or not dataset.has_depth:
         return None
-    return face_errors(dataset, predictions, lambda p, t: gte(p, t, corners))
+    return face_errors(dataset, predictions, lambda p, t: metrics.gte(p, t, corners))
 
 
 def compare(dataset: LandmarkDataset, first: Predictions, second: Predictions) -> dict[str, PairedDifference]:
     """Two systems on the faces both detected: `paired_difference` of `nme_2d`, percent, of all and by yaw band."""
     errors = [100 * face_errors(dataset, predictions) for predictions in (first, second)]
-    bands, units = yaw_bins(dataset.yaw_deg), resampling_units(dataset)
-    parts = {"all": np.ones(len(dataset), bool)} | {name: bands == i for i, name in enumerate(YAW_BINS)}
+    bands, units = metrics.yaw_bins(dataset.yaw_deg), resampling_units(dataset)
+    parts = {"all": np.ones(len(dataset), bool)} | {name: bands == i for i, name in enumerate(metrics.YAW_BINS)}
     return {name: paired_difference(errors[0][part], errors[1][part], units[part]) for name, part in parts.items()}
 
 
@@ -183,26 +165,21 @@ def check_same(dataset: LandmarkDataset, predictions: Predictions) -> None:
 
 
 def _banded(errors: NDArray[np.float64], bands: NDArray[np.intp], units: Names) -> BandedError:
-    return BandedError(**vars(bin_summary(errors, bands)), intervals=_intervals(errors, bands, units))
+    return BandedError(**vars(metrics.bin_summary(errors, bands)), intervals=_intervals(errors, bands, units))
 
 
 def _intervals(errors: NDArray[np.float64], bands: NDArray[np.intp], units: Names) -> Intervals:
-    columns = np.where(bands[:, None] == np.arange(len(YAW_BINS)), errors[:, None], np.nan)
+    columns = np.where(bands[:, None] == np.arange(len(metrics.YAW_BINS)), errors[:, None], np.nan)
     columns = np.concatenate([columns, errors[:, None]], axis=1)
     enough = [len(np.unique(units[np.isfinite(column)])) > 1 for column in columns.T]
     if not enough[-1]:
-        return Intervals(dict.fromkeys(YAW_BINS), None, None)
+        return Intervals(dict.fromkeys(metrics.YAW_BINS), None, None)
     means = bootstrap_means(columns, units)
-    ends = [_ends(means[:, i]) if known else None for i, known in enumerate(enough)]
+    ends = [interval(means[:, i]) if known else None for i, known in enumerate(enough)]
     with_faces = np.isfinite(columns[:, :-1]).any(axis=0)
     # A resample that misses a band altogether has no mean of the bands.
-    bin_mean = _ends(means[:, :-1][:, with_faces].mean(axis=1)) if with_faces.any() else None
-    return Intervals(dict(zip(YAW_BINS, ends, strict=False)), bin_mean, ends[-1])
-
-
-def _ends(means: ArrayLike) -> Interval:
-    ends = interval(means)
-    return None if ends is None else list(ends)
+    bin_mean = interval(means[:, :-1][:, with_faces].mean(axis=1)) if with_faces.any() else None
+    return Intervals(dict(zip(metrics.YAW_BINS, ends, strict=False)), bin_mean, ends[-1])
 
 
 def _count(detected: NDArray[np.bool_]) -> DetectionCount:
@@ -219,22 +196,22 @@ def _ground_truth_error(
     several = len(np.unique(units[detected])) > 1
     return GroundTruthError(
         aligned_z=float(100 * aligned[detected].mean()),
-        raw=float(100 * gte(pred, truth, corners, align_z=False).mean()),
-        similarity=float(100 * gte_similarity(pred, truth, corners).mean()),
-        interval=_ends(bootstrap_means(100 * aligned[detected, None], units[detected])[:, 0]) if several else None,
+        raw=float(100 * metrics.gte(pred, truth, corners, align_z=False).mean()),
+        similarity=float(100 * metrics.gte_similarity(pred, truth, corners).mean()),
+        interval=interval(bootstrap_means(100 * aligned[detected, None], units[detected])[:, 0]) if several else None,
     )
 
 
 def _cross_view_error(dataset: LandmarkDataset, predictions: Predictions) -> CrossViewError | None:
     if dataset.subjects is None or dataset.scheme.normalizer is None or not dataset.has_depth:
         return None
-    pairs = view_pairs(dataset.subjects)
+    pairs = metrics.view_pairs(dataset.subjects)
     pairs = pairs[predictions.detected[pairs[:, 0]]]
     if not len(pairs):
         return None
     # In blocks: a subject of many views has very many pairs.
     sums = [
-        cvgtce(predictions.points_px, dataset.points_px, block, dataset.scheme.normalizer).sum()
+        metrics.cvgtce(predictions.points_px, dataset.points_px, block, dataset.scheme.normalizer).sum()
         for block in np.array_split(pairs, len(pairs) // _PAIRS_AT_ONCE + 1)
     ]
     return CrossViewError(float(100 * np.sum(sums) / len(pairs)), len(pairs))
@@ -247,7 +224,7 @@ def _mean(errors: NDArray[np.float64]) -> float | None:
 def _correct_keypoints(dataset: LandmarkDataset, predictions: Predictions) -> CorrectKeypoints:
     def shares(axes: int) -> dict[str, float]:
         truth, found = dataset.points_px[..., :axes], predictions.points_px[..., :axes]
-        of = {f"{at:g}": pck(found, truth, at / 100) for at in PCK_PERCENT}
+        of = {f"{at:g}": metrics.pck(found, truth, at / 100) for at in PCK_PERCENT}
         return {at: float(np.nan_to_num(each).mean()) if len(each) else 0.0 for at, each in of.items()}
 
     return CorrectKeypoints(shares(2), shares(3) if dataset.has_depth else None)
@@ -261,7 +238,7 @@ def _interocular_errors(dataset: LandmarkDataset, predictions: Predictions) -> N
     a, b = (dataset.points_px[:, i, :2] for i in corners)
     if not (a != b).any(axis=1).all():
         return None
-    return face_errors(dataset, predictions, lambda p, t: nme_interocular(p, t, corners))
+    return face_errors(dataset, predictions, lambda p, t: metrics.nme_interocular(p, t, corners))
 
 
 def _percentiles(errors: NDArray[np.float64] | None) -> Percentiles:
@@ -281,20 +258,20 @@ def _distribution(errors: NDArray[np.float64] | None, thresholds: tuple[float, .
     at = np.linspace(0, max(thresholds), CED_STEPS + 1)
     return Distribution(
         at=[round(float(t), 6) for t in at],
-        share=[round(float(share), 6) for share in ced_curve(percent, at)],
-        auc={f"{t:g}": auc(percent, t) for t in thresholds},
-        failure_rate={f"{t:g}": failure_rate(percent, t) for t in thresholds},
+        share=[round(float(share), 6) for share in metrics.ced_curve(percent, at)],
+        auc={f"{t:g}": metrics.auc(percent, t) for t in thresholds},
+        failure_rate={f"{t:g}": metrics.failure_rate(percent, t) for t in thresholds},
     )
 
 
-def _head_pose(dataset: LandmarkDataset, predictions: Predictions) -> PoseErrors | None:
+def _head_pose(dataset: LandmarkDataset, predictions: Predictions) -> metrics.PoseErrors | None:
     template, detected = dataset.scheme.template, predictions.detected
     if dataset.pose_deg is None or template is None or not detected.any():
         return None
     front = np.array(template)
     poses = [head_pose(points, front) for points in predictions.points_px[detected]]
     measured = np.array([(pose.pitch_deg, pose.yaw_deg, pose.roll_deg) for pose in poses])
-    errors = head_pose_mae(measured, dataset.pose_deg[detected])
+    errors = metrics.head_pose_mae(measured, dataset.pose_deg[detected])
     return errors if errors.faces else None
 
 

@@ -15,11 +15,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from jvcr.data.readers.basel import BASIS, head_pose_of, pose_deg, projection, to_image
+from jvcr.data.readers.basel import BASIS, pose_deg, projection, to_image
 from jvcr.data.readers.folder import MANIFEST
 from jvcr.data.readers.w300lp import FLIP, PARTS
 from jvcr.files import replacing, whole_folder
-from jvcr.geometry.pose import HeadPose
 from jvcr.synthetic.head import HeadModel, head_model
 from jvcr.synthetic.look import Look, in_random_light, random_background, random_person
 from jvcr.synthetic.modes import Expression
@@ -62,11 +61,6 @@ class SyntheticFace:
     expression: NDArray[np.float64]  # (29,) parameters
     pose_para: NDArray[np.float32]  # (7,) as 300W-LP's: radians, shift in pixels, pixels for a micrometre
     look: Look
-
-    @property
-    def pose(self) -> HeadPose:
-        """Where the head looks."""
-        return head_pose_of(self.pose_para)
 
     @functools.cached_property
     def points_lp(self) -> NDArray[np.float64]:
@@ -230,8 +224,10 @@ def make_synthetic(
     with whole_folder(out) as folder:
         write(folder, _drawn(faces, seed, size, views, advance), views)
         if layout != "folder":
+            model = head_model()
+            arrays = vars(model.at_landmarks)
             with replacing(folder / BASIS) as path:
-                np.savez(path, **head_model().landmark_arrays())  # type: ignore[arg-type]
+                np.savez(path, shape_std=model.shape_std, expression_std=model.expression_std, **arrays)
         with replacing(folder / "README.txt") as path:
             text = _README.format(faces=faces, seed=seed, size=size, layout=layout, views=views)
             path.write_text(text if layout == "folder" else text + _README_BASIS, encoding="utf-8")

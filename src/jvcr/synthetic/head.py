@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from jvcr.data.readers.basel import LandmarkModel
 from jvcr.scheme import FACE68
 from jvcr.synthetic.mesh import Floats, build_mesh
 from jvcr.synthetic.modes import EXPRESSION_MODES, SHAPE_MODES, expression_modes, shape_modes
@@ -36,9 +37,7 @@ class HeadModel:
     expression_sign: Floats  # (29,)
     triangles: NDArray[np.intp]  # (T, 3) vertex indices, counter-clockwise from outside
     parts: NDArray[np.int8]  # (T,) a `Part` for each triangle
-    landmark_mean_um: Floats  # (68, 3) the landmarks' part of the model, unrounded
-    landmark_shape_basis: Floats  # (199, 68, 3)
-    landmark_expression_basis: Floats  # (29, 68, 3)
+    at_landmarks: LandmarkModel  # the landmarks' part of the model, unrounded
 
     def vertices_um(self, shape: ArrayLike, expression: ArrayLike) -> NDArray[np.float32]:
         """(V, 3) float32 vertices of a head, micrometres, of (199,) parameters of shape and (29,) of expression."""
@@ -49,22 +48,12 @@ class HeadModel:
 
     def landmarks_um(self, shape: ArrayLike, expression: ArrayLike) -> Floats:
         """(68, 3) float64 landmarks of a head, micrometres; arguments as `vertices_um`."""
-        a, b = np.asarray(shape, np.float64), np.asarray(expression, np.float64)
+        # Unlike `LandmarkModel.landmarks` without BLAS, whose last digits differ from machine to machine.
         return (
-            self.landmark_mean_um
-            + np.einsum("k,kni->ni", a, self.landmark_shape_basis)
-            + np.einsum("k,kni->ni", b, self.landmark_expression_basis)
+            self.at_landmarks.mean
+            + np.einsum("k,kni->ni", np.asarray(shape, np.float64), self.at_landmarks.shape_basis)
+            + np.einsum("k,kni->ni", np.asarray(expression, np.float64), self.at_landmarks.expression_basis)
         )
-
-    def landmark_arrays(self) -> dict[str, Floats]:
-        """The model at the landmarks, by the names under which ``basis.npz`` keeps it."""
-        return {
-            "mean": self.landmark_mean_um,
-            "shape_basis": self.landmark_shape_basis,
-            "expression_basis": self.landmark_expression_basis,
-            "shape_std": self.shape_std,
-            "expression_std": self.expression_std,
-        }
 
 
 @functools.cache
@@ -91,7 +80,9 @@ def head_model() -> HeadModel:
         expression_sign=np.array([mode.sign for mode in expressions]),
         triangles=mesh.triangles,
         parts=mesh.parts,
-        landmark_mean_um=mesh.points[landmarks] * UNIT_UM,
-        landmark_shape_basis=shape_basis[:, landmarks],
-        landmark_expression_basis=expression_basis[:, landmarks] * UNIT_UM,
+        at_landmarks=LandmarkModel(
+            mean=mesh.points[landmarks] * UNIT_UM,
+            shape_basis=shape_basis[:, landmarks],
+            expression_basis=expression_basis[:, landmarks] * UNIT_UM,
+        ),
     )

@@ -150,11 +150,9 @@ def _mouth_modes(mesh: Mesh) -> dict[Expression, Mode]:
     face, jaw = _face(mesh), _below_the_mouth(mesh)
     right, left = (_bump(p, template()[i], (0.20, 0.17, 0.5)) * face for i in (48, 54))  # the corners
     cheek_right, cheek_left = (_bump(p, (s * 0.62, 0.10, 1.25), (0.22, 0.20, 0.5)) * face for s in (-1, 1))
-    smile_right = _field(
-        p, -0.13 * right - 0.02 * cheek_right, 0.10 * right + 0.05 * cheek_right, -0.07 * right + 0.06 * cheek_right
-    )
-    smile_left = _field(
-        p, 0.13 * left + 0.02 * cheek_left, 0.10 * left + 0.05 * cheek_left, -0.07 * left + 0.06 * cheek_left
+    smile_right, smile_left = (
+        _field(p, s * (0.13 * corner + 0.02 * cheek), 0.10 * corner + 0.05 * cheek, -0.07 * corner + 0.06 * cheek)
+        for s, corner, cheek in ((-1, right, cheek_right), (1, left, cheek_left))
     )
     lips = _bump(p, (0.0, -0.46, 1.55), (0.40, 0.22, 0.6)) * face
     upper = _bump(p, (0.0, -0.33, 1.6), (0.26, 0.14, 0.6)) * face * (1 - jaw)
