@@ -131,7 +131,7 @@ class Face:
 
         Depth is scaled by their mean.
         """
-        center = np.array([0.5, 0.5, 0])
+        center = np.array([0.5, 0.5, 0])  # depth has no edge that its half pixel could refer to
         points = (self.points + center) * [across, down, (across + down) / 2] - center
         box = (self.box + 0.5) * [across, down, across, down] - 0.5
         return replace(self, points=points.astype(np.float32), box=box.astype(np.float32))

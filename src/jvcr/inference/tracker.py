@@ -209,12 +209,8 @@ class Tracker:
         if self._size not in (None, size):
             across, down = (new / old for new, old in zip(size, self._size or size, strict=True))
             for track in self._tracks + self._lost:
-                scale = np.array([across, down, (across + down) / 2])
-                # Depth has no edge that its half pixel could refer to.
-                half = np.array([0.5, 0.5, 0])
-                points = (track.face.points + half) * scale - half
-                track.face = dataclasses.replace(track.face, points=points.astype(np.float32))
-                track.velocity *= scale[:2]
+                track.face = track.face.resized(across, down)
+                track.velocity *= (across, down)
                 track.smoother = FaceSmoother()
             self._look_again = True
         self._size = size
