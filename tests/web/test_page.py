@@ -8,7 +8,7 @@ from jvcr.weights.shipped import LICENSE
 
 def test_who_gets_the_networks_gets_their_terms(tmp_path, monkeypatch, tiny_weights):
     (tmp_path / "ort").mkdir()
-    for name in (*runtime.FILES, *runtime.WEBGPU_FILES):
+    for name in runtime.WEBGPU_FILES:
         (tmp_path / "ort" / name).write_bytes(b"")
     monkeypatch.setattr(page, "fetch_runtime", lambda **_: tmp_path / "ort")
     out = page.write_page(tmp_path / "site", [tiny_weights])

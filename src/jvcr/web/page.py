@@ -40,16 +40,15 @@ def write_page(out: str | Path, weights: Sequence[str | Path] = WEIGHTS, webgpu:
         FileNotFoundError: no such weights, or no way to fetch what runs them (`fetch_runtime`).
         ValueError: ``out`` is a file or a folder with something in it; the weights cannot be used.
     """
-    runtime = [fetch_runtime() / name for name in FILES]
-    if webgpu:
-        runtime += [fetch_runtime(files=WEBGPU_FILES) / name for name in WEBGPU_FILES]
+    files = WEBGPU_FILES if webgpu else FILES
+    runtime = fetch_runtime(files=files)
     networks = [OnnxNetwork(name, threads=1) for name in weights]
     with whole_folder(Path(out).resolve()) as folder:
         shutil.copytree(STATIC, folder, dirs_exist_ok=True)
         for part in (RUNTIME, MODELS):
             (folder / part).mkdir()
-        for path in runtime:
-            shutil.copyfile(path, folder / RUNTIME / path.name)
+        for name in files:
+            shutil.copyfile(runtime / name, folder / RUNTIME / name)
         for name, path in model_files(networks).items():
             shutil.copyfile(path, folder / name)
         write_json(folder / MANIFEST, manifest(networks, webgpu))

@@ -21,10 +21,11 @@ FILES = {
 """The files and their SHA-256."""
 
 WEBGPU_FILES = {
+    **FILES,
     "ort.webgpu.bundle.min.mjs": "0730816731ce2cdfb06f273da065d4a1c7091eb9d1756a83b2916c8a89d015e2",
     "ort-wasm-simd-threaded.asyncify.wasm": "39f9f0894d478800487ed9f7dbe92618498db320cf55c8e3d89adff8dce658da",
 }
-"""Those of the build that computes on GPUs, too; a wheel has none of them."""
+"""With those of the build that computes on GPUs, too, which a wheel has not."""
 
 SHIPPED = Path(__file__).with_name("ort")
 """Where a wheel has them; a checkout does not."""

@@ -62,10 +62,10 @@ export interface Scheme {
 export type Picture = HTMLImageElement | HTMLVideoElement | HTMLCanvasElement | OffscreenCanvas | ImageBitmap | ImageData | VideoFrame | Blob;
 
 export class Landmarker {
-  /** Loads networks and runtime from the folder that `jvcr page` wrote; by default the folder of this file. */
   /**
-   * With `webgpu`, a folder of `jvcr page --webgpu` uses the GPU: "auto", the default, where there is one and it is quicker than the
-   * processor; true wherever the browser can, also where a program imitates one; false never.
+   * Loads networks and runtime from the folder that `jvcr page` wrote; by default the folder of this file. With `webgpu`, a
+   * folder of `jvcr page --webgpu` uses the GPU: "auto", the default, where there is one and it is quicker than the processor;
+   * true wherever the browser can, also where a program imitates one; false never.
    */
   static load(url?: string | URL, options?: { weights?: string; webgpu?: "auto" | boolean }): Promise<Landmarker>;
   readonly weights: string;

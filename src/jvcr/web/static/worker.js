@@ -17,11 +17,12 @@ async function load({ weights, webgpu = "auto" }) {
   ort.env.logLevel = "error";
   const info = manifest.networks[weights ?? Object.keys(manifest.networks)[0]];
   if (!info) throw new Error(`there are no weights ${weights}, but ${Object.keys(manifest.networks).join(", ")}`);
-  const [propose, look] = await Promise.all([manifest.detector.propose, manifest.detector.look].map((file) => opened(file)));
-  const onProcessor = await opened(info.file);
-  const onGpu = gpu ? await opened(info.file, ["webgpu", "wasm"]).catch(() => null) : null;
+  const files = await Promise.all([manifest.detector.propose, manifest.detector.look, info.file].map(bytesOf));
+  const [propose, look, onProcessor] = await Promise.all(files.map((bytes) => opened(bytes)));
+  const onGpu = gpu ? await opened(files[2], ["webgpu", "wasm"]).catch(() => null) : null;
   const isGpu = onGpu !== null && (webgpu === true || await milliseconds(onGpu, info) < await milliseconds(onProcessor, info));
-  const network = isGpu ? onGpu : onProcessor;
+  const [network, other] = isGpu ? [onGpu, onProcessor] : [onProcessor, onGpu];
+  await other?.release(); // two copies of the weights would stay in memory
   const networks = {
     async propose(pixels, width, height) {
       return first(await propose.run({ pixels: new ort.Tensor("uint8", pixels, [1, height, width, 3]) }));
@@ -50,8 +51,9 @@ async function fetched(name) {
   return answer;
 }
 
-async function opened(file, executionProviders = ["wasm"]) {
-  const bytes = await (await fetched(file)).arrayBuffer();
+const bytesOf = async (file) => (await fetched(file)).arrayBuffer();
+
+function opened(bytes, executionProviders = ["wasm"]) {
   return ort.InferenceSession.create(bytes, { executionProviders, graphOptimizationLevel: "all" });
 }
 
