@@ -137,5 +137,5 @@ def test_links_lead_somewhere(link):
 def test_the_tree_is_the_packages():
     named = re.findall(r"(\w+)(?:/|\.py)", README[README.index("src/jvcr/\n") : README.index("recipes/  ")])
     there = {path.stem for path in (ROOT / "src" / "jvcr").iterdir() if path.name[0] not in "_."}
-    assert set(named) - {"jvcr", "src", "methods"} == there - {"py", "files", "frozen"} - {"py.typed"}
+    assert set(named) - {"jvcr", "src", "methods"} == there - {"py", "files", "frozen"}
     assert np.all([(ROOT / name).is_dir() for name in ("recipes", "benchmarks", "examples", "docs", "tests")])
