@@ -4,7 +4,8 @@
     jvcr train recipes/nano.toml --data distilled
 
 FACES is a folder with ``landmarks.npz``; OUT gets one of its own and links to the images. The teacher looks at each
-training face in the box of its true landmarks, as it is and mirrored. Validation faces keep their labels.
+training face in the box of its true landmarks, as it is and mirrored. Validation faces keep their labels, and so do
+the few faces on which people labelled a closed eye: a teacher that takes one for open would teach just that.
 """
 
 import argparse
@@ -13,8 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from jvcr.cli.progress import counting
+from jvcr.evaluation.hand import CLOSED_BELOW
 from jvcr.files import replacing
+from jvcr.geometry.aperture import contour_aperture
 from jvcr.inference import Landmarker, read_image
+from jvcr.scheme import FACE68
 
 
 def taught(landmarker, image, points):
@@ -31,6 +35,12 @@ def taught(landmarker, image, points):
     return (seen.points + back) / 2
 
 
+def closed_by_hand(hand):
+    """(F,) whether people labelled one eye of a face as closed; ``hand`` is (F, 68, 2), NaN without labels."""
+    apertures = [contour_aperture(hand[:, FACE68.groups[eye]]) for eye in ("left_eye", "right_eye")]
+    return np.any(np.array(apertures) < CLOSED_BELOW, axis=0)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("faces", type=Path)
@@ -40,7 +50,7 @@ def main():
     options = parser.parse_args()
     labels = dict(np.load(options.faces / "landmarks.npz"))
     landmarker = Landmarker(options.teacher, threads=1)
-    chosen = np.flatnonzero(labels["split"] == "train")
+    chosen = np.flatnonzero((labels["split"] == "train") & ~closed_by_hand(labels["hand"]))
     points = labels["points"]
     with counting("faces", len(chosen)) as advance:
         for i in chosen:
