@@ -1,5 +1,7 @@
 """``jvcr figure`` as it is called, with the tiny network of the tests."""
 
+import json
+
 import cv2
 import pytest
 from PIL import Image
@@ -46,6 +48,18 @@ def test_examples_in_rows_and_without_the_picture_of_before(photos, run, tmp_pat
     for _ in range(2):  # the second time the first result lies among the photographs
         assert run("examples", photos, "--out", out, "--columns", "1") == 0
         assert cv2.imread(str(out)).shape == (2 * (3 * 80 + 2 * 3) + 3 * 3, 80, 3)
+
+
+def test_photographs_of_one_name_in_two_folders(photos, run, tmp_path):
+    other = tmp_path / "other" / "one.png"
+    other.parent.mkdir()
+    other.write_bytes((photos / "one.png").read_bytes())
+    (tmp_path / "boxes.json").write_text(
+        json.dumps({str(path): [[10, 5, 40, 30]] for path in (other, photos / "one.png")}), encoding="utf-8"
+    )
+    out = tmp_path / "f.png"
+    assert run("examples", photos / "one.png", other, "--out", out) == 0
+    assert cv2.imread(str(out)).shape == (3 * 80 + 2 * 3, 2 * 80 + 3, 3)
 
 
 @pytest.mark.parametrize("face", [1, 2])

@@ -3,7 +3,7 @@ import os
 import pytest
 
 from jvcr.cli import photos as photo_files
-from jvcr.cli.photos import find_photos, of_unused, prepare_output
+from jvcr.cli.photos import check_results_differ, find_photos, of_unused, prepare_output
 
 
 def touch(folder, *names):
@@ -58,7 +58,7 @@ def test_two_photos_of_one_result_are_refused(tmp_path, out):
     touch(tmp_path, "a/x.jpg", "b/x.jpg")
     for sources in (["a", "b"], ["a/x.jpg", "b/x.jpg"], ["b", "a/x.jpg"]):
         with pytest.raises(ValueError, match=r"x\.jpg and .*x\.jpg would both have the result .*x\.jpg\.json"):
-            find_photos([tmp_path / source for source in sources], out)
+            check_results_differ(find_photos([tmp_path / source for source in sources], out), out)
     assert [p.inside.as_posix() for p in find_photos([tmp_path], out)] == ["a/x.jpg", "b/x.jpg"]
 
 
@@ -73,7 +73,7 @@ def test_photographs_of_other_formats_are_named(tmp_path, out):
     unused = []
     assert len(find_photos([tmp_path / "p"], out, unused)) == 1
     assert [path.name for path in unused] == ["1.NEF", "3.dng", "4.jxl", "2.cr2"]
-    assert of_unused(unused[:1]) == "; 1 photograph of other formats not used: 1.NEF; export them as JPEG or PNG"
+    assert of_unused(unused[:1]) == "1 photograph of other formats not used: 1.NEF; export them as JPEG or PNG"
     assert "4 photographs" in of_unused(unused) and "4.jxl, ...;" in of_unused(unused)
     assert of_unused([]) == ""
     touch(tmp_path / "raw", "1.nef")

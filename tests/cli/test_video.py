@@ -14,6 +14,7 @@ import pytest
 
 from jvcr import cli
 from jvcr.inference.tracker import TrackedFace, Tracker
+from jvcr.scheme import LandmarkScheme
 
 pytest.importorskip("av", reason='PyAV is not installed: pip install "jvcr[video]"')
 
@@ -50,6 +51,15 @@ def run(shipped_weights):
 
 def records(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_weights_of_another_object_take_each_frame_as_its_box(clip, make_network, tmp_path):
+    scheme = LandmarkScheme("wheel", 4, template=tuple((x, y, 0.0) for x in (-1.0, 1.0) for y in (-1.0, 1.0)))
+    out = tmp_path / "wheels.jsonl"
+    with pytest.raises(SystemExit) as leaving:
+        cli.main(["video", str(clip), "--out", str(out), "--weights", str(make_network(scheme=scheme))])
+    assert leaving.value.code == 0
+    assert [len(r["faces"]) for r in records(out)] == [1] * FRAMES
 
 
 def test_a_video_into_all_three(clip, run, tmp_path, capsys):

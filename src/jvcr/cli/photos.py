@@ -33,12 +33,11 @@ def find_photos(sources: Iterable[Path], out: Path, unused: list[Path] | None = 
 
     A file that is met twice is taken once; it need not exist: it is for the one who reads it to complain. In folders,
     files and folders with a leading dot are left out, and so is the output folder. ``unused`` gets what looks like a
-    photograph there and is of a format that is not read. A ValueError where a folder holds no image, or two photos
-    would have one result.
+    photograph there and is of a format that is not read. A ValueError where a folder holds no image.
     """
     from jvcr.inference.image import FORMATS, IMAGE_SUFFIXES, OTHER_PHOTOGRAPHS
 
-    photos: dict[str, Photo] = {}
+    photos: list[Photo] = []
     met: set[Path] = set()
     unused = [] if unused is None else unused
     for source in sources:
@@ -48,20 +47,26 @@ def find_photos(sources: Iterable[Path], out: Path, unused: list[Path] | None = 
             unused += [path for path in files if path.suffix.lower() in OTHER_PHOTOGRAPHS]
             files = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
         if not files:
-            formats = ", ".join(FORMATS)
-            raise ValueError(f"{source} is a folder without images of the formats {formats}{of_unused(unused)}")
+            reasons = [f"{source} is a folder without images of the formats {', '.join(FORMATS)}", of_unused(unused)]
+            raise ValueError("; ".join(filter(None, reasons)))
         for path in files:
             if (real := real_path(path)) in met:
                 continue
             met.add(real)
-            photo = Photo(path, path.relative_to(source) if folder else PurePath(path.name))
-            other = photos.setdefault(os.path.normcase(photo.inside), photo)
-            if other is not photo:
-                raise ValueError(
-                    f"{other.path} and {path} would both have the result {photo.target(out, '')}.json: give the folder "
-                    "that holds both, or call once for each with another --out"
-                )
-    return list(photos.values())
+            photos.append(Photo(path, path.relative_to(source) if folder else PurePath(path.name)))
+    return photos
+
+
+def check_results_differ(photos: Iterable[Photo], out: Path) -> None:
+    """A ValueError where two photos would have one result."""
+    met: dict[str, Photo] = {}
+    for photo in photos:
+        other = met.setdefault(os.path.normcase(photo.inside), photo)
+        if other is not photo:
+            raise ValueError(
+                f"{other.path} and {photo.path} would both have the result {photo.target(out, '')}.json: give the "
+                "folder that holds both, or call once for each with another --out"
+            )
 
 
 def of_unused(unused: Sequence[Path]) -> str:
@@ -69,7 +74,7 @@ def of_unused(unused: Sequence[Path]) -> str:
     if not unused:
         return ""
     names = ", ".join(path.name for path in unused[:3]) + ", ..." * (len(unused) > 3)
-    return f"; {count(len(unused), 'photograph')} of other formats not used: {names}; export them as JPEG or PNG"
+    return f"{count(len(unused), 'photograph')} of other formats not used: {names}; export them as JPEG or PNG"
 
 
 def _files_in(folder: Path, out: Path) -> Iterator[Path]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jvcr.cli.options import BoxKind, Detector, Device, Flag, MinFace, MinScore, Passes, Weights
-from jvcr.cli.photos import Photo, find_photos, look_at, of_unused, prepare_output
+from jvcr.cli.photos import Photo, check_results_differ, find_photos, look_at, of_unused, prepare_output
 from jvcr.cli.progress import count, counting
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ def predict(
         raise ValueError("--skip-existing is for --json and --plot: --csv writes one table of all photographs")
     unused: list[Path] = []
     photos = find_photos(images, out, unused)
+    check_results_differ(photos, out)
     box_file = None if boxes is None else BoxFile(boxes, photos)
     wanted = Wanted(json or not (csv or plot), plot, plot_size)
     found, photos = photos, [photo for photo in photos if not (skip_existing and wanted.is_done(photo, out))]
@@ -154,7 +155,7 @@ def predict(
     if failed:
         errors.print(f"jvcr: {failed} of {count(len(photos), 'photograph')} could not be used", soft_wrap=True)
     if unused:
-        errors.print(f"jvcr: {of_unused(unused)[2:]}", soft_wrap=True)
+        errors.print(f"jvcr: {of_unused(unused)}", soft_wrap=True)
     return 1 if failed else 0
 
 

@@ -96,8 +96,10 @@ def serve(
     threads = available_cores() if threads is None else threads
     if threads < 1:
         raise ValueError(f"--threads must be at least 1, got {threads}")
-    found_by = named_detector(detector, detect_size, threads=1, device=device, min_face=min_face)
-    landmarker = Landmarker(weights, threads=1, detector=found_by, providers=providers_of(device))
+    landmarker = Landmarker(weights, threads=1, providers=providers_of(device))
+    landmarker.detector = named_detector(
+        detector, detect_size, threads=1, device=device, min_face=min_face, is_face=landmarker.scheme.is_face
+    )
     if access.token is None and host not in LOOPBACK:
         print(f"jvcr: anyone who reaches {host}:{port} is served; --token-file asks for a token", file=sys.stderr)
     return run(make_app(landmarker, threads, limits, access), host, port, limits)

@@ -94,7 +94,8 @@ def video(
     frames = open_source(source, fps)
     check_outputs(out, frames.files)
     landmarker = Landmarker(weights, threads, providers=providers_of(device))
-    found_by = named_detector(detector, detect_size, threads=landmarker.threads, device=device, min_face=min_face)
+    is_face = landmarker.scheme.is_face
+    found_by = named_detector(detector, detect_size, None, landmarker.threads, device, min_face, is_face)
     tracker = Tracker(landmarker, found_by, detect_every, max_faces, smooth)
 
     errors = terminal.console(stderr=True, soft_wrap=True)
