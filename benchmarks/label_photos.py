@@ -7,7 +7,7 @@ boxes that people and another detector gave. What a box of either kind, or of ou
 landmark network: where its landmarks are confident, the face is the upright square around them. Heads without a face,
 and faces that nobody is sure of, count neither way.
 
-The file has ``files``, ``sources``, and of all faces ``faces`` (n, 5), see `jvcr.data.scenes.COUNTS`, and ``owner``,
+The file has ``files``, ``sources``, and of all faces ``faces`` (n, 5), see `jvcr.data.pasting.COUNTS`, and ``owner``,
 the number of the file.
 """
 

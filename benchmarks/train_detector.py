@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from jvcr.data.scenes import FaceCrop, Photo, SceneSettings, SceneSource
+from jvcr.data.pasting import FaceCrop, Photo
+from jvcr.data.scenes import SceneSettings, SceneSource
 from jvcr.geometry.crop import upright_squares
 from jvcr.geometry.pose import leans_deg
 from jvcr.model.detector import Detector, DetectorConfig, normalized

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jvcr.annotate.sources import Source, SourceError, total
+from jvcr.annotate.pieces import SourceError
+from jvcr.annotate.sources import Source, total
 
 from .conftest import png
 

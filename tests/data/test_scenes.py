@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from jvcr.data.scenes import ANGLE, COUNTS, SIDE, FaceCrop, Photo, SceneSettings, SceneSource, moved, similarity
+from jvcr.data.pasting import ANGLE, COUNTS, SIDE, FaceCrop, Photo, moved, similarity
+from jvcr.data.scenes import SceneSettings, SceneSource
 
 NOISE = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
 GREY = np.full((90, 120, 3), 60, np.uint8)

@@ -22,7 +22,8 @@ from PIL import Image
 
 import jvcr
 from jvcr.geometry.pose import HeadPose, euler_to_rotation
-from jvcr.viz.landmarks import depth_colors, hidden_landmarks
+from jvcr.geometry.visibility import hidden_landmarks
+from jvcr.viz.landmarks import depth_colors
 from jvcr.web.runtime import find_runtime
 
 pytest.importorskip("fastapi", reason="the service is not installed: pip install 'jvcr[serve]'")

@@ -4,10 +4,11 @@ import pytest
 
 from jvcr.geometry.crop import Crop
 from jvcr.geometry.pose import HeadPose, euler_to_rotation
+from jvcr.geometry.visibility import hidden_landmarks
 from jvcr.inference.face import Face
 from jvcr.inference.tracker import TrackedFace
 from jvcr.scheme import FACE68, LandmarkScheme
-from jvcr.viz.landmarks import draw_faces, draw_landmarks, draw_legend, draw_views, hidden_landmarks
+from jvcr.viz.landmarks import draw_faces, draw_landmarks, draw_legend, draw_views
 from jvcr.viz.overview import PANEL_FACES, overview
 from jvcr.viz.tiles import write_picture
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
-from jvcr.annotate.sources import Piece
+from jvcr.annotate.pieces import Piece
 from jvcr.files import replacing
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from jvcr.annotate.destination import Destination
-from jvcr.annotate.sources import Piece
+from jvcr.annotate.pieces import Piece
 from jvcr.annotate.work import Options, Tally, annotate
 
 MOST_DEATHS = 3

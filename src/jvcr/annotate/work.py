@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from jvcr.annotate.destination import Destination
-from jvcr.annotate.sources import Item, Piece, SourceError
+from jvcr.annotate.pieces import Item, Piece, SourceError
 from jvcr.annotate.table import Rows
 from jvcr.inference.landmarker import Landmarker, Result
 from jvcr.inference.named import named_detector, providers_of

@@ -1,6 +1,6 @@
 """What the face detector learns from scenes: targets, losses, and the places that its second look is trained on.
 
-Faces are rows of five numbers, as in `jvcr.data.scenes`: x, y, side, angle in degrees, and 1 where the face counts. A
+Faces are rows of five numbers, as in `jvcr.data.pasting`: x, y, side, angle in degrees, and 1 where the face counts. A
 batch pads them with rows of zeros. A place is where the second look is taken: x, y, side and angle of a crop.
 """
 

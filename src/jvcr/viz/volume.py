@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jvcr.geometry.crop import Crop
+from jvcr.geometry.visibility import hidden_landmarks
 from jvcr.geometry.warp import warp_crop
 from jvcr.scheme import LandmarkScheme
 from jvcr.viz.landmarks import (
@@ -21,7 +22,6 @@ from jvcr.viz.landmarks import (
     draw_landmarks,
     draw_legend,
     fixed_point,
-    hidden_landmarks,
     turbo,
 )
 
