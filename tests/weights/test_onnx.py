@@ -58,7 +58,7 @@ def test_a_wrong_export_is_not_written(exported, tiny_config, tmp_path, monkeypa
         del model.metadata_props[:]
         return model
 
-    monkeypatch.setattr(exporting, "_traced", foreign)
+    monkeypatch.setattr(exporting, "traced", foreign)
     with pytest.raises(ValueError, match="differs from torch"):
         export_onnx(
             tmp_path / "wrong.onnx", JVCR(tiny_config), WeightsHeader("tiny", tiny_config.to_dict(), FACE66), half=False

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +14,7 @@ from torch import Tensor, nn
 
 from jvcr.files import replacing
 from jvcr.model.detector import STRIDES, Detector, face_sides, normalized
-from jvcr.weights.onnx import _quiet, _store_half
+from jvcr.weights.onnx import store_half, traced
 
 DETECTOR_TOLERANCE = 0.05
 """Greatest difference of an output between the two, whose weights are rounded to float16: of a logit, of a share of a
@@ -72,24 +69,10 @@ def export_detector(folder: str | Path, detector: Detector, name: str, training:
     }
     differences = []
     for part, (network, shape, output, dynamic) in jobs.items():
-        served = _FromPixels(network).eval()
+        served = _FromPixels(network)
         example = torch.randint(0, 256, (*shape, 3), dtype=torch.uint8)
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _quiet("torch.onnx", "onnxscript"):
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                served,
-                (example,),
-                dynamo=True,
-                input_names=["pixels"],
-                output_names=[output],
-                dynamic_shapes={"pixels": dynamic},
-            )
-        assert program is not None
-        model = program.model_proto
-        for item in (*model.graph.node, *model.graph.value_info, *model.graph.initializer, *model.graph.output):
-            del item.metadata_props[:]
-            item.ClearField("doc_string")
-        _store_half(model)
+        model = traced(served, example, "pixels", (output,), dynamic)
+        store_half(model)
         entry = model.metadata_props.add()
         entry.key, entry.value = "jvcr", json.dumps({"kind": f"face-detector-{part}", **header})
         onnx.checker.check_model(model)

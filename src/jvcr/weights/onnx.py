@@ -71,7 +71,8 @@ def export_onnx(path: str | Path, network: Method, header: WeightsHeader, half: 
     """
     network = network.eval()
     size = network.config.voxel.image_size
-    model = _traced(network, size)
+    example, batch = torch.zeros(2, 3, size, size), torch.export.Dim("batch")
+    model = traced(_Served(network), example, "image", ("coordinates", "volume"), {0: batch})
     entry = model.metadata_props.add()
     entry.key, entry.value = "jvcr", header.to_json()
     onnx.checker.check_model(model)
@@ -83,7 +84,7 @@ def export_onnx(path: str | Path, network: Method, header: WeightsHeader, half: 
         if half is not False:
             halved = onnx.ModelProto()
             halved.CopyFrom(model)
-            _store_half(halved)
+            store_half(halved)
             onnx.save(halved, temporary)
             compared_halved = compare(network, temporary)
             fault = _fault(compared_halved, TOLERANCE)
@@ -129,17 +130,27 @@ def compare(network: Method, path: str | Path, batches: Sequence[int] = (1, 7), 
     return compared
 
 
-def _traced(network: Method, size: int) -> onnx.ModelProto:
-    example = torch.zeros(2, 3, size, size)
+def traced(
+    network: nn.Module, example: Tensor, inputs: str, outputs: Sequence[str], dynamic: dict[int, torch.export.Dim]
+) -> onnx.ModelProto:
+    """A network as an ONNX graph.
+
+    Args:
+        network: is put into evaluation mode.
+        example: an input to trace it with.
+        inputs: name of the input.
+        outputs: names of the outputs.
+        dynamic: which axes of the input may have another length, and its name.
+    """
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _quiet("torch.onnx", "onnxscript"):
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            _Served(network).eval(),
+            network.eval(),
             (example,),
             dynamo=True,
-            input_names=["image"],
-            output_names=["coordinates", "volume"],
-            dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
+            input_names=[inputs],
+            output_names=list(outputs),
+            dynamic_shapes={inputs: dynamic},
         )
     assert program is not None
     model = program.model_proto
@@ -150,7 +161,7 @@ def _traced(network: Method, size: int) -> onnx.ModelProto:
     return model
 
 
-def _store_half(model: onnx.ModelProto) -> None:
+def store_half(model: onnx.ModelProto) -> None:
     """Turns kernels and matrices into float16 constants, each widened by a Cast that the runtime folds on loading."""
     graph, casts = model.graph, []
     for tensor in graph.initializer:
