@@ -7,7 +7,7 @@ import pytest
 from jvcr.inference.face import Face
 from jvcr.inference.landmarker import LOW_CONFIDENCE, Landmarker
 from jvcr.inference.tracker import TrackedFace, Tracker
-from jvcr.scheme import FACE68
+from jvcr.scheme import FACE68, LandmarkScheme
 
 TEMPLATE = np.array(FACE68.template)
 TEMPLATE = TEMPLATE / np.ptp(TEMPLATE[:, :2], axis=0).max()
@@ -409,3 +409,11 @@ def test_a_face_that_turns_in_the_plane_is_followed_all_the_way_round(shipped_we
         assert face.id == 1
         assert np.linalg.norm(face.points[30, :2] - nose) < 12
         assert abs((face.roll - angle + 180) % 360 - 180) < 15
+
+
+def test_an_object_that_is_no_face_is_looked_for_in_the_whole_frame(make_network):
+    corners = tuple((x, y, 0.0) for x in (-1.0, 1.0) for y in (-1.0, 1.0))
+    tracker = Tracker(Landmarker(make_network(scheme=LandmarkScheme("wheel", 4, template=corners)), threads=1))
+    (wheel,) = tracker(np.full((60, 80, 3), 128, np.uint8), 0.0)
+    # The frame surrounds the landmarks; a face detector's box would reach higher.
+    np.testing.assert_allclose(wheel.points[:, :2].mean(0), [39.5, 29.5], atol=0.1)

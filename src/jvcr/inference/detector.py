@@ -31,6 +31,10 @@ _LARGEST_OVERLAP = 0.5
 """Of two boxes that share more than this part of the smaller one, one is dropped."""
 
 
+BOX_WITH_ANGLE = 5
+"""Numbers of a box that says how its face lies."""
+
+
 class Detections(NamedTuple):
     """Faces of one image, the most certain first.
 
@@ -68,7 +72,7 @@ def detect(detector: Detector, image: NDArray[np.uint8]) -> Detections:
     """
     boxes, scores = (np.array(part, dtype=np.float64) for part in detector(image))
     boxes, scores = boxes.reshape(-1, 4) if boxes.size == 0 else boxes, scores.reshape(-1)
-    if boxes.ndim != 2 or boxes.shape[1] not in (4, 5) or len(boxes) != len(scores):
+    if boxes.ndim != 2 or boxes.shape[1] not in (4, BOX_WITH_ANGLE) or len(boxes) != len(scores):
         raise ValueError(
             f"the detector {detector!r} must give boxes (n, 4) and scores (n,), got {boxes.shape} and {scores.shape}"
         )
@@ -76,6 +80,28 @@ def detect(detector: Detector, image: NDArray[np.uint8]) -> Detections:
         raise ValueError(f"the detector {detector!r} must give finite boxes and scores from 0 to 1")
     usable = [not box_fault(box[:4], image.shape[1], image.shape[0]) for box in boxes]
     return Detections(boxes[usable], scores[usable])
+
+
+def checked_boxes(boxes: ArrayLike, image: NDArray[np.uint8], name: str) -> NDArray[np.float64]:
+    """A caller's boxes as (n, 4), or with angles (n, 5), each of which shows some of the image."""
+    try:
+        rows = np.array(boxes, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}boxes must be numbers of the shape (n, 4), x0, y0, x1, y1: {error}") from error
+    if rows.size == 0:
+        return np.zeros((0, 4))
+    if rows.ndim != 2 or rows.shape[1] not in (4, BOX_WITH_ANGLE):
+        raise ValueError(
+            f"{name}boxes must have the shape (n, 4), x0, y0, x1, y1 in pixels, got {rows.shape}; "
+            "one box is [[x0, y0, x1, y1]]"
+        )
+    height, width = image.shape[:2]
+    for index, row in enumerate(rows):
+        if fault := box_fault(row[:4], width, height) or (
+            "" if np.isfinite(row).all() else "holds NaN or infinite values"
+        ):
+            raise ValueError(f"{name}boxes[{index}] = {row.tolist()} {fault}")
+    return rows
 
 
 class WholeImage:

@@ -16,9 +16,9 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from jvcr.geometry.crop import Crop, box_fault
+from jvcr.geometry.crop import Crop
 from jvcr.geometry.pose import HeadPose, head_pose
-from jvcr.inference.detector import Detections, Detector, WholeImage, detect
+from jvcr.inference.detector import BOX_WITH_ANGLE, Detections, Detector, WholeImage, checked_boxes, detect
 from jvcr.inference.face import Face
 from jvcr.inference.face_detector import FaceDetector
 from jvcr.inference.image import ImageSource, read_image
@@ -51,9 +51,6 @@ class _Job:
 
 LOW_CONFIDENCE = 0.28
 """For weights whose file does not say; docs/video.md says how it was measured."""
-
-BOX_WITH_ANGLE = 5
-"""Numbers of a box that says how its face lies."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -358,7 +355,7 @@ class Landmarker:
             crops = [replace(crop_of(box, rule=rule), depth=depth) for box in detected]
             return _Job(image, size, detected, scores.tolist(), crops, box_kind)
         name = f"{source}: " if isinstance(source, (str, os.PathLike)) else ""
-        given = _checked_boxes(boxes, image, name)
+        given = checked_boxes(boxes, image, name)
         crops = [replace(crop_of(box, rule=rule), depth=depth) for box in given]
         return _Job(image, size, given, [None] * len(given), crops, box_kind)
 
@@ -416,25 +413,3 @@ def _paired(
         if image is missing or image_boxes is missing:
             raise ValueError("images and boxes differ in number: give one array of boxes, or None, for each image")
         yield image, image_boxes
-
-
-def _checked_boxes(boxes: ArrayLike, image: NDArray[np.uint8], name: str) -> NDArray[np.float64]:
-    """A caller's boxes as (n, 4), or with angles (n, 5), each of which shows some of the image."""
-    try:
-        rows = np.array(boxes, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name}boxes must be numbers of the shape (n, 4), x0, y0, x1, y1: {error}") from error
-    if rows.size == 0:
-        return np.zeros((0, 4))
-    if rows.ndim != 2 or rows.shape[1] not in (4, BOX_WITH_ANGLE):
-        raise ValueError(
-            f"{name}boxes must have the shape (n, 4), x0, y0, x1, y1 in pixels, got {rows.shape}; "
-            "one box is [[x0, y0, x1, y1]]"
-        )
-    height, width = image.shape[:2]
-    for index, row in enumerate(rows):
-        if fault := box_fault(row[:4], width, height) or (
-            "" if np.isfinite(row).all() else "holds NaN or infinite values"
-        ):
-            raise ValueError(f"{name}boxes[{index}] = {row.tolist()} {fault}")
-    return rows

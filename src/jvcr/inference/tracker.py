@@ -131,7 +131,7 @@ class Tracker:
     Args:
         landmarker: finds the landmarks.
         detector: finds the faces; None is `FaceDetector` at a long side of 320 pixels, with as many threads as the
-            landmarker has.
+            landmarker has; and for weights of an object that is no face, what the landmarker has.
         detect_every_s: the detector looks for new faces this often, seconds; 0 is in each frame.
         max_faces: no more are followed; None is as many as there are. As long as all are, the detector rests.
         smooth: whether landmarks and pose are smoothed, see `FaceSmoother`. What is followed are the raw ones.
@@ -164,8 +164,11 @@ class Tracker:
             min_confidence = landmarker.low_confidence
         if not 0 <= min_confidence <= 1:
             raise ValueError(f"min_confidence must be from 0 to 1, got {min_confidence}")
+        if detector is None:
+            is_face = landmarker.scheme.is_face
+            detector = FaceDetector(DETECT_LONG_SIDE, threads=landmarker.threads) if is_face else landmarker.detector
         self.landmarker = landmarker
-        self.detector: Detector = detector or FaceDetector(DETECT_LONG_SIDE, threads=landmarker.threads)
+        self.detector = detector
         self.detect_every_s = detect_every_s
         self.max_faces = max_faces
         self.smooth = smooth
@@ -263,14 +266,16 @@ class Tracker:
         """Looks for faces that are not followed."""
         self._detected_s, self._look_again = self._time_s, False
         boxes, scores = detect(self.detector, image)
-        seen = self._matched([Crop.from_detection(box) for box in boxes])
+        box_kind = self.landmarker.scheme.box_kind
+        crop_of = Crop.from_detection if box_kind == "detector" else Crop.from_box
+        seen = self._matched([crop_of(box) for box in boxes])
         for number, track in seen.items():
             track.face = dataclasses.replace(track.face, score=float(scores[number]))
         new = [number for number in range(len(boxes)) if number not in seen]
         room = len(new) if self.max_faces is None else self.max_faces - len(self._tracks)
         if not new or not room:
             return
-        for i, face in zip(new, self.landmarker(image, boxes[new], "detector"), strict=True):
+        for i, face in zip(new, self.landmarker(image, boxes[new], box_kind), strict=True):
             known = any(_same_face(face, track.face) for track in self._tracks)
             if self._is_face(face) and not known and room:
                 self._begin(dataclasses.replace(face, score=float(scores[i])), image)
