@@ -18,14 +18,15 @@ from typing import Any
 
 from jvcr.annotate.destination import Destination
 from jvcr.annotate.pieces import Piece
-from jvcr.annotate.work import Options, Tally, annotate
+from jvcr.annotate.work import Tally, annotate
+from jvcr.inference.options import LandmarkerOptions
 
 MOST_DEATHS = 3
 """Of workers, each of which is replaced; after one more the run ends."""
 
 
 def annotate_on_cores(
-    options: Options,
+    options: LandmarkerOptions,
     pieces: Iterable[Piece],
     destination: Destination,
     workers: int,
@@ -102,7 +103,7 @@ class _Worker:
     full: bool = False
 
     @classmethod
-    def start(cls, options: Options, threads: int, destination: Destination) -> _Worker:
+    def start(cls, options: LandmarkerOptions, threads: int, destination: Destination) -> _Worker:
         """A new one."""
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
@@ -128,7 +129,7 @@ class _Worker:
         return self.process.exitcode
 
 
-def _work(options: Options, threads: int, destination: Destination, connection: Connection) -> None:
+def _work(options: LandmarkerOptions, threads: int, destination: Destination, connection: Connection) -> None:
     """The life of such a process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -155,7 +156,7 @@ _RAY_ENVIRONMENT = {
 class _Actor:
     """A worker of a Ray cluster; it keeps its networks from one piece to the next."""
 
-    def __init__(self, options: Options, destination: Destination) -> None:
+    def __init__(self, options: LandmarkerOptions, destination: Destination) -> None:
         self.landmarker = options.landmarker(threads=1)
         self.destination = destination
 
@@ -167,7 +168,7 @@ class _Actor:
 
 
 def annotate_on_ray(
-    options: Options,
+    options: LandmarkerOptions,
     pieces: Sequence[Piece],
     destination: Destination,
     workers: int | None,

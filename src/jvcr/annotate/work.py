@@ -11,42 +11,6 @@ from jvcr.annotate.destination import Destination
 from jvcr.annotate.pieces import Item, Piece, SourceError
 from jvcr.annotate.table import Rows
 from jvcr.inference.landmarker import Landmarker, Result
-from jvcr.inference.named import named_detector, providers_of
-
-
-@dataclass(frozen=True)
-class Options:
-    """How faces are found and landmarks made; the same on every machine of a run. See ``jvcr annotate``."""
-
-    weights: str = "compact"
-    detector: str | None = None
-    device: str = "cpu"
-    passes: int = 1
-    min_score: float | None = None
-    detect_size: int | None = None
-    min_face: float | None = None
-
-    def landmarker(self, threads: int | None = None) -> Landmarker:
-        """What does all that.
-
-        Raises:
-            FileNotFoundError, ImportError, ValueError: as `Landmarker` and `named_detector`.
-        """
-        # One face at a time: in batches, with which processors are no quicker, last digits go by the other images.
-        batch = 1 if self.device == "cpu" else 64
-        landmarker = Landmarker(
-            self.weights, threads, providers=providers_of(self.device), passes=self.passes, max_batch=batch
-        )
-        landmarker.detector = named_detector(
-            self.detector,
-            self.detect_size,
-            self.min_score,
-            landmarker.threads,
-            self.device,
-            self.min_face,
-            landmarker.scheme.is_face,
-        )
-        return landmarker
 
 
 @dataclass

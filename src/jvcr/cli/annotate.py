@@ -15,7 +15,8 @@ from jvcr.cli.progress import count, counting
 if TYPE_CHECKING:
     from jvcr.annotate.destination import Destination
     from jvcr.annotate.sources import Source
-    from jvcr.annotate.work import Options, Tally
+    from jvcr.annotate.work import Tally
+    from jvcr.inference.options import LandmarkerOptions
 
 
 def annotate(
@@ -78,8 +79,9 @@ def annotate(
     from jvcr.annotate.destination import Destination
     from jvcr.annotate.engines import annotate_on_cores, annotate_on_ray
     from jvcr.annotate.sources import Source, total
-    from jvcr.annotate.work import Options, Tally
+    from jvcr.annotate.work import Tally
     from jvcr.cli.terminal import console, printable
+    from jvcr.inference.options import LandmarkerOptions
     from jvcr.inference.session import available_cores
 
     share = _shard(shard)
@@ -87,7 +89,7 @@ def annotate(
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     images = Source(source, images_per_part, image_column, id_column, without=out)
-    options = Options(weights, detector, device, passes, min_score, detect_size, min_face)
+    options = LandmarkerOptions(weights, detector, device, passes, min_score, detect_size, min_face)
     destination = Destination(out, images_per_part)
 
     errors, began, done = console(stderr=True), time.monotonic(), Tally()
@@ -115,7 +117,7 @@ def annotate(
     return 1 if done.broken else 0
 
 
-def _manifest(options: Options, images: Source, destination: Destination) -> dict[str, Any]:
+def _manifest(options: LandmarkerOptions, images: Source, destination: Destination) -> dict[str, Any]:
     """What makes the rows what they are: whoever goes on must have the same."""
     import fsspec
 

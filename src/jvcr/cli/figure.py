@@ -141,14 +141,12 @@ def _examples(
     from jvcr.cli.boxes import BoxFile
     from jvcr.cli.photos import find_photos, look_at
     from jvcr.cli.progress import counting
-    from jvcr.inference.landmarker import Landmarker
-    from jvcr.inference.named import named_detector
+    from jvcr.inference.options import LandmarkerOptions
     from jvcr.viz.volume import Example
 
     photos = [photo for photo in find_photos(images, out.parent / ".nothing") if photo.path.resolve() != out.resolve()]
     file = None if boxes is None else BoxFile(boxes, photos)
-    landmarker = Landmarker(weights, threads=threads, passes=passes)
-    landmarker.detector = named_detector(detector, threads=landmarker.threads, is_face=landmarker.scheme.is_face)
+    landmarker = LandmarkerOptions(weights, detector, passes=passes).landmarker(threads, detects=boxes is None)
     found: list[Example] = []
     missing: list[str] = []
     several = 0

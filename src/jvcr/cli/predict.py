@@ -90,8 +90,7 @@ def predict(
 
     from jvcr.cli.boxes import BoxFile
     from jvcr.cli.terminal import console, printable
-    from jvcr.inference.landmarker import Landmarker
-    from jvcr.inference.named import named_detector, providers_of
+    from jvcr.inference.options import LandmarkerOptions
 
     finding = {"--min-score": min_score, "--detect-size": detect_size, "--detector": detector, "--min-face": min_face}
     for option, value in finding.items():
@@ -109,13 +108,8 @@ def predict(
     found, photos = photos, [photo for photo in photos if not (skip_existing and wanted.is_done(photo, out))]
     results = [photo.target(out, suffix) for photo in photos for suffix in wanted.suffixes] + [out / TABLE] * csv
     prepare_output(out, results, [photo.path for photo in photos] + ([] if boxes is None else [boxes]))
-    # One face at a time: in batches, with which processors are no quicker, last digits would go by the other photos.
-    landmarker = Landmarker(weights, threads, providers=providers_of(device), passes=passes, max_batch=1)
-    if boxes is None:
-        is_face = landmarker.scheme.is_face
-        landmarker.detector = named_detector(
-            detector, detect_size, min_score, landmarker.threads, device, min_face, is_face
-        )
+    options = LandmarkerOptions(weights, detector, device, passes, min_score, detect_size, min_face)
+    landmarker = options.landmarker(threads, detects=boxes is None)
 
     errors, output = console(stderr=True), console()
     table = Table("image", "face", "score", "yaw", "pitch", "roll", "confidence", box=None, pad_edge=False)

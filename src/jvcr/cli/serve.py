@@ -83,8 +83,7 @@ def serve(
     max_seconds
         Time for a request to arrive, and again for its answer.
     """
-    from jvcr.inference.landmarker import Landmarker
-    from jvcr.inference.named import named_detector, providers_of
+    from jvcr.inference.options import LandmarkerOptions
     from jvcr.inference.session import available_cores
     from jvcr.serve.access import Access
     from jvcr.serve.app import make_app
@@ -96,10 +95,8 @@ def serve(
     threads = available_cores() if threads is None else threads
     if threads < 1:
         raise ValueError(f"--threads must be at least 1, got {threads}")
-    landmarker = Landmarker(weights, threads=1, providers=providers_of(device))
-    landmarker.detector = named_detector(
-        detector, detect_size, threads=1, device=device, min_face=min_face, is_face=landmarker.scheme.is_face
-    )
+    options = LandmarkerOptions(weights, detector, device, detect_size=detect_size, min_face=min_face)
+    landmarker = options.landmarker(threads=1)
     if access.token is None and host not in LOOPBACK:
         print(f"jvcr: anyone who reaches {host}:{port} is served; --token-file asks for a token", file=sys.stderr)
     return run(make_app(landmarker, threads, limits, access), host, port, limits)

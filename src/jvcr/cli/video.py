@@ -82,8 +82,7 @@ def video(
 
     silent = 0
     (cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2).setLogLevel(silent)  # before 4.13 it was elsewhere
-    from jvcr.inference.landmarker import Landmarker
-    from jvcr.inference.named import named_detector, providers_of
+    from jvcr.inference.options import LandmarkerOptions
     from jvcr.inference.tracker import Tracker
     from jvcr.video.sinks import check_outputs
     from jvcr.video.sources import VideoFile, open_source
@@ -93,10 +92,9 @@ def video(
         raise ValueError(f"--start and --stop are seconds, the first before the second, got {start} and {stop}")
     frames = open_source(source, fps)
     check_outputs(out, frames.files)
-    landmarker = Landmarker(weights, threads, providers=providers_of(device))
-    is_face = landmarker.scheme.is_face
-    found_by = named_detector(detector, detect_size, None, landmarker.threads, device, min_face, is_face)
-    tracker = Tracker(landmarker, found_by, detect_every, max_faces, smooth)
+    options = LandmarkerOptions(weights, detector, device, detect_size=detect_size, min_face=min_face)
+    landmarker = options.landmarker(threads)
+    tracker = Tracker(landmarker, landmarker.detector, detect_every, max_faces, smooth)
 
     errors = terminal.console(stderr=True, soft_wrap=True)
     total = _frames_ahead(frames.total, frames.fps, start, until_s)

@@ -195,6 +195,11 @@ class LandmarkDataset:
         return digest.hexdigest()
 
 
+def by_source(sources: Names) -> dict[str, NDArray[np.bool_]]:
+    """The sources that have a name, in the order of their names -> (F,) which faces are theirs."""
+    return {name: sources == name for name in sorted(set(sources.tolist()) - {""})}
+
+
 def decode_image(data: NDArray[np.uint8], path: Path) -> NDArray[np.uint8]:
     """The image of a file's bytes, (height, width, 3) uint8 RGB as stored; a ValueError that names ``path`` if none."""
     try:

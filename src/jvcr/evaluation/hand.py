@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jvcr.data.dataset import LandmarkDataset
+from jvcr.data.dataset import LandmarkDataset, by_source
 from jvcr.evaluation.metrics import box_size
 from jvcr.evaluation.regions import APERTURES, MOST_YAW_DEG, regions
 from jvcr.geometry.aperture import contour_aperture
@@ -55,8 +55,7 @@ def hand_labels(dataset: LandmarkDataset, predicted: NDArray[np.floating]) -> Ha
     if not known.any():
         return None
     errors = 100 * np.nanmean(apart[known], axis=1) / box_size(dataset.points_px[known].astype(np.float64))
-    sources = dataset.sources[known]
-    parts = {"all": np.ones(len(errors), bool)} | {name: sources == name for name in sorted({*sources.tolist()} - {""})}
+    parts = {"all": np.ones(len(errors), bool)} | by_source(dataset.sources[known])
     return HandLabels(
         nme={name: float(errors[part].mean()) for name, part in parts.items()},
         faces={name: int(part.sum()) for name, part in parts.items()},

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from jvcr.data.dataset import LandmarkDataset, Names
+from jvcr.data.dataset import LandmarkDataset, Names, by_source
 from jvcr.evaluation import metrics
 from jvcr.evaluation.figures import (
     AllDetectionCounts,
@@ -59,7 +59,7 @@ def summarise(dataset: LandmarkDataset, predictions: Predictions) -> Summary:
     everything = np.ones(len(dataset), bool)
     nme, interocular = face_errors(dataset, predictions), _interocular_errors(dataset, predictions)
     gte_aligned, each = gte_errors(dataset, predictions), each_landmark(dataset, predictions)
-    sources = {name: dataset.sources == name for name in sorted(set(dataset.sources.tolist()) - {""})}
+    sources = by_source(dataset.sources)
 
     def banded(errors: NDArray[np.float64], part: NDArray[np.bool_] = everything) -> BandedError:
         known = part & detected

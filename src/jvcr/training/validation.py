@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from jvcr.data.dataset import Names
+from jvcr.data.dataset import Names, by_source
 from jvcr.data.loader import Examples, collate, to_input
 from jvcr.model.method import Method
 from jvcr.training.distributed import Ranks
@@ -32,8 +32,8 @@ class Validation:
         errors = self.errors(network)
         figures = {name: float(errors[:, i].mean()) for i, name in enumerate(self.metrics)}
         first = next(iter(self.metrics))
-        for source in sorted(set(self.sources.tolist()) - {""}):
-            figures[f"{first}_{source}"] = float(errors[self.sources == source, 0].mean())
+        for source, faces in by_source(self.sources).items():
+            figures[f"{first}_{source}"] = float(errors[faces, 0].mean())
         return figures
 
     @torch.inference_mode()
