@@ -254,7 +254,7 @@ class Recipe:
             return TypeAdapter(cls).validate_python(data)
         except ValidationError as error:
             known = [f.name for f in fields(cls)], tables.flat(cls("any").to_dict())
-            raise ValueError(tables.told(error, [*known[0], *known[1]])) from error
+            raise ValueError(tables.explained(error, [*known[0], *known[1]])) from error
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; `from_dict` reads it back."""

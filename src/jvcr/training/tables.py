@@ -88,12 +88,12 @@ def apply(data: dict[str, Any], change: str) -> str:
 
 
 def blames(text: str, key: str) -> bool:
-    """Whether what `told` says, or a check of a recipe's own, is about a key."""
+    """Whether what `explained` says, or a check of a recipe's own, is about a key."""
     parents = accumulate(key.split("."), "{}.{}".format)
     return key in text or any(f"{parent}: no such key" in text for parent in parents)
 
 
-def told(error: ValidationError, known: Iterable[str]) -> str:
+def explained(error: ValidationError, known: Iterable[str]) -> str:
     """What is wrong with a recipe, all of it; of ``known`` keys those that a wrong one may have meant."""
     wrong = []
     for fault in error.errors():
