@@ -19,6 +19,7 @@ from typing import Any
 from jvcr.annotate.destination import Destination
 from jvcr.annotate.pieces import Piece
 from jvcr.annotate.work import Tally, annotate
+from jvcr.inference.landmarker import Landmarker
 from jvcr.inference.options import LandmarkerOptions
 
 MOST_DEATHS = 3
@@ -51,7 +52,7 @@ def annotate_on_cores(
     first = list(itertools.islice(pieces, workers))
     pieces, processes = itertools.chain(first, pieces), min(workers, len(first))
     if processes <= 1 or options.device != "cpu":
-        annotate(options.landmarker(workers), pieces, destination, tell)
+        annotate(_landmarker(options, workers), pieces, destination, tell)
         return
     deaths, again = 0, deque[Piece]()
     team = [_Worker.start(options, workers // processes, destination) for _ in range(processes)]
@@ -84,6 +85,11 @@ def annotate_on_cores(
     finally:
         for worker in team:
             worker.process.kill()
+
+
+def _landmarker(options: LandmarkerOptions, threads: int) -> Landmarker:
+    # One face at a time: in batches last digits go by the other images.
+    return options.landmarker(threads, max_batch=1 if options.device == "cpu" else 64)
 
 
 @dataclass
@@ -134,7 +140,7 @@ def _work(options: LandmarkerOptions, threads: int, destination: Destination, co
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        annotate(options.landmarker(threads), iter(connection.recv, None), destination, connection.send)
+        annotate(_landmarker(options, threads), iter(connection.recv, None), destination, connection.send)
     except Exception as error:
         connection.send(error)
 
@@ -157,7 +163,7 @@ class _Actor:
     """A worker of a Ray cluster; it keeps its networks from one piece to the next."""
 
     def __init__(self, options: LandmarkerOptions, destination: Destination) -> None:
-        self.landmarker = options.landmarker(threads=1)
+        self.landmarker = _landmarker(options, 1)
         self.destination = destination
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:

@@ -164,7 +164,7 @@ class TarPiece(FilePiece):
                 raise SourceError(f"{self.path} is damaged or cut short: {error}; fetch it again") from error
             if len(content) < member.size:
                 raise SourceError(f"{self.path} is damaged or cut short: it ends in {member.name}; fetch it again")
-            yield Item(f"{self.name}/{printable_name(member.name.removeprefix('./'))}", content)
+            yield Item(f"{self.name}/{utf8_name(member.name.removeprefix('./'))}", content)
 
     def _members(self) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
         try:
@@ -256,6 +256,6 @@ def is_image(name: str) -> bool:
     return posixpath.splitext(base)[1].lower() in IMAGE_SUFFIXES and not base.startswith(".")
 
 
-def printable_name(name: str) -> str:
+def utf8_name(name: str) -> str:
     """A file's name as text: bytes that are no UTF-8 as backslash escapes."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from jvcr.annotate.pieces import FilesPiece, ParquetPiece, Piece, TarPiece, is_image, printable_name
+from jvcr.annotate.pieces import FilesPiece, ParquetPiece, Piece, TarPiece, is_image, utf8_name
 from jvcr.inference.image import FORMATS
 
 if TYPE_CHECKING:
@@ -137,15 +137,15 @@ def _found(fs: AbstractFileSystem, root: str, without: str) -> Iterator[tuple[st
     if _is_pattern(root) and not fs.exists(root):
         above = posixpath.dirname(root.partition("*")[0].partition("?")[0].partition("[")[0])
         for path in sorted(fs.glob(root)):
-            yield path, printable_name(posixpath.relpath(path, above or "."))
+            yield path, utf8_name(posixpath.relpath(path, above or "."))
     elif not fs.isdir(root):
         if _kind(root) is None:
             known = ", ".join((*TAR_SUFFIXES, PARQUET_SUFFIX, *LIST_SUFFIXES))
             raise ValueError(f"{root} is no image, and its name ends in none of {known}")
-        yield root, printable_name(posixpath.basename(root))
+        yield root, utf8_name(posixpath.basename(root))
     else:
         for path in _walk(fs, root.rstrip("/"), without.rstrip("/")):
-            yield path, printable_name(posixpath.relpath(path, root))
+            yield path, utf8_name(posixpath.relpath(path, root))
 
 
 def _walk(fs: AbstractFileSystem, folder: str, without: str) -> Iterator[str]:
@@ -173,10 +173,8 @@ def _listed(fs: AbstractFileSystem, path: str) -> Iterator[tuple[str, str]]:
         for line in file:
             name = line.decode("utf-8", "surrogateescape").strip()
             if name and not name.startswith("#"):
-                yield (
-                    posixpath.join(folder, fs._strip_protocol(name) if "://" in name else name),
-                    printable_name(name),
-                )
+                path = fs._strip_protocol(name) if "://" in name else name
+                yield posixpath.join(folder, path), utf8_name(name)
 
 
 def total(pieces: Sequence[Piece] | Iterable[Piece]) -> int | None:

@@ -146,7 +146,7 @@ def _examples(
 
     photos = [photo for photo in find_photos(images, out.parent / ".nothing") if photo.path.resolve() != out.resolve()]
     file = None if boxes is None else BoxFile(boxes, photos)
-    landmarker = LandmarkerOptions(weights, detector, passes=passes).landmarker(threads, detects=boxes is None)
+    landmarker = LandmarkerOptions(weights, detector, passes=passes).landmarker(threads)
     found: list[Example] = []
     missing: list[str] = []
     several = 0

@@ -109,7 +109,8 @@ def predict(
     results = [photo.target(out, suffix) for photo in photos for suffix in wanted.suffixes] + [out / TABLE] * csv
     prepare_output(out, results, [photo.path for photo in photos] + ([] if boxes is None else [boxes]))
     options = LandmarkerOptions(weights, detector, device, passes, min_score, detect_size, min_face)
-    landmarker = options.landmarker(threads, detects=boxes is None)
+    # One face at a time: in batches last digits would go by the other photos.
+    landmarker = options.landmarker(threads, detects=boxes is None, max_batch=1)
 
     errors, output = console(stderr=True), console()
     table = Table("image", "face", "score", "yaw", "pitch", "roll", "confidence", box=None, pad_edge=False)

@@ -30,7 +30,6 @@ _SMALLEST_SIDE = 32
 _LARGEST_OVERLAP = 0.5
 """Of two boxes that share more than this part of the smaller one, one is dropped."""
 
-
 BOX_WITH_ANGLE = 5
 """Numbers of a box that says how its face lies."""
 

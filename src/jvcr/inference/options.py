@@ -20,17 +20,14 @@ class LandmarkerOptions:
     detect_size: int | None = None
     min_face: float | None = None
 
-    def landmarker(self, threads: int | None = None, detects: bool = True) -> Landmarker:
+    def landmarker(self, threads: int | None = None, detects: bool = True, max_batch: int = 64) -> Landmarker:
         """What does all that; without ``detects`` the caller says where the faces are.
 
         Raises:
             FileNotFoundError, ImportError, ValueError: as `Landmarker` and `named_detector`.
         """
-        # One face at a time: in batches, with which processors are no quicker, last digits go by the other faces.
-        batch = 1 if self.device == "cpu" else 64
-        landmarker = Landmarker(
-            self.weights, threads, providers=providers_of(self.device), passes=self.passes, max_batch=batch
-        )
+        providers = providers_of(self.device)
+        landmarker = Landmarker(self.weights, threads, providers=providers, passes=self.passes, max_batch=max_batch)
         if detects:
             landmarker.detector = named_detector(
                 self.detector,
